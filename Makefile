@@ -1,0 +1,60 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+DOCS_STAMP := $(VENV)/.stamp-docs
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint type smoke ddp bench results docs format clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -e '.[dev]'
+	@touch $@
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install -e '.[docs]'
+	@touch $@
+
+demo: $(STAMP) ## train DTN on the embedded digits, test it, say where the pictures and numbers are
+	$(BIN)/xdomain fit --config dtn.yaml
+	$(BIN)/xdomain test --config dtn.yaml --ckpt_path last
+	@echo "The pictures are in the run folder named above, the numbers in results/dtn.json."
+
+test: $(STAMP) ## run all tests; fail if they cover less than 90 % of the package
+	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=90 --durations=10
+
+lint: $(STAMP) ## check style and formatting
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+type: $(STAMP) ## check types
+	$(BIN)/mypy xdomain
+
+smoke: $(STAMP) ## run every recipe for a few steps
+	$(BIN)/python -m pytest tests/smoke
+
+ddp: $(STAMP) ## run the tests that start several processes
+	$(BIN)/python -m pytest tests -k ddp
+
+bench: $(STAMP) ## measure overhead, sharing between updates, and resuming
+	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/sharing.py
+	$(BIN)/python benchmarks/resume.py
+
+results: $(STAMP) ## write the tables of README.md and docs/ from results/*.json
+	$(BIN)/python -m xdomain.tables
+
+docs: $(DOCS_STAMP) ## build the documentation into site/
+	$(BIN)/mkdocs build --strict
+
+format: $(STAMP) ## repair style and formatting where a tool can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean: ## remove caches and build artefacts; keeps .venv, runs and results
+	rm -rf build dist site htmlcov .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
+	find . -path './$(VENV)' -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,28 @@
+"""Shared fixtures: a cache folder of the test session's own, few threads, and toys that train in milliseconds."""
+
+import os
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _session_cache(tmp_path_factory):
+    """Everything that is drawn or trained once is drawn or trained once per session, outside the user's cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    before = {name: os.environ.get(name) for name in ("XDOMAIN_CACHE", "XDOMAIN_DATA", "WANDB_MODE")}
+    os.environ["XDOMAIN_CACHE"] = str(folder)
+    os.environ["WANDB_MODE"] = "offline"
+    os.environ.pop("XDOMAIN_DATA", None)
+    yield folder
+    for name, value in before.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+
+
+@pytest.fixture(autouse=True)
+def _in_tmp_folder(tmp_path, monkeypatch):
+    """Runs write below the current folder: give every test its own."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)

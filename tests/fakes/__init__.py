@@ -1,0 +1,1 @@
+"""Small fake files in the formats of the real data sets."""

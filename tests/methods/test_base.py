@@ -1,0 +1,218 @@
+"""The update machinery that every method shares, held against straight PyTorch."""
+
+import pytest
+import torch
+from pytorch_lightning.plugins import MixedPrecision
+from torch import nn
+from torch.optim import SGD
+from torch.optim.lr_scheduler import StepLR
+
+from tests.toys import ToyGAN, ToyPair, trainer, weights
+from xdomain.errors import UserError
+from xdomain.methods import Method
+from xdomain.methods.base import Phase
+
+
+def sgd(parameters):
+    return SGD(parameters, lr=0.1)
+
+
+class Line(Method):
+    """One weight vector, loss = mean over the batch of w . x."""
+
+    def __init__(self, gain=1.0, **options):
+        super().__init__(domains=("red", "grey"), channels=(3, 1), image_size=8, optimizer=sgd, **options)
+        self.w = nn.Linear(192, 1, bias=False)
+        self.gain = gain
+        self.seen, self.norms = [], []
+
+    def build_optimizers(self):
+        return {"w": self.optimizer(self.w.parameters())}
+
+    def training_step(self, batch, batch_idx):
+        x = batch["a"].image.flatten(1)
+        self.seen.append(x.clone())
+        self.step("w", lambda: self.gain * self.w(x).mean())
+
+    def on_before_optimizer_step(self, optimizer):
+        super().on_before_optimizer_step(optimizer)
+        self.norms.append(self.w.weight.grad.norm().item())
+
+
+def scaled_precision(scale=1024.0, **options):
+    """Loss scaling on the CPU, computing in float32, so that only the scaling is at work."""
+    plugin = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=scale, **options))
+    plugin.autocast_context_manager = lambda: torch.autocast("cpu", enabled=False)
+    return plugin
+
+
+def test_global_step_counts_batches_not_optimizer_steps():
+    seen = []
+
+    class Counting(ToyGAN):
+        def training_step(self, batch, batch_idx):
+            seen.append(self.trainer.global_step)
+            super().training_step(batch, batch_idx)
+
+    run = trainer(max_steps=7)
+    run.fit(Counting(), datamodule=ToyPair())
+    assert seen == list(range(7))
+    assert run.global_step == 7
+
+
+def test_step_equals_straight_pytorch():
+    torch.manual_seed(0)
+    model = ToyGAN(dropout=0.0, optimizer=sgd)
+    torch.manual_seed(0)
+    straight = ToyGAN(dropout=0.0)
+    data = ToyPair()
+    trainer(max_steps=5, limit_val_batches=0).fit(model, datamodule=data)
+
+    d, g = sgd(straight.D.parameters()), sgd(straight.g.parameters())
+    done = 0
+    for epoch in range(2):
+        loader = data.train_dataloader()
+        for one in loader.flattened:
+            one.batch_sampler.set_epoch(epoch)
+        for batch, _, _ in loader:
+            if done == 5:
+                break
+            done += 1
+            batch = data.on_after_batch_transfer(batch, 0)
+            y = straight.g(batch["a"].image)
+            d.zero_grad()
+            (straight.D(y.detach()) - straight.D(batch["b"].image)).mean().backward()
+            d.step()
+            g.zero_grad()
+            (-straight.D(y).mean() + y.square().mean()).backward()
+            g.step()
+    for name, value in straight.state_dict().items():
+        assert torch.equal(value, model.state_dict()[name]), name
+
+
+def test_rivals_are_frozen_while_a_loss_is_built_and_free_afterwards():
+    class Watching(ToyGAN):
+        def training_step(self, batch, batch_idx):
+            y = self.g(batch["a"].image)
+
+            def loss():
+                assert not any(p.requires_grad for p in self.D.parameters())
+                assert all(p.requires_grad for p in self.g.parameters())
+                return self.D(y).mean()
+
+            self.step("g", loss)
+            assert all(p.grad is None for p in self.D.parameters())
+            assert all(p.requires_grad for p in self.parameters())
+
+    before = Watching()
+    start = weights(before)
+    trainer(max_steps=2, limit_val_batches=0).fit(before, datamodule=ToyPair())
+    assert torch.equal(start["D.2.weight"], before.state_dict()["D.2.weight"])
+    assert not torch.equal(start["g.1.weight"], before.state_dict()["g.1.weight"])
+
+
+@pytest.mark.parametrize("plugins", [None, "scaled"])
+def test_clip_applies_to_unscaled_gradients(plugins):
+    model = Line(gain=100.0, clip=0.5)
+    start = model.w.weight.detach().clone()
+    trainer(max_steps=1, limit_val_batches=0, plugins=[scaled_precision()] if plugins else None).fit(
+        model, datamodule=ToyPair()
+    )
+    assert model.norms == [pytest.approx(0.5, rel=1e-4)]
+    gradient = 100.0 * model.seen[0].mean(0)
+    expected = start - 0.1 * 0.5 * gradient / gradient.norm()
+    torch.testing.assert_close(model.w.weight.detach()[0], expected[0], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("plugins", [None, "constant", "changing"])
+def test_accumulated_batches_equal_one_large_batch(plugins):
+    plugin = None if plugins is None else [scaled_precision(growth_interval=1 if plugins == "changing" else 2000)]
+
+    class Changing(Line):
+        def training_step(self, batch, batch_idx):
+            super().training_step(batch, batch_idx)
+            if plugins == "changing" and batch_idx % 2 == 0:  # as another optimiser's step would do
+                scaler = self.trainer.precision_plugin.scaler
+                scaler._scale.fill_(256.0)
+
+    model = Changing(accumulate=2)
+    start = model.w.weight.detach().clone()
+    trainer(max_steps=4, limit_val_batches=0, plugins=plugin).fit(model, datamodule=ToyPair())
+    gradient = torch.cat(model.seen[:2]).mean(0) + torch.cat(model.seen[2:]).mean(0)
+    assert len(model.norms) == 2
+    torch.testing.assert_close(model.w.weight.detach()[0], (start - 0.1 * gradient)[0], rtol=1e-5, atol=1e-6)
+
+
+def test_accumulation_survives_a_validation_between_its_batches():
+    model = Line(accumulate=2)
+    start = model.w.weight.detach().clone()
+    trainer(max_steps=4, val_check_interval=1).fit(model, datamodule=ToyPair())
+    gradient = torch.cat(model.seen[:2]).mean(0) + torch.cat(model.seen[2:]).mean(0)
+    torch.testing.assert_close(model.w.weight.detach()[0], (start - 0.1 * gradient)[0], rtol=1e-5, atol=1e-6)
+
+
+def test_accumulation_with_two_steps_of_one_optimizer_is_refused():
+    class Twice(Line):
+        def training_step(self, batch, batch_idx):
+            super().training_step(batch, batch_idx)
+            super().training_step(batch, batch_idx)
+
+    with pytest.raises(UserError, match="steps more than once"):
+        trainer(max_steps=1, limit_val_batches=0).fit(Twice(accumulate=2), datamodule=ToyPair())
+
+
+def test_schedule_steps_once_per_update():
+    model = ToyGAN(optimizer=sgd, scheduler=lambda o: StepLR(o, step_size=2, gamma=0.5))
+    run = trainer(max_steps=5, limit_val_batches=0)
+    run.fit(model, datamodule=ToyPair())
+    assert [o.param_groups[0]["lr"] for o in run.optimizers] == [pytest.approx(0.1 * 0.5**2)] * 2
+
+
+class Phased(ToyGAN):
+    def build_phases(self):
+        return (Phase("pretrain", 2, ("g",)), Phase("adversarial", 3), Phase("rest", None, ("d",)))
+
+    def training_step(self, batch, batch_idx):
+        for name in self.phase.optimizers or ("d", "g"):
+            self.step(name, lambda: self.D(self.g(batch["a"].image)).mean())
+
+
+def test_phase_is_a_function_of_the_step():
+    names = [Phased().phase_at(step).name for step in range(7)]
+    assert names == ["pretrain"] * 2 + ["adversarial"] * 3 + ["rest"] * 2
+
+
+def test_phase_decides_which_weights_move():
+    model = Phased()
+    start = weights(model)
+    trainer(max_steps=2, limit_val_batches=0).fit(model, datamodule=ToyPair())
+    assert torch.equal(start["D.2.weight"], model.state_dict()["D.2.weight"])
+    trainer(max_steps=3, limit_val_batches=0).fit(model := Phased(), datamodule=ToyPair())
+    assert not torch.equal(start["D.2.weight"], model.state_dict()["D.2.weight"])
+
+
+def test_optimizer_outside_its_phase_is_refused():
+    class Wrong(Phased):
+        def training_step(self, batch, batch_idx):
+            self.step("d", lambda: self.D(batch["b"].image).mean())
+
+    with pytest.raises(RuntimeError, match="'d' must not step in the phase 'pretrain'"):
+        trainer(max_steps=1, limit_val_batches=0).fit(Wrong(), datamodule=ToyPair())
+
+
+def test_checkpoint_of_a_method_made_in_python_loads_safely(tmp_path):
+    model = ToyGAN(optimizer=sgd, scheduler=lambda o: StepLR(o, 2))
+    run = trainer(max_steps=1, limit_val_batches=0, run_dir=str(tmp_path / "run"))
+    run.fit(model, datamodule=ToyPair())
+    checkpoint = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
+    assert checkpoint["hyper_parameters"] == {"dropout": 0.5, "clip": None, "accumulate": 1} | {
+        k: v for k, v in checkpoint["hyper_parameters"].items() if k in ("domains", "channels", "image_size", "options")
+    }
+
+
+def test_needs_one_of_our_data_modules():
+    with pytest.raises(UserError, match="data modules"):
+        run = trainer(max_steps=1)
+        model = ToyGAN()
+        model.trainer = run
+        _ = model.data

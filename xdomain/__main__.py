@@ -1,0 +1,61 @@
+"""Entry point: answers ``list``, ``--version`` and ``--help`` at once and imports torch only for real work."""
+
+import sys
+
+from xdomain import __version__, discover
+from xdomain.errors import UserError
+
+HELP = """\
+usage: xdomain COMMAND [options]
+
+Cross-domain image translation: train, measure and use the methods of one family under one roof.
+
+commands:
+  fit        train:               xdomain fit --config dtn.yaml
+  validate   validation metrics:  xdomain validate --config dtn.yaml --ckpt_path RUN
+  test       table and JSON:      xdomain test --config dtn.yaml --ckpt_path RUN|last|best
+  predict    translate the test images of the data into the run folder
+  translate  a folder of images:  xdomain translate --ckpt_path RUN --input DIR --output DIR
+                                  --source street --target handwritten
+  list       methods, recipes, data and overlays that there are
+
+options:
+  --config NAME   a recipe or, given again, an overlay: a path, or a name shown by `xdomain list`
+  --help          this text; `xdomain fit --help` shows every setting of a command
+  --version       the version
+
+Any setting can follow on the command line: xdomain fit --config dtn.yaml --trainer.max_steps 100
+"""
+COMMANDS = ("fit", "validate", "test", "predict", "translate")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status (0 done, 1 some files failed, 2 bad input)."""
+    args = sys.argv[1:] if argv is None else argv
+    try:
+        if not args or args[0] in ("-h", "--help", "help"):
+            print(HELP, end="")
+            return 0
+        if args[0] == "--version":
+            print(f"xdomain {__version__}")
+            return 0
+        if args[0] == "list":
+            print(discover.catalogue())
+            return 0
+        if args[0] not in COMMANDS:
+            raise UserError(f"unknown command {args[0]!r}: choose one of {', '.join((*COMMANDS, 'list'))}.")
+        if args[0] == "translate":
+            from xdomain.translate import translate_command
+
+            return translate_command(args[1:])
+        from xdomain.cli import run
+
+        run(args)
+    except UserError as error:
+        print(f"xdomain: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

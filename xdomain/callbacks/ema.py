@@ -1,0 +1,95 @@
+"""An exponential moving average of the generator's weights."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from xdomain.errors import UserError
+
+
+class GeneratorEMA(pl.Callback):
+    """Evaluates and saves averaged generators; training goes on with the raw weights.
+
+    Only the named networks are averaged, discriminators never. Buffers (BatchNorm statistics) are copied, not
+    averaged. In a checkpoint ``state_dict`` holds the averages, so that every later use has them; the raw weights
+    stand under ``ema`` and come back on resume.
+
+    Args:
+        networks: attributes of the method to average, e.g. ``[g]``.
+        decay: weight of the old average in every step, in [0, 1).
+    """
+
+    def __init__(self, networks: list[str], decay: float = 0.999) -> None:
+        self.networks, self.decay = networks, decay
+        self._averages: dict[str, AveragedModel] = {}
+        self._swapped = False
+
+    def _network(self, module: pl.LightningModule, name: str) -> nn.Module:
+        network = getattr(module, name, None)
+        if not isinstance(network, nn.Module):
+            known = ", ".join(name for name, _ in module.named_children())
+            raise UserError(f"GeneratorEMA.networks names {name!r}, but {type(module).__name__} has: {known}.")
+        return network
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage == "fit":
+            average = get_ema_multi_avg_fn(self.decay)  # type: ignore[no-untyped-call]
+            self._averages = {
+                name: AveragedModel(self._network(pl_module, name), multi_avg_fn=average, use_buffers=False)
+                for name in self.networks
+            }
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for averaged in self._averages.values():
+            averaged.to(pl_module.device)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        for name, averaged in self._averages.items():
+            averaged.update_parameters(self._network(pl_module, name))
+
+    def _swap(self, module: pl.LightningModule) -> None:
+        with torch.no_grad():
+            for name, averaged in self._averages.items():
+                ours = self._network(module, name).state_dict(keep_vars=True)
+                for key, other in averaged.module.state_dict(keep_vars=True).items():
+                    kept = ours[key].clone()
+                    ours[key].copy_(other)
+                    other.copy_(kept)
+        self._swapped = not self._swapped
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._averages:
+            self._swap(pl_module)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._swapped:
+            self._swap(pl_module)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        state, raw, counts = checkpoint["state_dict"], {}, {}
+        for name, averaged in self._averages.items():
+            counts[name] = averaged.n_averaged.cpu()
+            for key, value in averaged.module.state_dict().items():
+                raw[f"{name}.{key}"] = state[f"{name}.{key}"]
+                state[f"{name}.{key}"] = value
+        if self._averages:
+            checkpoint["ema"] = {"raw": raw, "count": counts}
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if not self._averages or "ema" not in checkpoint:
+            return
+        for name, averaged in self._averages.items():
+            prefix = f"{name}."
+            state = checkpoint["state_dict"]
+            averaged.module.load_state_dict(
+                {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+            )
+            averaged.n_averaged.copy_(checkpoint["ema"]["count"][name])
+        pl_module.load_state_dict(checkpoint["ema"]["raw"], strict=False)

@@ -1,0 +1,112 @@
+"""Pictures of a run: translations of a fixed batch, and learning curves."""
+
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
+from torch import Tensor
+from torchvision.utils import make_grid
+
+from xdomain.batch import to_channels, to_float, to_uint8
+from xdomain.data.base import BaseDataModule
+from xdomain.loggers import read_metrics
+from xdomain.methods.base import Method
+
+
+def save_png(image: Tensor, path: Path) -> None:
+    """Write a ``uint8`` image [3, H, W] as PNG, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}")
+    Image.fromarray(image.permute(1, 2, 0).cpu().numpy()).save(partial, format="PNG")
+    partial.replace(path)
+
+
+def log_image(trainer: pl.Trainer, key: str, image: Tensor) -> None:
+    """Show a ``uint8`` image [3, H, W] in every logger that can show pictures (W&B, TensorBoard)."""
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            logger.log_image(key, [image.permute(1, 2, 0).cpu().numpy()], step=trainer.global_step)
+        elif isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_image(key, image, trainer.global_step)
+
+
+class SampleGrid(pl.Callback):
+    """Translations of the same images at every validation and in the test, as ``samples/*.png`` and in the loggers.
+
+    Two rows for every direction: the input above, its translation below.
+
+    Args:
+        count: images per direction.
+        directions: pairs (source, target) of domain names; by default first to last and last to last.
+    """
+
+    def __init__(self, count: int = 16, directions: list[tuple[str, str]] | None = None) -> None:
+        self.count, self.directions = count, directions
+
+    @torch.no_grad()
+    def grid(self, datamodule: BaseDataModule, module: Method, testing: bool) -> Tensor:
+        """The picture, ``uint8`` [3, H, W]."""
+        last = module.domains[-1]
+        rows = []
+        for source, target in self.directions or [(module.domains[0], last), (last, last)]:
+            data = datamodule.data(datamodule.role_of(source), "test" if testing else "val")
+            images = to_float(data.__getitems__(list(range(min(self.count, len(data))))).image.to(module.device))
+            rows += [to_channels(images, 3), to_channels(module.translate(images, source, target), 3)]
+        picture: Tensor = make_grid(to_uint8(torch.cat(rows)), nrow=len(rows[0]), padding=1)
+        return picture
+
+    def _show(self, trainer: pl.Trainer, module: pl.LightningModule, name: str, testing: bool) -> None:
+        folder = getattr(trainer, "run_dir", None)
+        if not trainer.is_global_zero or trainer.sanity_checking or folder is None:
+            return
+        assert isinstance(module, Method)
+        image = self.grid(module.data, module, testing)
+        save_png(image, folder / "samples" / f"{name}.png")
+        log_image(trainer, "samples", image)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._show(trainer, pl_module, f"step_{trainer.global_step:07d}", testing=False)
+
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._show(trainer, pl_module, "test", testing=True)
+
+
+class LearningCurves(pl.Callback):
+    """Draws everything in ``metrics.csv`` as ``curves.png`` at every validation and at the end of training."""
+
+    def _draw(self, trainer: pl.Trainer) -> None:
+        folder = getattr(trainer, "run_dir", None)
+        if trainer.is_global_zero and folder is not None and not trainer.sanity_checking:
+            draw_curves(folder / "metrics.csv", folder / "curves.png")
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn == "fit":
+            self._draw(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._draw(trainer)
+
+
+def draw_curves(metrics: Path, picture: Path) -> None:
+    """One small plot over the steps for every column of a metrics file."""
+    if not metrics.exists():
+        return
+    rows = read_metrics(metrics)
+    names = [name for name in (rows[0] if rows else {}) if name not in ("step", "epoch")]
+    if not names:
+        return
+    columns = min(4, len(names))
+    lines = -(-len(names) // columns)
+    figure = Figure(figsize=(3.2 * columns, 2.2 * lines), layout="constrained")
+    for axes, name in zip(figure.subplots(lines, columns, squeeze=False).flat, names, strict=False):
+        points = np.array([(float(row["step"]), float(row[name])) for row in rows if row[name]])
+        axes.plot(*points.T, marker="." if len(points) < 40 else "", linewidth=1)
+        axes.set_title(name, fontsize=8)
+        axes.tick_params(labelsize=7)
+    partial = picture.with_name(f".{picture.name}")
+    figure.savefig(partial, format="png", dpi=100)
+    partial.replace(picture)

@@ -1,0 +1,234 @@
+"""The data side of the contract: data sets yield ``uint8`` batches, the module turns them into float on the device."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities import CombinedLoader
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from xdomain.batch import Batch, Sample, to_float
+from xdomain.data.sampler import EpochBatchSampler, ResumableLoader, ShardSampler, derive_seed
+from xdomain.errors import UserError
+from xdomain.paths import data_root
+
+Split = Literal["train", "val", "test"]
+ROLES = ("a", "b")
+
+
+class ImageData(Dataset[Sample]):
+    """Images of one domain, in memory or memory-mapped, handed out as whole batches.
+
+    Args:
+        images: ``uint8`` array [N, C, H, W].
+        labels: classes ``int64`` [N], or None.
+    """
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray | None = None) -> None:
+        self.images, self.labels = images, labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitems__(self, indices: list[int]) -> Sample:
+        position = np.asarray(indices, dtype=np.int64)
+        label = None if self.labels is None else torch.from_numpy(self.labels[position])
+        image = torch.from_numpy(np.ascontiguousarray(self.images[position]))
+        return Sample(image, torch.from_numpy(position), label)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.__getitems__([index])
+
+    def keep(self, chosen: np.ndarray) -> "ImageData":
+        """The images at the given positions (or where a mask is true), in that order."""
+        return ImageData(self.images[chosen], None if self.labels is None else self.labels[chosen])
+
+
+class BaseDataModule(pl.LightningDataModule):
+    """Base of all data modules: one or two domains, one set of loaders.
+
+    A module with one domain serves batches with the role ``a``; two domains have the roles ``a`` (source) and ``b``
+    (target). Training order is a pure function of the seed; augmentation is a pure function of seed, step and rank.
+
+    Args:
+        batch_size: training images per domain, step and process.
+        eval_batch_size: images per step in validation and test.
+        num_workers: loader processes; 0 is fastest for data in memory.
+        seed: seed of the training order and of the augmentation.
+
+    Attributes:
+        domains: names of the domains, e.g. ``("svhn", "mnist")``.
+        channels: number of image channels of every domain.
+        image_size: height and width in pixels.
+        root: folder that holds the data sets.
+    """
+
+    domains: tuple[str, ...]
+    channels: tuple[int, ...]
+    image_size: int
+    root: Path
+
+    def __init__(self, batch_size: int = 64, eval_batch_size: int = 250, num_workers: int = 0, seed: int = 0) -> None:
+        super().__init__()
+        for name, value in {"batch_size": batch_size, "eval_batch_size": eval_batch_size}.items():
+            if value < 1:
+                raise UserError(f"data.init_args.{name} is {value}: give a number of images of at least 1.")
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.num_workers, self.seed = num_workers, seed
+
+    def data(self, role: str, split: Split) -> ImageData:
+        """The images of one role in one split."""
+        raise NotImplementedError(f"{type(self).__name__} must implement data()")
+
+    def augmentation(self, role: str) -> nn.Module | None:
+        """What training images of a role go through on the device, or None where nothing changes them."""
+        return None
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """One role for every domain."""
+        return ROLES[: len(self.domains)]
+
+    def role_of(self, domain: str) -> str:
+        """The role of a domain given by name.
+
+        Raises:
+            UserError: for a name that this module does not have.
+        """
+        if domain not in self.domains:
+            raise UserError(f"unknown domain {domain!r}: this data has {' and '.join(self.domains)}.")
+        return self.roles[self.domains.index(domain)]
+
+    def _shard(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+
+    def train_dataloader(self) -> CombinedLoader:
+        """Shuffled batches of all domains; an epoch is one pass over the largest."""
+        data = {role: self.data(role, "train") for role in self.roles}
+        length = max(len(d) for d in data.values())
+        rank, world_size = self._shard()
+        loaders = {}
+        for stream, (role, images) in enumerate(data.items()):
+            sampler = EpochBatchSampler(len(images), length, self.batch_size, self.seed, stream, rank, world_size)
+            loaders[role] = ResumableLoader(images, sampler, self.num_workers)
+        return CombinedLoader(loaders, mode="min_size")
+
+    def _eval_dataloader(self, split: Split) -> CombinedLoader:
+        rank, world_size = self._shard()
+        loaders = {}
+        for role in self.roles:
+            images = self.data(role, split)
+            sampler = ShardSampler(len(images), self.eval_batch_size, rank, world_size)
+            loaders[role] = ResumableLoader(images, sampler, self.num_workers)
+        return CombinedLoader(loaders, mode="max_size")  # the role that ends first is None from then on
+
+    def val_dataloader(self) -> CombinedLoader:
+        """Every validation image once."""
+        return self._eval_dataloader("val")
+
+    def test_dataloader(self) -> CombinedLoader:
+        """Every test image once."""
+        return self._eval_dataloader("test")
+
+    def predict_dataloader(self) -> CombinedLoader:
+        """Every test image once."""
+        return self._eval_dataloader("test")
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
+        """Turn ``uint8`` into float in [-1, 1]; while training, augment on the device."""
+        samples = {role: s._replace(image=to_float(s.image)) for role, s in batch.items() if s is not None}
+        if self.trainer is None or not self.trainer.training:
+            return samples
+        for stream, (role, sample) in enumerate(samples.items()):
+            if (augment := self.augmentation(role)) is not None:
+                seed = derive_seed(self.seed, self.trainer.global_step, self.trainer.global_rank, stream)
+                samples[role] = sample._replace(image=_augment(augment, sample.image, seed))
+        return samples
+
+
+def _augment(augment: nn.Module, images: Tensor, seed: int) -> Tensor:
+    """Apply a random transform as a pure function of a seed, leaving the global random state alone."""
+    devices = [images.device] if images.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), torch.no_grad():
+        torch.manual_seed(seed)
+        result: Tensor = augment(images)
+        return result
+
+
+class SingleDomain(BaseDataModule):
+    """Base of data modules with one labelled domain.
+
+    Args:
+        root: folder that holds the data sets; see :func:`xdomain.paths.data_root`.
+        download: fetch missing official files through torchvision.
+        limit: use only the first so many training images.
+        exclude_classes: classes that are left out of the training part; the other parts stay whole.
+        augment: random transform of the training images, float [N, C, H, W] in [-1, 1] to the same.
+    """
+
+    def __init__(
+        self,
+        root: str | None = None,
+        download: bool = False,
+        limit: int | None = None,
+        exclude_classes: list[int] | None = None,
+        augment: nn.Module | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.root = data_root(root)
+        self.download, self.limit, self.exclude_classes, self.augment = download, limit, exclude_classes, augment
+        self._loaded: dict[Split, ImageData] = {}
+
+    def load(self, split: Split) -> ImageData:
+        """Read or draw one whole split."""
+        raise NotImplementedError(f"{type(self).__name__} must implement load()")
+
+    def augmentation(self, role: str) -> nn.Module | None:
+        return self.augment
+
+    def data(self, role: str, split: Split) -> ImageData:
+        if split not in self._loaded:
+            data = self.load(split)
+            if split == "train" and self.exclude_classes and data.labels is not None:
+                data = data.keep(~np.isin(data.labels, self.exclude_classes))
+            if split == "train" and self.limit is not None:
+                data = data.keep(np.arange(min(self.limit, len(data))))
+            if len(data) == 0:
+                raise UserError(f"the {split} part of {self.domains[0]} is empty: check limit and exclude_classes.")
+            self._loaded[split] = data
+        return self._loaded[split]
+
+
+class DomainPair(BaseDataModule):
+    """Two single-domain modules side by side: role ``a`` from the first, role ``b`` from the second.
+
+    Args:
+        a: source domain.
+        b: target domain, unpaired with the first.
+        root: folder that holds the data sets of both; by default each keeps its own.
+    """
+
+    def __init__(self, a: SingleDomain, b: SingleDomain, root: str | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.modules = {"a": a, "b": b}
+        if root is not None:
+            a.root = b.root = data_root(root)
+        self.root = a.root
+        if a.image_size != b.image_size:
+            raise UserError(
+                f"image sizes differ: {a.domains[0]} has {a.image_size}, {b.domains[0]} has {b.image_size} pixels; "
+                "set image_size of both to the same number."
+            )
+        self.domains = (a.domains[0], b.domains[0])
+        self.channels = (a.channels[0], b.channels[0])
+        self.image_size = a.image_size
+
+    def data(self, role: str, split: Split) -> ImageData:
+        return self.modules[role].data("a", split)
+
+    def augmentation(self, role: str) -> nn.Module | None:
+        return self.modules[role].augmentation("a")

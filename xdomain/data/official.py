@@ -1,0 +1,375 @@
+"""The official digit sets, read from their published files: SVHN, MNIST and USPS."""
+
+import gzip
+import http.client
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import numpy as np
+import scipy.io
+import torch
+import torchvision
+from filelock import FileLock
+from pytorch_lightning.utilities import rank_zero_warn
+from sklearn.datasets import load_svmlight_file
+from torch.nn import functional as F
+
+from xdomain.batch import to_uint8
+from xdomain.data.base import ImageData, SingleDomain, Split
+from xdomain.errors import UserError
+
+Digits = tuple[np.ndarray, np.ndarray]
+"""Images ``uint8`` [N, C, H, W] and classes ``int64`` [N]."""
+
+SVHN_SIZES = {"train": 73257, "test": 26032, "extra": 531131}
+MOST_DIGITS = 6  # in one house number of SVHN
+
+AGAIN = "delete it and fetch the official file again, for instance with download: true."
+
+
+class _Official(SingleDomain):
+    """What the three have in common: files are found or fetched, checked, resized and kept as ``uint8``.
+
+    A file is read once for all the parts that come out of it.
+
+    Attributes:
+        subfolder: where the files of this set lie below ``root``.
+    """
+
+    subfolder: str
+
+    def __init__(self, image_size: int, val_size: int, **options: Any) -> None:
+        super().__init__(**options)
+        if val_size < 1:
+            raise UserError(f"val_size is {val_size}: give a number of validation images of at least 1.")
+        self.image_size, self.val_size = image_size, val_size
+        self._ready: dict[Split, Digits] = {}
+
+    def read(self, name: str) -> Digits:
+        """The whole content of one official file, checked."""
+        raise NotImplementedError(f"{type(self).__name__} must implement read()")
+
+    def fetch(self, name: str, folder: Path) -> object:
+        """Let torchvision put the official files that ``name`` stands for anywhere below a folder."""
+        raise NotImplementedError(f"{type(self).__name__} must implement fetch()")
+
+    def open(self, split: Split) -> dict[Split, Digits]:
+        """All parts that come out of the file behind a split: the last images of one fixed shuffle validate."""
+        if split == "test":
+            return {"test": self.sized(self.read("test"))}
+        digits = self.read("train")
+        count = len(digits[1])
+        if self.val_size >= count:
+            raise UserError(
+                f"val_size is {self.val_size:,}, but {self.subfolder} below {self.root} holds only {count:,} training "
+                "images: give a smaller number."
+            )
+        order = np.random.default_rng(0).permutation(count)
+        return {
+            "train": self.sized(digits, order[: -self.val_size]),
+            "val": self.sized(digits, order[-self.val_size :]),
+        }
+
+    def load(self, split: Split) -> ImageData:
+        if split not in self._ready:
+            self._ready.update(self.open(split))
+        return ImageData(*self._ready.pop(split))
+
+    def sized(self, digits: Digits, chosen: np.ndarray | None = None) -> Digits:
+        """The chosen images (all by default) at the wanted size, resized with antialiasing."""
+        images, labels = digits
+        chosen = np.arange(len(labels)) if chosen is None else chosen
+        size = self.image_size
+        result = np.empty((len(chosen), images.shape[1], size, size), dtype=np.uint8)
+        for begin in range(0, len(chosen), 2000):  # in pieces: a whole set in floating point would not fit everywhere
+            piece = images[chosen[begin : begin + 2000]]
+            if piece.shape[2:] != (size, size):
+                values = torch.from_numpy(piece).float()
+                values = F.interpolate(values, size=(size, size), mode="bicubic", align_corners=False, antialias=True)
+                piece = values.round_().clamp_(0, 255).byte().numpy()
+            result[begin : begin + 2000] = piece
+        return result, labels[chosen]
+
+    def find(self, name: str, *file_names: str) -> Path:
+        """The first of some files that exists; with ``download``, fetched before where none does.
+
+        Raises:
+            UserError: where none exists, or the download fails.
+        """
+        folder = self.root / self.subfolder
+        paths = [folder / file_name for file_name in file_names]
+
+        def present() -> bool:
+            return any(path.is_file() for path in paths)
+
+        if self.download and not present():
+            _download(folder, present, lambda scratch: self.fetch(name, scratch))
+        for path in paths:
+            if path.is_file():
+                return path
+        raise UserError(
+            f"{' or '.join(map(str, paths))} is missing: put the official file there, let root or the environment "
+            f"variable XDOMAIN_DATA name the folder that holds {self.subfolder}, or set download: true."
+        )
+
+
+class MNIST(_Official):
+    """MNIST, scanned digits, white on black: ``mnist``, grey, classes 0-9.
+
+    Reads ``MNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte``, plain or with ``.gz``: 60,000 training images, of
+    which the last ``val_size`` of one fixed shuffle validate, and 10,000 test images.
+
+    Args:
+        image_size: height and width in pixels; the files have 28.
+        val_size: number of validation images, taken out of the training file.
+    """
+
+    domains = ("mnist",)
+    channels = (1,)
+    subfolder = "MNIST/raw"
+
+    def __init__(self, image_size: int = 32, val_size: int = 5000, **options: Any) -> None:
+        super().__init__(image_size, val_size, **options)
+
+    def fetch(self, name: str, folder: Path) -> object:
+        return torchvision.datasets.MNIST(folder, download=True)
+
+    def read(self, name: str) -> Digits:
+        stem = {"train": "train", "test": "t10k"}[name]
+        images_file, labels_file = (
+            self.find(name, f"{stem}-{kind}-ubyte", f"{stem}-{kind}-ubyte.gz")
+            for kind in ("images-idx3", "labels-idx1")
+        )
+        images, labels = _read_idx(images_file, 3), _read_idx(labels_file, 1)
+        if images.shape[1:] != (28, 28):
+            raise UserError(f"{images_file} holds images of {images.shape[1:]} pixels, not 28x28: {AGAIN}")
+        return _checked(images[:, None], labels, labels_file)
+
+
+class USPS(_Official):
+    """USPS, scanned digits of envelopes, white on black: ``usps``, grey, classes 0-9.
+
+    Reads ``usps/zip.{train,test}.gz`` (the original text: digit and 256 values in [-1, 1] per line) or
+    ``usps/usps.bz2`` and ``usps/usps.t.bz2`` (the same in libsvm format, which torchvision downloads): 7,291 training
+    images, of which the last ``val_size`` of one fixed shuffle validate, and 2,007 test images.
+
+    Args:
+        image_size: height and width in pixels; the files have 16.
+        val_size: number of validation images, taken out of the training file.
+    """
+
+    domains = ("usps",)
+    channels = (1,)
+    subfolder = "usps"
+
+    def __init__(self, image_size: int = 32, val_size: int = 500, **options: Any) -> None:
+        super().__init__(image_size, val_size, **options)
+
+    def fetch(self, name: str, folder: Path) -> object:
+        return torchvision.datasets.USPS(folder, train=name == "train", download=True)
+
+    def read(self, name: str) -> Digits:
+        path = self.find(name, f"zip.{name}.gz", {"train": "usps.bz2", "test": "usps.t.bz2"}[name])
+        try:
+            if path.suffix == ".gz":
+                table = np.loadtxt(path, dtype=np.float32, ndmin=2)
+                labels, values = table[:, 0], table[:, 1:]
+            else:
+                sparse, labels = load_svmlight_file(str(path), n_features=256, dtype=np.float32, zero_based=False)
+                labels, values = labels - 1, sparse.toarray()  # libsvm counts the classes from 1
+        except (OSError, EOFError, ValueError, zlib.error) as error:
+            raise _unreadable(path, error) from error
+        if values.shape[1] != 256 or not (np.abs(values) <= 1).all():
+            raise UserError(f"{path} does not hold 256 values in [-1, 1] per line: {AGAIN}")
+        return _checked(to_uint8(torch.from_numpy(values)).view(-1, 1, 16, 16).numpy(), labels, path)
+
+
+class SVHN(_Official):
+    """Street View House Numbers, cropped digits: ``svhn``, RGB, classes 0-9 (the files' class 10 is the digit 0).
+
+    Reads ``svhn/{train,test,extra}_32x32.mat``: 73,257, 26,032 and 531,131 images. A file with fewer is used with a
+    warning. A street photo yields several crops, each showing parts of its neighbours, so images that validate or test
+    must not share a photo with training images:
+
+    - with ``svhn/<file>_photo.npy`` (the number of its photo for every crop, integer [N], e.g. ``train_photo.npy``)
+      whole photos are shared out by one fixed shuffle, and a part may grow past its size by the rest of a photo;
+    - without it every part is one block of the file: test, validation, training. Crops of a photo are neighbours in the
+      official files, so only a cut between two blocks could divide one. There 5 crops are left out, because a house
+      number has at most 6 digits.
+
+    Args:
+        image_size: height and width in pixels; the files have 32.
+        part: the files that training images come from; with ``train+extra`` those of ``extra`` only train.
+        val_size: number of validation images, taken out of the (first) training file.
+        holdout: fraction of the (first) training file that is set apart as the test part, for use without
+            ``test_32x32.mat``; None reads that file.
+    """
+
+    domains = ("svhn",)
+    channels = (3,)
+    subfolder = "svhn"
+
+    def __init__(
+        self,
+        image_size: int = 32,
+        part: Literal["train", "extra", "train+extra"] = "train",
+        val_size: int = 1000,
+        holdout: float | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(image_size, val_size, **options)
+        if holdout is not None and not 0 < holdout < 1:
+            raise UserError(f"holdout is {holdout}: give a fraction between 0 and 1, or null to read test_32x32.mat.")
+        self.part, self.holdout = part, holdout
+
+    def fetch(self, name: str, folder: Path) -> object:
+        return torchvision.datasets.SVHN(folder, split=name, download=True)
+
+    def open(self, split: Split) -> dict[Split, Digits]:
+        if split == "test" and self.holdout is None:
+            return {"test": self.sized(self.read("test"))}
+        first, *more = self.part.split("+")
+        digits = self.read(first)
+        parts = {name: self.sized(digits, chosen) for name, chosen in self._share_out(first, len(digits[1])).items()}
+        for name in more:
+            old, new = parts["train"], self.sized(self.read(name))
+            parts["train"] = np.concatenate([old[0], new[0]]), np.concatenate([old[1], new[1]])
+        return parts
+
+    def read(self, name: str) -> Digits:
+        folder = self.root / self.subfolder
+        path = folder / f"{name}_32x32.mat"
+        if name == "test" and not self.download and not path.is_file() and any(folder.glob("*_32x32.mat")):
+            raise UserError(
+                f"{path} is missing: set download: true to fetch the official test images, or holdout: 0.125 to set "
+                "apart an eighth of the training file instead."
+            )
+        path = self.find(name, path.name)
+        try:
+            content = scipy.io.loadmat(path, variable_names=["X", "y"])
+        except Exception as error:  # scipy meets a damaged file with errors of nearly any kind
+            raise _unreadable(path, error) from error
+        if not {"X", "y"} <= content.keys():
+            raise UserError(f"{path} does not hold the arrays X and y of an SVHN file: {AGAIN}")
+        images, labels = content["X"], content["y"].reshape(-1)
+        if images.ndim != 4 or images.shape[:3] != (32, 32, 3) or images.dtype != np.uint8:
+            raise UserError(
+                f"{path} holds X as {images.dtype} {list(images.shape)}, not uint8 [32, 32, 3, N] like the cropped "
+                f"digits of SVHN: {AGAIN}"
+            )
+        digits = _checked(images.transpose(3, 2, 0, 1), np.where(labels == 10, 0, labels), path)
+        if len(labels) < SVHN_SIZES[name]:
+            rank_zero_warn(
+                f"{path} holds {len(labels):,} of the official {SVHN_SIZES[name]:,} images: numbers measured "
+                "with it do not compare with published ones."
+            )
+        return digits
+
+    def _share_out(self, name: str, count: int) -> dict[Split, np.ndarray]:
+        """Positions of the parts in a training file, no photo in two of them."""
+        photo = self._photos(name, count)
+        order = np.arange(count)
+        if photo is not None:
+            numbers, number = np.unique(photo, return_inverse=True)
+            order = np.argsort(np.random.default_rng(0).permutation(len(numbers))[number], kind="stable")
+        sizes: dict[Split, int] = {"test": max(1, round(self.holdout * count))} if self.holdout is not None else {}
+        sizes["val"] = self.val_size
+
+        parts: dict[Split, np.ndarray] = {}
+        begin = 0
+        for split, size in sizes.items():
+            end = begin + size
+            if photo is not None and end < count:
+                end += int(np.count_nonzero(photo[order[end:]] == photo[order[end - 1]]))  # the rest of a cut photo
+            parts[split] = order[begin:end]
+            begin = end if photo is not None else end + MOST_DIGITS - 1
+        parts["train"] = order[begin:]
+        if len(parts["train"]) == 0:
+            raise UserError(
+                f"{name}_32x32.mat in {self.root / self.subfolder} holds {count:,} images, which leaves none for "
+                f"training with val_size {self.val_size:,} and holdout {self.holdout}: make them smaller."
+            )
+        return parts
+
+    def _photos(self, name: str, count: int) -> np.ndarray | None:
+        path = self.root / self.subfolder / f"{name}_photo.npy"
+        if not path.is_file():
+            return None
+        try:
+            photo: np.ndarray = np.load(path)
+        except (OSError, EOFError, ValueError) as error:
+            raise UserError(f"{path} cannot be read ({_one_line(error)}): write it again or remove it.") from error
+        if photo.shape != (count,):
+            raise UserError(
+                f"{path} has the shape {list(photo.shape)}, but {name}_32x32.mat holds {count:,} images: "
+                "give one number per image, or remove it."
+            )
+        return photo
+
+
+def _checked(images: np.ndarray, labels: np.ndarray, path: Path) -> Digits:
+    """Images and labels that belong together; ``path`` is the file that holds the labels."""
+    if len(images) == 0 or len(images) != len(labels):
+        raise UserError(f"{path} holds {len(labels):,} labels for {len(images):,} images: {AGAIN}")
+    if not np.isin(labels, np.arange(10)).all():
+        raise UserError(f"{path} holds labels that are no digits: {AGAIN}")
+    return images, labels.astype(np.int64)
+
+
+def _read_idx(path: Path, dimensions: int) -> np.ndarray:
+    """The array in an idx file of unsigned bytes, plain or ``.gz``.
+
+    Raises:
+        UserError: for a file that is damaged, is not idx, or has another number of dimensions.
+    """
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise _unreadable(path, error) from error
+    header = 4 + 4 * dimensions
+    if data[:4] != bytes([0, 0, 8, dimensions]):  # magic number: 8 stands for unsigned bytes
+        raise UserError(f"{path} does not begin like an idx file of {dimensions}-dimensional bytes: {AGAIN}")
+    if len(data) < header:
+        raise UserError(f"{path} is truncated in its header: {AGAIN}")
+    shape = struct.unpack(f">{dimensions}I", data[4:header])
+    announced = header + int(np.prod(shape, dtype=np.int64))
+    if len(data) != announced:
+        raise UserError(
+            f"{path} is damaged, with {len(data):,} bytes where its header announces {announced:,}: {AGAIN}"
+        )
+    return np.frombuffer(data, dtype=np.uint8, offset=header).reshape(shape)
+
+
+def _download(folder: Path, present: Callable[[], bool], fetch: Callable[[Path], object]) -> None:
+    """Fetch files into a folder, in one process while the others wait.
+
+    They are fetched beside and then moved, so that an interrupted download leaves no half file under an official name,
+    and files that are there already stay as they are.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".download.lock"):
+            if present():
+                return
+            with TemporaryDirectory(prefix=".download-", dir=folder) as scratch:
+                fetch(Path(scratch))
+                for path in Path(scratch).rglob("*"):
+                    if path.is_file() and not (folder / path.name).exists():
+                        path.replace(folder / path.name)
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
+        raise UserError(
+            f"the download into {folder} failed ({_one_line(error)}): check the connection and the folder, or put the "
+            "official files there yourself."
+        ) from error
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path} cannot be read ({_one_line(error)}): check it, or {AGAIN}")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,1 @@
+"""Renderers: from parameters to images, batched tensor code."""

@@ -1,0 +1,6 @@
+"""Losses: pure functions of tensors."""
+
+from xdomain.losses.dtn import l_d, l_gang
+from xdomain.losses.tv import total_variation
+
+__all__ = ["l_d", "l_gang", "total_variation"]

@@ -1,0 +1,187 @@
+"""The Domain Transfer Network."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from xdomain.batch import Batch, to_channels, to_float
+from xdomain.data.base import BaseDataModule
+from xdomain.errors import UserError
+from xdomain.losses import l_d, l_gang, total_variation
+from xdomain.losses.dtn import FAKE_A, FAKE_B, REAL_B
+from xdomain.methods.base import Method
+from xdomain.networks import ConvDiscriminator, ConvEncoder, UpConvDecoder
+from xdomain.zoo import Helper, Spec
+
+DecoderFactory = Callable[[int, int, int], nn.Module]
+DiscriminatorFactory = Callable[[int, int], nn.Module]
+
+
+class DTN(Method):
+    """Domain Transfer Network: G = g(f(.)) maps domain a into domain b while f sees the same content.
+
+    Taigman, Polyak, Wolf, "Unsupervised Cross-Domain Image Generation", ICLR 2017; (n) are its equations.
+
+    Every ablation of the paper is a setting: ``alpha: 0`` (no L_CONST), ``beta: 0`` (no L_TID), ``gan: none``,
+    ``gan: binary``, ``encoder: learned`` (G without f).
+
+    Args:
+        f: zoo recipe or checkpoint of the classifier whose features are f.
+        g: makes g from (feature dimension, image channels, image size).
+        D: makes D from (image channels, image size).
+        alpha: weight of L_CONST.
+        beta: weight of L_TID.
+        gamma: weight of L_TV, summed over pixels.
+        gan: ``ternary`` as in the paper, ``binary`` as in its baseline of section 3, or ``none``.
+        encoder: ``f``, or ``learned`` for an encoder of the same output size that is trained with g.
+        feature_norm: what f's features go through: ``none``, ``tanh``, or ``standardize`` (per-dimension mean and
+            variance over the training images of domain a), which keeps the meaning of alpha for any f.
+        const_distance: distance of L_CONST: ``mse`` (mean over dimensions) or ``cosine`` (1 - similarity).
+        cache_features: compute f of all training images once; only where nothing augments them.
+        options: see :class:`Method`.
+    """
+
+    feature_mean: Tensor
+    feature_std: Tensor
+
+    def __init__(
+        self,
+        f: str | Spec,
+        g: DecoderFactory = UpConvDecoder,
+        D: DiscriminatorFactory = ConvDiscriminator,
+        alpha: float = 15.0,
+        beta: float = 15.0,
+        gamma: float = 0.0,
+        gan: Literal["ternary", "binary", "none"] = "ternary",
+        encoder: Literal["f", "learned"] = "f",
+        feature_norm: Literal["none", "tanh", "standardize"] = "none",
+        const_distance: Literal["mse", "cosine"] = "mse",
+        cache_features: bool = True,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        if len(self.domains) != 2:
+            raise UserError(f"DTN translates between two domains, but the data has {len(self.domains)}: use a pair.")
+        self.alpha, self.beta, self.gamma, self.gan = alpha, beta, gamma, gan
+        self.feature_norm, self.const_distance, self.cache_features = feature_norm, const_distance, cache_features
+        channels = self.channels[1]
+        self.f = Helper(f)
+        self.e = ConvEncoder(3, self.f.dim, self.image_size) if encoder == "learned" else None
+        self.g = g(self.f.dim, channels, self.image_size)
+        self.D = D(channels, self.image_size)
+        self.register_buffer("feature_mean", torch.zeros(self.f.dim))
+        self.register_buffer("feature_std", torch.ones(self.f.dim))
+        self._cache: dict[str, Tensor] = {}
+
+    # f, frozen
+
+    @torch.no_grad()
+    def content(self, images: Tensor) -> Tensor:
+        """Features [N, dim] of images [N, C, H, W] in [-1, 1] as g and L_CONST see them, without gradient."""
+        return self._normalise(self.f.features(images))
+
+    def _normalise(self, features: Tensor) -> Tensor:
+        if self.feature_norm == "tanh":
+            return features.tanh()
+        if self.feature_norm == "standardize":
+            return (features - self.feature_mean) / self.feature_std
+        return features
+
+    def _fetch(self) -> None:
+        self.f.fetch(self.trainer.strategy, self.data.root)
+
+    def on_fit_start(self) -> None:
+        """Get f, the statistics of its features, and, where no augmentation changes the images, all its features."""
+        self._fetch()
+        data = self.data
+        cached = {role: self.cache_features and data.augmentation(role) is None for role in data.roles}
+        features = {role: self._all_features(data, role) for role, cache in cached.items() if cache}
+        if self.feature_norm == "standardize":
+            a = features["a"] if "a" in features else self._all_features(data, "a")
+            self.feature_mean.copy_(a.mean(0))
+            self.feature_std.copy_(a.std(0).clamp_min(1e-3))
+        self._cache = {role: self._normalise(f) for role, f in features.items()}
+
+    on_validation_start = on_test_start = on_predict_start = _fetch
+
+    @torch.no_grad()
+    def _all_features(self, data: BaseDataModule, role: str) -> Tensor:
+        images, step = data.data(role, "train").images, data.eval_batch_size
+        parts = (torch.from_numpy(images[i : i + step]).to(self.device) for i in range(0, len(images), step))
+        return torch.cat([self.f.features(to_float(part)) for part in parts])
+
+    def _content_of(self, batch: Batch, role: str) -> Tensor:
+        return self._cache[role][batch[role].position] if role in self._cache else self.content(batch[role].image)
+
+    # Training
+
+    def build_optimizers(self) -> dict[str, Optimizer]:
+        g = [*self.g.parameters(), *(self.e.parameters() if self.e else ())]
+        return {"d": self.optimizer(self.D.parameters()), "g": self.optimizer(g)}
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        x_a, x_b = batch["a"].image, batch["b"].image
+        h_a, h_b = self._content_of(batch, "a"), self._content_of(batch, "b")  # f never changes
+        y_a, y_b = self.g(self.code(x_a, h_a)), self.g(self.code(x_b, h_b))  # one forward serves both updates
+
+        def discriminator_loss() -> Tensor:
+            fake_a, fake_b, real_b = self.D(y_a.detach()), self._fake_b(y_b.detach()), self.D(x_b)
+            self._log_hits(fake_a, fake_b, real_b)
+            return l_d(fake_a, fake_b, real_b)  # (3)
+
+        def generator_loss() -> Tensor:
+            losses = {"l_const": self.l_const(h_a, y_a), "l_tid": F.mse_loss(y_b, x_b)}  # (5), (6)
+            total = self.alpha * losses["l_const"] + self.beta * losses["l_tid"]
+            if self.gan != "none":
+                losses["l_gang"] = l_gang(self.D(y_a), self._fake_b(y_b))  # (4)
+                total = total + losses["l_gang"]
+            if self.gamma:
+                losses["l_tv"] = total_variation(y_a) + total_variation(y_b)  # (7)
+                total = total + self.gamma * losses["l_tv"]
+            self.log_dict({name: loss.detach() for name, loss in losses.items()})
+            return total
+
+        if self.gan != "none":
+            self.log("l_d", self.step("d", discriminator_loss), prog_bar=True)
+        self.log("l_g", self.step("g", generator_loss), prog_bar=True)
+
+    def code(self, images: Tensor, content: Tensor) -> Tensor:
+        """What g decodes: f's features, or those of the learned encoder."""
+        return content if self.e is None else self.e(to_channels(images, 3))
+
+    def l_const(self, content: Tensor, translated: Tensor) -> Tensor:
+        """L_CONST = E d(f(x_s), f(G(x_s))), (5)."""
+        seen = self._normalise(self.f.features(translated))
+        if self.const_distance == "cosine":
+            return 1 - F.cosine_similarity(seen, content).mean()
+        return F.mse_loss(seen, content)
+
+    def _fake_b(self, images: Tensor) -> Tensor | None:
+        return self.D(images) if self.gan == "ternary" else None
+
+    def _log_hits(self, fake_a: Tensor, fake_b: Tensor | None, real_b: Tensor) -> None:
+        """How often D is right about each of its classes."""
+        for name, logits, label in (("fake_a", fake_a, FAKE_A), ("fake_b", fake_b, FAKE_B), ("real_b", real_b, REAL_B)):
+            if logits is not None:
+                self.log(f"d_accuracy/{name}", (logits.argmax(1) == label).float().mean())
+
+    def translate(self, images: Tensor, source: str, target: str, **options: Any) -> Tensor:
+        """G = g(f(.)); from any domain into the last one, in evaluation mode.
+
+        Raises:
+            UserError: for another target: DTN has a generator for one direction only.
+        """
+        if target != self.domains[1]:
+            raise UserError(f"this DTN translates into {self.domains[1]} only, not into {target!r}.")
+        training = self.g.training
+        self.eval()
+        try:
+            content = self.content(images)
+            translated: Tensor = self.g(self.code(images, content))
+        finally:
+            self.train(training)
+        return translated
