@@ -1,6 +1,7 @@
 """The command line on LightningCLI: bare class names, configs by name, one sentence for bad input."""
 
-import difflib
+import argparse
+import itertools
 import re
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 import yaml
+from jsonargparse import Namespace
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 import xdomain.callbacks
@@ -20,6 +23,7 @@ import xdomain.networks  # noqa: F401 - importing makes the bare class names kno
 from xdomain.data import BaseDataModule
 from xdomain.discover import find_config
 from xdomain.errors import UserError
+from xdomain.messages import explain, mark, quiet, refusal
 from xdomain.methods import Method
 from xdomain.runs import CHECKPOINTS, resolve_checkpoint
 from xdomain.trainer import Trainer
@@ -29,21 +33,22 @@ OPTION = re.compile(r"(--config|-c|--ckpt_path)(?:=(.*))?$", re.DOTALL)
 
 
 class Parser(LightningArgumentParser):
-    """Parser whose errors are one sentence with the nearest known key."""
+    """Parser whose errors are one sentence that names the key."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)  # else --trainer.max_step is taken for max_steps
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        raise UserError(condense(message))
+        key, what = explain(self, message)
+        if not self.exit_on_error:  # the parser of a class inside of another: its finding travels outwards
+            super().error(mark(key, what), ex)
+        raise UserError(f"{key} {what}".lstrip())
 
-
-def condense(message: str) -> str:
-    """Turn a parser's nested report into its innermost reason, with the nearest key for a misspelt one."""
-    text = re.sub(r"\s+", " ", message).strip()
-    if unknown := re.search(r"(?:Key|Option|Group key) '([\w.]+)' is not (?:accepted|expected|valid)", text):
-        key = unknown.group(1)
-        known = re.search(r"(?:[Aa]ccepted|[Vv]alid|[Pp]ossible)[^:]*: ([\w., '\[\]]+)", text)
-        near = difflib.get_close_matches(key, re.findall(r"\w+", known.group(1)), n=1) if known else []
-        return f"unknown setting {key!r}{f': did you mean {near[0]!r}?' if near else '.'}"
-    return text
+    def validate(self, namespace: Namespace, *args: Any, **kwargs: Any) -> None:
+        super().validate(namespace, *args, **kwargs)
+        for action in self._actions:  # jsonargparse takes null for any setting; a method would fail in mid-training
+            if action.default not in (None, argparse.SUPPRESS) and namespace.get(action.dest, ...) is None:
+                self._check_value_key(action, None, action.dest, None)
 
 
 class SaveConfig(SaveConfigCallback):
@@ -77,8 +82,20 @@ class XDomainCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Nothing: the config and the command line beat what a checkpoint remembers."""
 
+    def before_instantiate_classes(self) -> None:
+        for name in LINKED:
+            if self._get(self.config, "model").init_args.get(name) is not None:
+                raise UserError(f"model.init_args.{name} is set by the data: leave it out of config and command line.")
+        trainer = self._get(self.config, "trainer")
+        for name, ours, usual in (("gradient_clip_val", "clip", None), ("accumulate_grad_batches", "accumulate", 1)):
+            if trainer[name] not in (None, usual):
+                raise UserError(f"trainer.{name} does not work with these methods: set model.init_args.{ours} instead.")
+
     def instantiate_classes(self) -> None:
-        super().instantiate_classes()
+        try:
+            super().instantiate_classes()
+        except (ValueError, MisconfigurationException) as error:
+            raise refusal(error) from error
         assert isinstance(self.trainer, Trainer)
         self.trainer.seed = self._get(self.config, "seed_everything")
         self.trainer.overrides = overrides(sys.argv[1:])
@@ -132,17 +149,32 @@ def expand_configs(args: list[str]) -> tuple[list[str], str]:
             expanded += ["--ckpt_path", value]
         else:
             path = find_config(value)
+            _check_config(path)
             stems.append(_recipe_of(path))
             expanded += ["--config", str(path)]
     if not stems and checkpoint is not None and args[0] != "--help":
         config = _run_config(checkpoint)
         stems.append(_recipe_of(config))
-        expanded += ["--config", str(config)]
+        expanded = ["--config", str(config), *expanded]  # first: what is typed beats it, --ckpt_path above all
     return expanded, "_".join(stems) or "run"
+
+
+def _check_config(path: Path) -> None:
+    """Refuse what is no mapping in YAML, before the parser reports it without the file's name."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        spot, problem = getattr(error, "problem_mark", None), getattr(error, "problem", "this is no text file")
+        where = f"{path}, line {spot.line + 1}" if spot else str(path)
+        raise UserError(f"{where} is not YAML: {problem}.") from error
+    if not isinstance(content, dict) or None in (content.get(key, {}) for key in ("model", "data", "trainer")):
+        raise UserError(f"{path} is no config: it must hold settings below `model:`, `data:` or `trainer:`.")
 
 
 def _run_config(checkpoint: str) -> Path:
     given = Path(checkpoint)
+    if not given.exists():
+        raise UserError(f"checkpoint {checkpoint} does not exist: give a run folder or file, or add --config RECIPE.")
     folder = given if given.is_dir() else given.parent.parent if given.parent.name == CHECKPOINTS else None
     if folder is None or not (folder / "config.yaml").is_file():
         raise UserError(f"{checkpoint} has no run folder with a config.yaml around it: add --config RECIPE.")
@@ -160,10 +192,12 @@ def _recipe_of(config: Path) -> str:
 def run(args: list[str]) -> None:
     """Run ``fit``, ``validate``, ``test`` or ``predict``."""
     command, rest = args[0], args[1:]
+    _check_values(rest)
     rest, recipe = expand_configs(rest)
-    if not any(word == "--config" for word in rest) and not {"-h", "--help", "--print_config"} & set(rest):
+    asks = any(word in ("-h", "--help") or word.startswith("--print_config") or word.endswith(".help") for word in rest)
+    if "--config" not in rest and not asks:
         raise UserError(f"xdomain {command} needs a recipe: add --config NAME (`xdomain list` shows them).")
-    with _command_line([command, *rest]):
+    with _command_line([command, *rest]), quiet():
         XDomainCLI(
             model_class=Method,
             datamodule_class=BaseDataModule,
@@ -177,6 +211,14 @@ def run(args: list[str]) -> None:
             parser_class=Parser,
             auto_configure_optimizers=False,
         )
+
+
+def _check_values(args: list[str]) -> None:
+    """Refuse a setting without a value: the parser would name only the first part of its key."""
+    for word, following in itertools.pairwise([*args, "--"]):
+        alone = word in ("--help", "--print_config") or "=" in word
+        if word.startswith("--") and following.startswith("--") and not alone:
+            raise UserError(f"{word} needs a value.")
 
 
 @contextmanager

@@ -83,7 +83,7 @@ def methods() -> dict[str, str]:
 def data_modules() -> dict[str, str]:
     """All data modules that a recipe can name."""
     found = classes("data", {"BaseDataModule"})
-    return {name: doc for name, doc in found.items() if not doc.startswith("Base ")}
+    return {name: doc for name, doc in found.items() if not name.startswith("_") and not doc.startswith("Base ")}
 
 
 def catalogue() -> str:

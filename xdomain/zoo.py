@@ -1,7 +1,7 @@
 """Frozen helper networks: recipes of their own, trained when first asked for, kept in the cache folder.
 
 A helper is named by its recipe (``street_classifier``), by a recipe with overlays (``street_classifier+without_3``) or
-by a checkpoint of the user's own.
+by a checkpoint of the user's own. Recipes and overlays can also be paths that end in ``.yaml``.
 """
 
 import hashlib
@@ -79,12 +79,20 @@ class Helper(nn.Module):
         state = strategy.broadcast(state)
         if isinstance(state, str):
             raise UserError(state)
-        self.network.load_state_dict(state)
+        try:
+            self.network.load_state_dict(state)
+        except RuntimeError as error:
+            raise UserError(f"the weights of the helper {self.source} do not fit its network.") from error
         self.ready.fill_(True)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [N, classes] of images [N, C, H, W] in [-1, 1]."""
         logits: Tensor = self.network(to_channels(images, self.channels))
+        return logits
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Logits [N, classes] of features [N, dim]."""
+        logits: Tensor = self.network.head(features)  # type: ignore[operator]
         return logits
 
     def features(self, images: Tensor) -> Tensor:
@@ -94,13 +102,28 @@ class Helper(nn.Module):
 
 
 def build_network(spec: Spec) -> nn.Module:
-    """A network from ``{"class_path": name or dotted path, "init_args": {...}}``."""
-    module, _, name = spec["class_path"].rpartition(".")
-    network: nn.Module = getattr(importlib.import_module(module or "xdomain.networks"), name)(**spec["init_args"])
-    return network
+    """A network from ``{"class_path": name or dotted path, "init_args": {...}}``.
+
+    Raises:
+        UserError: if the path names no network, which is then not called, or the arguments do not fit it.
+    """
+    path = str(spec.get("class_path"))
+    module, _, name = path.rpartition(".")
+    try:
+        network = getattr(importlib.import_module(module or "xdomain.networks"), name, None)
+    except (ImportError, ValueError):
+        network = None
+    if not (isinstance(network, type) and issubclass(network, nn.Module)):
+        raise UserError(f"{path} is no network: give the class_path of a torch.nn.Module.")
+    try:
+        return network(**spec.get("init_args") or {})
+    except (TypeError, ValueError) as error:
+        raise UserError(f"the network {path} refuses its arguments: {error}") from error
 
 
 def _is_checkpoint(source: str) -> bool:
+    if source.endswith((".yaml", ".yml")):
+        return False
     return Path(source).exists() or source.endswith((".ckpt", ".safetensors"))
 
 
@@ -114,9 +137,22 @@ def network_spec(source: str | Spec) -> Spec:
             raise UserError(f"{source} is not a classifier's checkpoint: train one with a *_classifier recipe.")
         return spec
     for config in _configs(source):
-        if spec := yaml.safe_load(config.read_text()).get("model", {}).get("init_args", {}).get("network"):
-            return dict(spec)
+        if spec := _network_of(config):
+            return spec
     raise UserError(f"helper {source!r} is no classifier recipe: its model has no `network`.")
+
+
+def _network_of(config: Path) -> Spec | None:
+    """The network in the model of a config, if it names one."""
+    try:
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        spot = getattr(error, "problem_mark", None)
+        where = f"{config}, line {spot.line + 1}," if spot else str(config)
+        raise UserError(f"{where} is not YAML.") from error
+    for key in ("model", "init_args", "network"):
+        content = content.get(key) if isinstance(content, dict) else None
+    return content if isinstance(content, dict) else None
 
 
 def _configs(name: str) -> list[Path]:
@@ -162,7 +198,7 @@ def train_once(name: str, root: Path | None = None) -> Path:
     key = hashlib.sha256("\0".join([__version__, *(path.read_text() for path in configs)]).encode()).hexdigest()[:12]
     folder = cache_dir() / "zoo"
     folder.mkdir(parents=True, exist_ok=True)
-    weights = folder / f"{name}-{key}.safetensors"
+    weights = folder / f"{'+'.join(path.stem for path in configs)}-{key}.safetensors"
     card = weights.with_suffix(".json")
     with FileLock(weights.with_suffix(".lock")):
         if not card.exists():

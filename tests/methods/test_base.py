@@ -1,6 +1,7 @@
 """The update machinery that every method shares, held against straight PyTorch."""
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins import MixedPrecision
 from torch import nn
@@ -58,6 +59,17 @@ def test_global_step_counts_batches_not_optimizer_steps():
     run.fit(Counting(), datamodule=ToyPair())
     assert seen == list(range(7))
     assert run.global_step == 7
+
+
+def test_callbacks_find_the_finished_batch_counted():
+    seen = []
+
+    class Watch(pl.Callback):
+        def on_train_batch_end(self, trainer, *args):
+            seen.append(trainer.global_step)
+
+    trainer(max_steps=3, limit_val_batches=0, callbacks=[Watch()]).fit(ToyGAN(), datamodule=ToyPair())
+    assert seen == [1, 2, 3]
 
 
 def test_step_equals_straight_pytorch():
@@ -211,8 +223,7 @@ def test_checkpoint_of_a_method_made_in_python_loads_safely(tmp_path):
 
 
 def test_needs_one_of_our_data_modules():
+    model = ToyGAN()
+    model.trainer = trainer(max_steps=1)
     with pytest.raises(UserError, match="data modules"):
-        run = trainer(max_steps=1)
-        model = ToyGAN()
-        model.trainer = run
         _ = model.data

@@ -18,7 +18,7 @@ class GeneratorEMA(pl.Callback):
     stand under ``ema`` and come back on resume.
 
     Args:
-        networks: attributes of the method to average, e.g. ``[g]``.
+        networks: attributes of the method to average, e.g. ``[g]``; one that is None in this run is passed over.
         decay: weight of the old average in every step, in [0, 1).
     """
 
@@ -40,6 +40,7 @@ class GeneratorEMA(pl.Callback):
             self._averages = {
                 name: AveragedModel(self._network(pl_module, name), multi_avg_fn=average, use_buffers=False)
                 for name in self.networks
+                if getattr(pl_module, name, self) is not None
             }
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

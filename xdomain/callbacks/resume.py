@@ -10,7 +10,7 @@ import torch
 
 def random_states() -> dict[str, Any]:
     """The states of torch (CPU and CUDA), NumPy and Python as tensors and plain types."""
-    name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002 - the global state is what is saved
     assert isinstance(keys, np.ndarray)
     version, internal, next_gauss = random.getstate()
     return {
@@ -27,7 +27,7 @@ def set_random_states(states: dict[str, Any]) -> None:
     if states["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all([state.cpu() for state in states["cuda"]])
     name, keys, position, has_gauss, gauss = states["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, gauss))  # noqa: NPY002
     version, internal, next_gauss = states["python"]
     random.setstate((version, tuple(internal), next_gauss))
 

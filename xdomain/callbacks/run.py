@@ -122,7 +122,7 @@ def _unfinished_epoch(trainer: pl.Trainer) -> Iterator[None]:
     """
     loop = trainer.fit_loop
     cut = loop.epoch_loop.batch_progress.current.completed < trainer.num_training_batches
-    counts = (loop.epoch_progress.total, loop.epoch_progress.current) if cut else ()
+    counts: tuple[Any, ...] = (loop.epoch_progress.total, loop.epoch_progress.current) if cut else ()
     for count in counts:
         count.processed, count.completed = count.processed - 1, count.completed - 1
     try:

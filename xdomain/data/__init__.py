@@ -1,5 +1,6 @@
 """LightningDataModules."""
 
+from xdomain.data.augment import DigitShapes, Warp
 from xdomain.data.base import BaseDataModule, DomainPair, ImageData, SingleDomain
 from xdomain.data.digits import Handwritten, Street
 from xdomain.data.official import MNIST, SVHN, USPS
@@ -9,9 +10,11 @@ __all__ = [
     "SVHN",
     "USPS",
     "BaseDataModule",
+    "DigitShapes",
     "DomainPair",
     "Handwritten",
     "ImageData",
     "SingleDomain",
     "Street",
+    "Warp",
 ]

@@ -1,5 +1,6 @@
 """The data side of the contract: data sets yield ``uint8`` batches, the module turns them into float on the device."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,6 +46,23 @@ class ImageData(Dataset[Sample]):
     def keep(self, chosen: np.ndarray) -> "ImageData":
         """The images at the given positions (or where a mask is true), in that order."""
         return ImageData(self.images[chosen], None if self.labels is None else self.labels[chosen])
+
+
+class SourceLoader:
+    """Batches with the role ``a`` only, for prediction.
+
+    No DataLoader: Lightning would make a new one to follow its indices, which every sample carries anyway. Nor can it
+    predict from several loaders at a time.
+    """
+
+    def __init__(self, loader: ResumableLoader) -> None:
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[Batch]:
+        return ({"a": sample} for sample in self.loader)
+
+    def __len__(self) -> int:
+        return len(self.loader)
 
 
 class BaseDataModule(pl.LightningDataModule):
@@ -133,9 +151,11 @@ class BaseDataModule(pl.LightningDataModule):
         """Every test image once."""
         return self._eval_dataloader("test")
 
-    def predict_dataloader(self) -> CombinedLoader:
-        """Every test image once."""
-        return self._eval_dataloader("test")
+    def predict_dataloader(self) -> "SourceLoader":
+        """Every test image of the source domain once."""
+        images = self.data("a", "test")
+        sampler = ShardSampler(len(images), self.eval_batch_size, *self._shard())
+        return SourceLoader(ResumableLoader(images, sampler, self.num_workers))
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
         """Turn ``uint8`` into float in [-1, 1]; while training, augment on the device."""

@@ -21,6 +21,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
 
+from xdomain.engines.strokes import draw_hand
+
 # Every bundled font with ten upright, lining digits; cmmi10 (old-style figures) and the symbol fonts are left out.
 FONTS = (
     *(f"DejaVuSans{style}" for style in ("", "-Bold", "-Oblique", "-BoldOblique")),
@@ -29,6 +31,7 @@ FONTS = (
     *(f"STIXGeneral{style}" for style in ("", "Bol", "Italic", "BolIta")),
     *("cmr10", "cmb10", "cmss10", "cmtt10", "cmti10"),
 )
+HANDS = 14  # besides the fonts: painted numbers, two of five
 ATLAS_SIZE = 64
 INK_HEIGHT = 60  # of ATLAS_SIZE; the rest is a border, so that bilinear sampling fades to zero
 SUPERSAMPLING = 2
@@ -68,7 +71,8 @@ class _Draws:
 
     def __init__(self, indices: Tensor, seed: int) -> None:
         stream = _splitmix64(torch.tensor(seed, dtype=torch.int64, device=indices.device))
-        self.state = _splitmix64(stream + _splitmix64(indices))
+        # Hashed once more than the indices: else image i of seed s would be image s of seed i.
+        self.state = _splitmix64(_splitmix64(stream) + _splitmix64(indices))
         self.calls = 0
 
     def bits(self, *shape: int) -> Tensor:
@@ -113,14 +117,14 @@ def _splitmix64(x: Tensor) -> Tensor:
 
 @cache
 def _glyphs() -> tuple[Tensor, Tensor]:
-    """Rasterises every digit of every font, each scaled to the same ink height and centred on its ink.
+    """Rasterises every digit of every font and every hand, each scaled to the same ink height and centred on its ink.
 
     Returns:
-        masks: float32 [fonts, 10, ATLAS_SIZE, ATLAS_SIZE] in [0, 1].
-        widths: float64 [fonts, 10], ink width / ink height.
+        masks: float32 [fonts + hands, 10, ATLAS_SIZE, ATLAS_SIZE] in [0, 1].
+        widths: float64 [fonts + hands, 10], ink width / ink height.
     """
-    masks = torch.zeros(len(FONTS), 10, ATLAS_SIZE, ATLAS_SIZE)
-    widths = torch.zeros(len(FONTS), 10, dtype=torch.float64)
+    masks = torch.zeros(len(FONTS) + HANDS, 10, ATLAS_SIZE, ATLAS_SIZE)
+    widths = torch.zeros(len(FONTS) + HANDS, 10, dtype=torch.float64)
     for i, font in enumerate(FONTS):
         path = Path(matplotlib.get_data_path(), "fonts", "ttf", f"{font}.ttf")
         typeface = ImageFont.truetype(str(path), 4 * INK_HEIGHT)
@@ -134,6 +138,12 @@ def _glyphs() -> tuple[Tensor, Tensor]:
             glyph = Image.new("L", (ATLAS_SIZE, ATLAS_SIZE))
             glyph.paste(ink, ((ATLAS_SIZE - ink.width) // 2, (ATLAS_SIZE - INK_HEIGHT) // 2))
             masks[i, digit] = torch.from_numpy(np.array(glyph)) / 255
+    for i in range(HANDS):
+        for digit, drawn in enumerate(draw_hand(i, INK_HEIGHT)):
+            fits = drawn[:, : ATLAS_SIZE - 2]  # no digit is wider than high, but a slanted heavy one comes close
+            top, left = (ATLAS_SIZE - INK_HEIGHT) // 2, (ATLAS_SIZE - fits.shape[1]) // 2
+            masks[len(FONTS) + i, digit, top : top + INK_HEIGHT, left : left + fits.shape[1]] = torch.from_numpy(fits)
+            widths[len(FONTS) + i, digit] = fits.shape[1] / INK_HEIGHT
     return masks, widths
 
 
@@ -208,7 +218,7 @@ def _word(draw: _Draws, labels: Tensor, size: int) -> Tensor:
     """Coverage by the digit and its neighbours, which stand on one line in one font: float32 [n, 1, size, size]."""
     n, fine = len(labels), size * SUPERSAMPLING
     masks, widths = (table.to(labels.device) for table in _glyphs())
-    font = draw.integers(len(FONTS))[:, None]
+    font = draw.integers(len(FONTS) + HANDS)[:, None]
     digits = torch.stack([labels, draw.integers(10), draw.integers(10)], dim=1)  # middle, left, right
     width = widths[font, digits]
     distance = (width[:, 1:] + width[:, :1]) + draw.uniform(0.15, 0.6)[:, None]

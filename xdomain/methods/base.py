@@ -33,8 +33,12 @@ class Phase(NamedTuple):
 class StepCounter(pl.Callback):
     """Ends every training batch of a :class:`Method`: counts it and steps the schedules.
 
-    A callback, so that it runs before checkpoint callbacks look at the count.
+    A callback, and the first of all, so that the others find the count of finished batches.
     """
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        callbacks.insert(0, callbacks.pop(callbacks.index(self)))
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         assert isinstance(pl_module, Method)

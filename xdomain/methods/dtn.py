@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
+from pytorch_lightning.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
@@ -39,8 +40,15 @@ class DTN(Method):
         gan: ``ternary`` as in the paper, ``binary`` as in its baseline of section 3, or ``none``.
         encoder: ``f``, or ``learned`` for an encoder of the same output size that is trained with g.
         feature_norm: what f's features go through: ``none``, ``tanh``, or ``standardize`` (per-dimension mean and
-            variance over the training images of domain a), which keeps the meaning of alpha for any f.
+            variance over the training images of domain a) or ``unit`` (ReLU, then length sqrt(dim)), which keep the
+            meaning of alpha for any f.
+        posterior: length, relative to that of the features, of f's class posterior (softmax at temperature 2), which
+            is appended to the features where it is not 0. It counts what the classes depend on, and so keeps shapes
+            of another domain apart that the bare features confuse.
         const_distance: distance of L_CONST: ``mse`` (mean over dimensions) or ``cosine`` (1 - similarity).
+        view: random transform through which f sees the translations in L_CONST; with it, a translation must be
+            legible from many sides, and g cannot satisfy f with a pattern that only f reads.
+        d_optimizer: makes the optimiser of D; None uses ``optimizer`` for both.
         cache_features: compute f of all training images once; only where nothing augments them.
         options: see :class:`Method`.
     """
@@ -58,8 +66,11 @@ class DTN(Method):
         gamma: float = 0.0,
         gan: Literal["ternary", "binary", "none"] = "ternary",
         encoder: Literal["f", "learned"] = "f",
-        feature_norm: Literal["none", "tanh", "standardize"] = "none",
+        feature_norm: Literal["none", "tanh", "standardize", "unit"] = "none",
+        posterior: float = 0.0,
         const_distance: Literal["mse", "cosine"] = "mse",
+        view: nn.Module | None = None,
+        d_optimizer: OptimizerCallable | None = None,
         cache_features: bool = True,
         **options: Any,
     ) -> None:
@@ -68,10 +79,12 @@ class DTN(Method):
             raise UserError(f"DTN translates between two domains, but the data has {len(self.domains)}: use a pair.")
         self.alpha, self.beta, self.gamma, self.gan = alpha, beta, gamma, gan
         self.feature_norm, self.const_distance, self.cache_features = feature_norm, const_distance, cache_features
+        self.posterior, self.view, self.d_optimizer = posterior, view, d_optimizer
         channels = self.channels[1]
         self.f = Helper(f)
-        self.e = ConvEncoder(3, self.f.dim, self.image_size) if encoder == "learned" else None
-        self.g = g(self.f.dim, channels, self.image_size)
+        dim = self.f.dim + (self.f.classes if posterior else 0)
+        self.e = ConvEncoder(3, dim, self.image_size) if encoder == "learned" else None
+        self.g = g(dim, channels, self.image_size)
         self.D = D(channels, self.image_size)
         self.register_buffer("feature_mean", torch.zeros(self.f.dim))
         self.register_buffer("feature_std", torch.ones(self.f.dim))
@@ -82,14 +95,21 @@ class DTN(Method):
     @torch.no_grad()
     def content(self, images: Tensor) -> Tensor:
         """Features [N, dim] of images [N, C, H, W] in [-1, 1] as g and L_CONST see them, without gradient."""
-        return self._normalise(self.f.features(images))
+        return self._content_from(self.f.features(images))
 
-    def _normalise(self, features: Tensor) -> Tensor:
+    def _content_from(self, features: Tensor) -> Tensor:
+        """What g and L_CONST use of f's features [N, dim]."""
+        content = features
         if self.feature_norm == "tanh":
-            return features.tanh()
-        if self.feature_norm == "standardize":
-            return (features - self.feature_mean) / self.feature_std
-        return features
+            content = features.tanh()
+        elif self.feature_norm == "standardize":
+            content = (features - self.feature_mean) / self.feature_std
+        elif self.feature_norm == "unit":
+            content = F.normalize(features.relu()) * self.f.dim**0.5
+        if self.posterior:
+            classes = (self.f.classify(features) / 2).softmax(1) * self.f.dim**0.5
+            content = torch.cat([content, self.posterior * classes], 1)
+        return content
 
     def _fetch(self) -> None:
         self.f.fetch(self.trainer.strategy, self.data.root)
@@ -104,7 +124,7 @@ class DTN(Method):
             a = features["a"] if "a" in features else self._all_features(data, "a")
             self.feature_mean.copy_(a.mean(0))
             self.feature_std.copy_(a.std(0).clamp_min(1e-3))
-        self._cache = {role: self._normalise(f) for role, f in features.items()}
+        self._cache = {role: self._content_from(f) for role, f in features.items()}
 
     on_validation_start = on_test_start = on_predict_start = _fetch
 
@@ -117,16 +137,23 @@ class DTN(Method):
     def _content_of(self, batch: Batch, role: str) -> Tensor:
         return self._cache[role][batch[role].position] if role in self._cache else self.content(batch[role].image)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Name f by its network: its weights are part of the checkpoint, which then loads without the zoo."""
+        super().on_save_checkpoint(checkpoint)
+        network = type(self.f.network)  # its full path: jsonargparse knows bare names below typed settings only
+        spec = {**self.f.spec, "class_path": f"{network.__module__}.{network.__qualname__}"}
+        checkpoint["hyper_parameters"]["f"] = spec
+
     # Training
 
     def build_optimizers(self) -> dict[str, Optimizer]:
         g = [*self.g.parameters(), *(self.e.parameters() if self.e else ())]
-        return {"d": self.optimizer(self.D.parameters()), "g": self.optimizer(g)}
+        return {"d": (self.d_optimizer or self.optimizer)(self.D.parameters()), "g": self.optimizer(g)}
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        x_a, x_b = batch["a"].image, batch["b"].image
+        x_b = batch["b"].image
         h_a, h_b = self._content_of(batch, "a"), self._content_of(batch, "b")  # f never changes
-        y_a, y_b = self.g(self.code(x_a, h_a)), self.g(self.code(x_b, h_b))  # one forward serves both updates
+        y_a, y_b = self.generate(batch, h_a, h_b)  # one forward serves both updates
 
         def discriminator_loss() -> Tensor:
             fake_a, fake_b, real_b = self.D(y_a.detach()), self._fake_b(y_b.detach()), self.D(x_b)
@@ -149,13 +176,19 @@ class DTN(Method):
             self.log("l_d", self.step("d", discriminator_loss), prog_bar=True)
         self.log("l_g", self.step("g", generator_loss), prog_bar=True)
 
+    def generate(self, batch: Batch, h_a: Tensor, h_b: Tensor) -> tuple[Tensor, Tensor]:
+        """G of both domains in one pass, so that BatchNorm sees the mixture that its running statistics describe."""
+        codes = [self.code(batch[role].image, content) for role, content in (("a", h_a), ("b", h_b))]
+        y_a, y_b = self.g(torch.cat(codes)).split([len(h_a), len(h_b)])
+        return y_a, y_b
+
     def code(self, images: Tensor, content: Tensor) -> Tensor:
         """What g decodes: f's features, or those of the learned encoder."""
         return content if self.e is None else self.e(to_channels(images, 3))
 
     def l_const(self, content: Tensor, translated: Tensor) -> Tensor:
         """L_CONST = E d(f(x_s), f(G(x_s))), (5)."""
-        seen = self._normalise(self.f.features(translated))
+        seen = self._content_from(self.f.features(translated if self.view is None else self.view(translated)))
         if self.const_distance == "cosine":
             return 1 - F.cosine_similarity(seen, content).mean()
         return F.mse_loss(seen, content)

@@ -1,0 +1,140 @@
+"""Every recipe through the real command line: a few steps of everything, on small data and fake files."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from tests.fakes import digits as fakes
+from xdomain.__main__ import main
+from xdomain.loggers import read_metrics
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+RECIPES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+ABLATIONS = sorted(p.stem for p in (CONFIGS / "overlays").glob("*.yaml") if "DTN ablation" in p.read_text())
+SMALL = {
+    "Street": {"train_size": 40, "val_size": 10, "test_size": 12},
+    "Handwritten": {"limit": 40},
+    "MNIST": {"val_size": 10},
+    "USPS": {"val_size": 10},
+    "SVHN": {"val_size": 10},
+}
+QUIET = ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"]
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _official_files(tmp_path_factory):
+    """The official data sets in their real formats, a few images each."""
+    root = tmp_path_factory.mktemp("data")
+    fakes.write_mnist(root)
+    fakes.write_usps(root)
+    fakes.write_svhn(root, train=60, extra=40, photos=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDOMAIN_DATA", str(root))
+        yield
+
+
+def shrink(value, folder):
+    """The same settings with small data, and with helper networks that train in seconds."""
+    if isinstance(value, dict):
+        value = {key: shrink(inner, folder) for key, inner in value.items()}
+        if (name := str(value.get("class_path")).rsplit(".", 1)[-1]) in SMALL:
+            value["init_args"] = {**(value.get("init_args") or {}), **SMALL[name]}
+        return value
+    if isinstance(value, list):
+        return [shrink(inner, folder) for inner in value]
+    if isinstance(value, str) and value.split("+")[0] in RECIPES:
+        name, *overlays = value.split("+")
+        return "+".join([str(small(name, folder)), *overlays, "tiny", "cpu"])
+    return value
+
+
+def small(recipe, folder):
+    """A copy of a recipe, and of the recipes of its helpers, in a folder."""
+    target = folder / f"{recipe}.yaml"
+    target.write_text(yaml.safe_dump(shrink(yaml.safe_load((CONFIGS / f"{recipe}.yaml").read_text()), folder)))
+    return target
+
+
+def run(command, *args):
+    assert main([command, *map(str, args), *QUIET]) == 0
+
+
+def finite_metrics(path):
+    rows = read_metrics(path)
+    assert rows
+    for row in rows:
+        for name, value in row.items():
+            assert not value or math.isfinite(float(value)), (name, row)
+    return rows
+
+
+def checkpoint(folder):
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_recipe(recipe, tmp_path):
+    config = small(recipe, tmp_path)
+    run("fit", "--config", config, "--config", "tiny", "--config", "cpu")
+    (folder,) = Path("runs").glob("*/0001")
+    name = folder.parent.name
+    assert name == f"{recipe}_tiny_cpu"
+    last = checkpoint(folder)
+    assert last["global_step"] == 4
+    rows = finite_metrics(folder / "metrics.csv")
+    assert {int(row["step"]) for row in rows} >= {0, 1, 2, 3}
+    assert Image.open(folder / "curves.png").width > 100
+
+    run("test", "--ckpt_path", folder)
+    (result,) = Path("results").glob("*.json")
+    content = json.loads(result.read_text())
+    assert content["recipe"] == name
+    assert content["metrics"]
+    assert all(math.isfinite(value) for value in content["metrics"].values())
+    assert content["steps"] == 4
+    if "SampleGrid" in config.read_text():
+        pictures = {path.name for path in (folder / "samples").iterdir()}
+        assert {"step_0000002.png", "step_0000004.png", "test.png"} <= pictures
+
+    # What was saved runs again, does the same, and stops earlier: so the weights must have moved in between.
+    again = ["--trainer.run_dir", tmp_path / "again", "--trainer.max_steps", "2"]
+    run("fit", "--config", folder / "config.yaml", *again)
+    repeated = finite_metrics(tmp_path / "again" / "metrics.csv")
+    assert [row for row in repeated if int(row["step"]) < 2] == [row for row in rows if int(row["step"]) < 2]
+    earlier = checkpoint(tmp_path / "again")
+    moved = [name for name, value in last["state_dict"].items() if not torch.equal(value, earlier["state_dict"][name])]
+    trained = sum(len(optimizer["state"]) for optimizer in last["optimizer_states"])
+    assert trained > 0
+    assert len(moved) >= trained
+
+
+@pytest.mark.parametrize("precision", ["bf16"])
+def test_recipe_in_mixed_precision(precision, tmp_path):
+    overlays = [word for overlay in ("tiny", "cpu", precision) for word in ("--config", overlay)]
+    run("fit", "--config", small("dtn", tmp_path), *overlays, "--trainer.run_dir", tmp_path / "run")
+    finite_metrics(tmp_path / "run" / "metrics.csv")
+    assert checkpoint(tmp_path / "run")["global_step"] == 4
+
+
+def test_predictions_of_a_run(tmp_path):
+    overlays = ["--config", "tiny", "--config", "cpu", "--trainer.run_dir", tmp_path / "run"]
+    run("fit", "--config", small("dtn", tmp_path), *overlays)
+    run("predict", "--ckpt_path", tmp_path / "run", "--return_predictions", "false")
+    files = sorted(path.name for path in (tmp_path / "run" / "predictions").iterdir())
+    assert files == [f"{number:06d}.png" for number in range(12)]
+
+
+@pytest.mark.parametrize("overlay", ABLATIONS)
+def test_ablation_overlays_fit_the_method(overlay, tmp_path, capsys):
+    config = small("dtn", tmp_path)
+    assert main(["fit", "--config", str(config), "--config", overlay, "--print_config"]) in (0, None)
+    printed = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]
+    wanted = yaml.safe_load((CONFIGS / "overlays" / f"{overlay}.yaml").read_text())["model"]["init_args"]
+    assert {key: printed[key] for key in wanted} == wanted

@@ -1,0 +1,129 @@
+"""Two processes train one model: pytest -k ddp."""
+
+import os
+import pickle
+import socket
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torchmetrics import MeanMetric
+
+from tests.toys import ToyGAN, ToyPair, trainer, weights
+
+STEPS = 4
+
+
+class Watched(ToyGAN):
+    """Remembers the images it saw, and validates by a metric that is reduced over the ranks."""
+
+    def __init__(self):
+        super().__init__(dropout=0.0)
+        self.seen = {"train": [], "val": []}
+        self.mean = MeanMetric()
+
+    def training_step(self, batch, batch_idx):
+        self.seen["train"].append({role: sample.position.tolist() for role, sample in batch.items()})
+        super().training_step(batch, batch_idx)
+
+    def validation_step(self, batch, batch_idx):
+        if "a" in batch:
+            self.seen["val"] += batch["a"].position.tolist()
+            self.mean.update(batch["a"].position.float())
+
+    def on_validation_epoch_end(self):
+        self.log("val/mean", self.mean.compute(), sync_dist=True)
+        self.mean.reset()
+
+
+def train(rank, world_size, folder, port):
+    """One rank; writes what it knows at the end."""
+    # As torchrun and the trainer's own launcher tell a process who it is.
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "LOCAL_RANK": str(rank)}
+    torch.set_num_threads(1)
+    torch.manual_seed(0)  # the same start; DDP would broadcast rank 0's weights anyway
+    model = Watched()
+    run = trainer(
+        max_steps=STEPS,
+        val_check_interval=2,
+        log_every_n_steps=1,
+        strategy="ddp_find_unused_parameters_true",
+        devices=world_size,
+        run_dir=str(folder / "run"),
+    )
+    run.fit(model, datamodule=ToyPair(batch_size=2))
+    facts = {
+        "weights": weights(model),
+        "seen": model.seen,
+        "mean": run.callback_metrics["val/mean"].item(),
+        "global_step": run.global_step,
+        "run_dir": str(run.run_dir),
+        "world_size": dist.get_world_size(),
+    }
+    (folder / f"{rank}.pickle").write_bytes(pickle.dumps(facts))
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ddp")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    mp.spawn(train, (2, folder, port), nprocs=2)
+    return [pickle.loads((folder / f"{rank}.pickle").read_bytes()) for rank in range(2)], folder
+
+
+def test_ddp_ranks_stay_equal_on_different_batches(ranks):
+    (first, second), _ = ranks
+    assert first["world_size"] == 2
+    assert first["global_step"] == second["global_step"] == STEPS
+    for one, other in zip(first["seen"]["train"], second["seen"]["train"], strict=True):
+        for role in "ab":
+            assert not set(one[role]) & set(other[role])
+    start = weights(_fresh())
+    for name, value in first["weights"].items():
+        if "running" not in name and "num_batches" not in name:  # BatchNorm counts per rank
+            assert torch.equal(value, second["weights"][name]), name
+            if name.endswith("weight"):  # the bias of D cancels out of its loss
+                assert not torch.equal(value, start[name]), name
+
+
+def _fresh():
+    torch.manual_seed(0)
+    return Watched()
+
+
+def test_ddp_equals_one_process_with_the_mean_of_the_gradients(ranks):
+    (first, second), _ = ranks
+    data, model = ToyPair(batch_size=2), _fresh()
+    images = {role: torch.from_numpy(data.data(role, "train").images).float() / 127.5 - 1 for role in "ab"}
+    d, g = (model.optimizer(net.parameters()) for net in (model.D, model.g))
+    for parts in zip(first["seen"]["train"], second["seen"]["train"], strict=True):
+        translated = [model.g(images["a"][part["a"]]) for part in parts]
+        real = [images["b"][part["b"]] for part in parts]
+        d.zero_grad()
+        sum((model.D(y.detach()) - model.D(x)).mean() for y, x in zip(translated, real, strict=True)).div(2).backward()
+        d.step()
+        g.zero_grad()
+        sum(-model.D(y).mean() + y.square().mean() for y in translated).div(2).backward()
+        g.step()
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(first["weights"][name], parameter.detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_ddp_metric_is_reduced_over_all_images(ranks):
+    (first, second), _ = ranks
+    seen = first["seen"]["val"], second["seen"]["val"]
+    assert sorted(seen[0] + seen[1]) == sorted([*range(10)] * 2)  # two validations of ten images
+    assert not set(seen[0]) & set(seen[1])
+    assert first["mean"] == second["mean"] == 4.5
+
+
+def test_ddp_ranks_share_one_run_folder(ranks):
+    (first, second), folder = ranks
+    assert first["run_dir"] == second["run_dir"]
+    assert sorted(path.name for path in (folder / "run").iterdir()) == ["checkpoints", "metrics.csv", "run.json"]
+    checkpoint = torch.load(folder / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert len(checkpoint["random_states"]) == 2

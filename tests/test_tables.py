@@ -1,0 +1,52 @@
+"""Tables of results in Markdown files."""
+
+import json
+
+import pytest
+
+from xdomain.errors import UserError
+from xdomain.tables import cell, main, render, update
+
+TABLE = {
+    "columns": {"setting": "name", "accuracy": {"metric": "accuracy"}, "n": {"metric": "n", "scale": 1}},
+    "rows": [{"recipe": "full", "name": "all terms"}, {"recipe": "less", "name": "without", "metric": "other"}],
+}
+RESULTS = {"full": {"metrics": {"accuracy": 0.91249, "n": 2000.0}}}
+RENDERED = "| setting | accuracy | n |\n|---|---|---|\n| all terms | 91.2 | 2000.0 |\n| without | not run | not run |\n"
+
+
+def test_cells():
+    assert cell(None, "x") == "not run"
+    assert cell({"metrics": {}}, "x") == "not measured"
+    assert cell({"metrics": {"x": 0.0}}, "x") == "0.0"
+    assert cell({"metrics": {"x": {"mean": 0.5, "std": 0.0123, "n": 3}}}, "x") == "50.0 ± 1.2 (n = 3)"
+
+
+def test_a_table():
+    assert render(TABLE, RESULTS) == RENDERED
+
+
+def test_only_marked_places_change():
+    text = "before\n<!-- results:one -->\nold\nrows\n<!-- /results:one -->\nafter <!-- results:x --> no marker\n"
+    once = update(text, {"one": TABLE}, RESULTS)
+    assert once == text.replace("old\nrows\n", RENDERED)
+    assert update(once, {"one": TABLE}, RESULTS) == once
+
+
+def test_an_undefined_table_is_named():
+    with pytest.raises(UserError, match="README wants the table 'two'"):
+        update("<!-- results:two -->\n<!-- /results:two -->\n", {}, {}, "README")
+
+
+def test_all_files_are_updated_once(tmp_path, capsys):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "results").mkdir()
+    (tmp_path / "docs" / "tables.yaml").write_text(json.dumps({"one": TABLE}))
+    (tmp_path / "results" / "full.json").write_text(json.dumps(RESULTS["full"]))
+    (tmp_path / "README.md").write_text("<!-- results:one -->\n<!-- /results:one -->\n")
+    (tmp_path / "docs" / "page.md").write_text("nothing\n")
+    assert main(tmp_path) == 0
+    assert capsys.readouterr().out == f"updated {tmp_path / 'README.md'}\n"
+    assert RENDERED in (tmp_path / "README.md").read_text()
+    main(tmp_path)
+    assert capsys.readouterr().out == ""

@@ -1,0 +1,117 @@
+"""Random transforms of digit images, batched, on the device; every image draws its own.
+
+They read the global random state; the data module calls them with one that depends on seed and step alone.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from xdomain.batch import to_channels
+
+
+def _uniform(n: int, low: float, high: float) -> Tensor:
+    return torch.rand(n, 1, 1, 1) * (high - low) + low
+
+
+def _coin(n: int, probability: float) -> Tensor:
+    return torch.rand(n, 1, 1, 1) < probability
+
+
+class Warp(nn.Module):
+    """Random affine map and smooth elastic displacement; what lies outside repeats the border.
+
+    Args:
+        rotation: largest angle in degrees.
+        shear: largest shear.
+        scale: smallest and largest factor, drawn for height and width apart.
+        shift: largest shift, as a share of half the image size.
+        elastic: largest standard deviation of the displacement, as a share of half the image size.
+        noise: standard deviation of white noise that is added at the end.
+    """
+
+    def __init__(
+        self,
+        rotation: float = 12.0,
+        shear: float = 0.2,
+        scale: tuple[float, float] = (0.85, 1.2),
+        shift: float = 0.1,
+        elastic: float = 0.1,
+        noise: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.rotation, self.shear, self.scale, self.shift = rotation, shear, scale, shift
+        self.elastic, self.noise = elastic, noise
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images [N, C, H, W] to the same shape and range."""
+        n, _, height, width = images.shape
+        angle = _uniform(n, -self.rotation, self.rotation).view(n) * (math.pi / 180)
+        low, high = (math.log(factor) for factor in self.scale)
+        x_scale, y_scale = (_uniform(n, low, high).exp().view(n) for _ in range(2))
+        shear = _uniform(n, -self.shear, self.shear).view(n)
+        matrix = torch.zeros(n, 2, 3)
+        matrix[:, 0, 0], matrix[:, 0, 1] = angle.cos() / x_scale, (shear - angle.sin()) / x_scale
+        matrix[:, 1, 0], matrix[:, 1, 1] = angle.sin() / y_scale, angle.cos() / y_scale
+        matrix[:, :, 2] = (torch.rand(n, 2) * 2 - 1) * self.shift
+        grid = F.affine_grid(matrix, [n, 1, height, width], align_corners=False)
+        waves = torch.randn(n, 2, 5, 5) * _uniform(n, 0.0, self.elastic)
+        grid = grid + F.interpolate(waves, size=(height, width), mode="bicubic").permute(0, 2, 3, 1)
+        warped = F.grid_sample(images, grid.to(images.device), padding_mode="border", align_corners=False)
+        return warped + self.noise * torch.randn_like(warped) if self.noise else warped
+
+
+class DigitShapes(nn.Module):
+    """Leaves of a street digit what any pen could have drawn: its shape.
+
+    After a :class:`Warp`: strokes are thickened or thinned, colours become grey or sharp black and white, resolution
+    drops, light and dark change places, contrast and brightness vary. A classifier trained on this reads writing that
+    it has never seen. Choices of a whole operation are made for an eighth of the batch at a time.
+
+    Args:
+        warp: the geometric part.
+        thickness: probability of a stroke that is one pixel thicker or thinner on each side.
+        grey: probability of losing the colours.
+        binary: probability of a flat background and full contrast.
+        coarse: probability of a lower resolution.
+        coarse_sizes: smallest and largest side in pixels of the lower resolution.
+        invert: probability of swapping light and dark.
+    """
+
+    def __init__(
+        self,
+        warp: Warp | None = None,
+        thickness: float = 0.5,
+        grey: float = 0.6,
+        binary: float = 0.4,
+        coarse: float = 0.7,
+        coarse_sizes: tuple[int, int] = (6, 18),
+        invert: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.warp = warp or Warp()
+        self.thickness, self.grey, self.binary = thickness, grey, binary
+        self.coarse, self.coarse_sizes, self.invert = coarse, coarse_sizes, invert
+
+    def forward(self, images: Tensor) -> Tensor:
+        """RGB images [N, 3, H, W] in [-1, 1] to the same shape and range."""
+        return torch.cat([self._part(part) for part in self.warp(images).chunk(8)])
+
+    def _part(self, x: Tensor) -> Tensor:
+        n, size, device = len(x), x.shape[-2:], x.device
+        if torch.rand(()) < self.thickness:
+            x = F.max_pool2d(x, 3, 1, 1) if torch.rand(()) < 0.5 else -F.max_pool2d(-x, 3, 1, 1)
+        luma = to_channels(x, 1)
+        x = torch.where(_coin(n, self.grey).to(device), luma.expand_as(x), x)
+        dark, light = luma.amin((1, 2, 3), keepdim=True), luma.amax((1, 2, 3), keepdim=True)
+        level = dark + (light - dark) * _uniform(n, 0.35, 0.65).to(device)
+        steepness = _uniform(n, 3.0, 12.0).to(device) / (light - dark + 0.05)
+        x = torch.where(_coin(n, self.binary).to(device), torch.tanh(steepness * (luma - level)).expand_as(x), x)
+        if torch.rand(()) < self.coarse:
+            side = int(torch.randint(self.coarse_sizes[0], self.coarse_sizes[1] + 1, ()))
+            mode = "bilinear" if torch.rand(()) < 0.5 else "bicubic"
+            x = F.interpolate(F.interpolate(x, size=(side, side), mode="area"), size=size, mode=mode)
+        x = torch.where(_coin(n, self.invert).to(device), -x, x)
+        return (x * _uniform(n, 0.6, 1.3).to(device) + _uniform(n, -0.3, 0.3).to(device)).clamp(-1, 1)
