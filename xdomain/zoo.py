@@ -124,7 +124,7 @@ def build_network(spec: Spec) -> nn.Module:
 def _is_checkpoint(source: str) -> bool:
     if source.endswith((".yaml", ".yml")):
         return False
-    return Path(source).exists() or source.endswith((".ckpt", ".safetensors"))
+    return Path(source).exists() or source.endswith(".ckpt")
 
 
 def network_spec(source: str | Spec) -> Spec:

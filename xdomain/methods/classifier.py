@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from xdomain.batch import Batch
+from xdomain.batch import Batch, to_channels
 from xdomain.errors import UserError
 from xdomain.methods.base import Method
 
@@ -24,18 +24,19 @@ class Classifier(Method):
         super().__init__(**options)
         self.network, self.label_smoothing = network, label_smoothing
         self.classes: int = network.classes  # type: ignore[assignment]
-        if network.in_channels not in (self.channels[0], 3 * self.channels[0]):
+        if network.in_channels not in (1, 3):
             raise UserError(
-                f"model.init_args.network.init_args.in_channels is {network.in_channels}, but {self.domains[0]} has "
-                f"{self.channels[0]} channels: set it to {self.channels[0]}."
+                f"model.init_args.network.init_args.in_channels is {network.in_channels}: a classifier reads grey (1) or "
+                "RGB (3) images."
             )
+        self.in_channels: int = network.in_channels
 
     def build_optimizers(self) -> dict[str, Optimizer]:
         return {"c": self.optimizer(self.network.parameters())}
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits [N, classes] of images [N, C, H, W] in [-1, 1]."""
-        logits: Tensor = self.network(images)
+        """Logits [N, classes] of images [N, C, H, W] in [-1, 1]; grey and RGB are turned into each other."""
+        logits: Tensor = self.network(to_channels(images, self.in_channels))
         return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
