@@ -10,9 +10,11 @@ import torch
 def _session_cache(tmp_path_factory):
     """Everything that is drawn or trained once is drawn or trained once per session, outside the user's cache."""
     folder = tmp_path_factory.mktemp("cache")
-    before = {name: os.environ.get(name) for name in ("XDOMAIN_CACHE", "XDOMAIN_DATA", "WANDB_MODE")}
+    before = {name: os.environ.get(name) for name in ("XDOMAIN_CACHE", "XDOMAIN_DATA", "WANDB_MODE", "OMP_NUM_THREADS")}
     os.environ["XDOMAIN_CACHE"] = str(folder)
     os.environ["WANDB_MODE"] = "offline"
+    os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start: toys are slower on many threads
+    torch.set_num_threads(1)
     os.environ.pop("XDOMAIN_DATA", None)
     yield folder
     for name, value in before.items():

@@ -26,8 +26,8 @@ class Classifier(Method):
         self.classes: int = network.classes  # type: ignore[assignment]
         if network.in_channels not in (1, 3):
             raise UserError(
-                f"model.init_args.network.init_args.in_channels is {network.in_channels}: a classifier reads grey (1) or "
-                "RGB (3) images."
+                f"model.init_args.network.init_args.in_channels is {network.in_channels}: a classifier reads grey (1) "
+                "or RGB (3) images."
             )
         self.in_channels: int = network.in_channels
 
