@@ -172,7 +172,9 @@ def test_a_shortened_key_is_not_guessed(capsys):
 )
 def test_a_bad_value_is_named_with_what_fits(capsys, key, value, end):
     sentence = refused(capsys, "fit", "--config", "small.yaml", f"--{key}={value}")
-    assert sentence.startswith(f"{key.removesuffix('.class_path').removesuffix('+')} {end}")  # the tests' own classes may follow
+    assert sentence.startswith(
+        f"{key.removesuffix('.class_path').removesuffix('+')} {end}"
+    )  # the tests' own classes may follow
 
 
 def test_the_module_that_a_users_class_needs_is_named(capsys, tmp_path, monkeypatch):
