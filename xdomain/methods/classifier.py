@@ -29,7 +29,7 @@ class Classifier(Method):
                 f"model.init_args.network.init_args.in_channels is {network.in_channels}: a classifier reads grey (1) "
                 "or RGB (3) images."
             )
-        self.in_channels: int = network.in_channels
+        self.in_channels: int = network.in_channels  # type: ignore[assignment]
 
     def build_optimizers(self) -> dict[str, Optimizer]:
         return {"c": self.optimizer(self.network.parameters())}
