@@ -156,7 +156,7 @@ def test_a_shortened_key_is_not_guessed(capsys):
             "SampleGridd",
             "is SampleGridd, which is no class that fits there: did you mean SampleGrid?",
         ),
-        ("model", "Street", "is Street, which is no class that fits there: choose one of Classifier, DTN."),
+        ("model", "Street", "is Street, which is no class that fits there: choose one of Classifier, DTN"),
         (
             "model",
             "torch.nn.Linear",

@@ -130,8 +130,9 @@ class DTN(Method):
 
     @torch.no_grad()
     def _all_features(self, data: BaseDataModule, role: str) -> Tensor:
-        images, step = data.data(role, "train").images, data.eval_batch_size
-        parts = (torch.from_numpy(images[i : i + step]).to(self.device) for i in range(0, len(images), step))
+        images, step = data.data(role, "train"), data.eval_batch_size
+        positions = [list(range(i, min(i + step, len(images)))) for i in range(0, len(images), step)]
+        parts = (images.__getitems__(part).image.to(self.device) for part in positions)
         return torch.cat([self.f.features(to_float(part)) for part in parts])
 
     def _content_of(self, batch: Batch, role: str) -> Tensor:
