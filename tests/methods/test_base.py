@@ -18,7 +18,7 @@ def sgd(parameters):
     return SGD(parameters, lr=0.1)
 
 
-class Line(Method):
+class OneWeight(Method):
     """One weight vector, loss = mean over the batch of w . x."""
 
     def __init__(self, gain=1.0, **options):
@@ -125,7 +125,7 @@ def test_rivals_are_frozen_while_a_loss_is_built_and_free_afterwards():
 
 @pytest.mark.parametrize("plugins", [None, "scaled"])
 def test_clip_applies_to_unscaled_gradients(plugins):
-    model = Line(gain=100.0, clip=0.5)
+    model = OneWeight(gain=100.0, clip=0.5)
     start = model.w.weight.detach().clone()
     trainer(max_steps=1, limit_val_batches=0, plugins=[scaled_precision()] if plugins else None).fit(
         model, datamodule=ToyPair()
@@ -140,7 +140,7 @@ def test_clip_applies_to_unscaled_gradients(plugins):
 def test_accumulated_batches_equal_one_large_batch(plugins):
     plugin = None if plugins is None else [scaled_precision(growth_interval=1 if plugins == "changing" else 2000)]
 
-    class Changing(Line):
+    class Changing(OneWeight):
         def training_step(self, batch, batch_idx):
             super().training_step(batch, batch_idx)
             if plugins == "changing" and batch_idx % 2 == 0:  # as another optimiser's step would do
@@ -156,7 +156,7 @@ def test_accumulated_batches_equal_one_large_batch(plugins):
 
 
 def test_accumulation_survives_a_validation_between_its_batches():
-    model = Line(accumulate=2)
+    model = OneWeight(accumulate=2)
     start = model.w.weight.detach().clone()
     trainer(max_steps=4, val_check_interval=1).fit(model, datamodule=ToyPair())
     gradient = torch.cat(model.seen[:2]).mean(0) + torch.cat(model.seen[2:]).mean(0)
@@ -164,7 +164,7 @@ def test_accumulation_survives_a_validation_between_its_batches():
 
 
 def test_accumulation_with_two_steps_of_one_optimizer_is_refused():
-    class Twice(Line):
+    class Twice(OneWeight):
         def training_step(self, batch, batch_idx):
             super().training_step(batch, batch_idx)
             super().training_step(batch, batch_idx)
