@@ -105,7 +105,8 @@ class TransferAccuracy(_Evaluation):
 
     def begin(self, trainer: pl.Trainer, module: Method) -> None:
         if self.helper is None:
-            self.helper = Helper(self.classifier)
+            with torch.random.fork_rng():  # its initial weights must not shift what training draws after a resume
+                self.helper = Helper(self.classifier)
             self.helper.fetch(trainer.strategy, module.data.root)
         self.helper.to(module.device)
         classes = self.helper.classes
