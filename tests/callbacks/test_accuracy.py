@@ -148,3 +148,26 @@ def test_nearest_neighbours_equal_scikit_learn(chunk):
 def test_shades_are_what_the_tests_say():
     images = to_float(torch.from_numpy(Shades().data("b", "test").images))
     assert images.mean((1, 2, 3)).tolist() == pytest.approx([-0.5, 0.0, 0.5], abs=0.005)
+
+
+def test_making_the_judge_leaves_the_random_state_alone(monkeypatch):
+    class Drawing:
+        classes = 3
+
+        def __init__(self, name):
+            torch.rand(5)
+
+        def fetch(self, strategy, root):
+            """Nothing to fetch."""
+
+        def to(self, device):
+            return self
+
+    monkeypatch.setattr("xdomain.callbacks.accuracy.Helper", Drawing)
+    callback, model = TransferAccuracy("judge"), ToyGAN()
+    model.trainer = trainer(max_steps=1)
+    model.trainer.datamodule = ToyPair()
+    model.trainer.datamodule.root = None
+    before = torch.get_rng_state()
+    callback.begin(model.trainer, model)
+    assert torch.equal(before, torch.get_rng_state())
