@@ -1,6 +1,6 @@
 """Trains and tests one recipe with several seeds and writes results/<recipe>.json with mean and spread.
 
-    python benchmarks/seeds.py --seeds 0 1 2 dtn dtn+no_tid dtn+no_const
+    python benchmarks/seeds.py dtn dtn+no_tid dtn+no_const --seeds 0 1 2
 
 Every argument is a recipe, with overlays after ``+``. Several runs can share the machine (``--parallel``), each with
 its part of the threads.

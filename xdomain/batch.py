@@ -12,12 +12,15 @@ class Sample(NamedTuple):
     Attributes:
         image: ``uint8`` in [0, 255] as a data set yields it, ``float32`` in [-1, 1] as a method sees it; [N, C, H, W].
         position: where every image stands in its data set, ``int64`` [N].
-        label: class of every image, ``int64`` [N], or None where nothing is known.
+        label: class or identity of every image, ``int64`` [N], or None where nothing is known.
+        attributes: attributes of every image, ``uint8`` [N, K] of 0 and 1, in the order of the data module's
+            ``attribute_names``; None where nothing is known.
     """
 
     image: Tensor
     position: Tensor
     label: Tensor | None = None
+    attributes: Tensor | None = None
 
 
 Batch = dict[str, Sample]

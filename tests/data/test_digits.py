@@ -6,7 +6,6 @@ from sklearn.datasets import load_digits
 
 from xdomain.data import Handwritten, Street
 from xdomain.data import digits as module
-from xdomain.data.cache import cached_arrays
 
 SIZES = {"train_size": 30, "val_size": 12, "test_size": 10}
 SPLITS = ("train", "val", "test")
@@ -63,45 +62,6 @@ def test_street_is_drawn_once(cache, monkeypatch):
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.name != "lock"} == files
     with pytest.raises(TypeError):
         street("test", test_size=11)
-
-
-def test_cached_arrays_are_mapped_not_read(cache):
-    arrays = cached_arrays("x", "key", lambda: {"images": np.arange(6), "labels": np.ones(2)})
-    assert all(isinstance(array, np.memmap) for array in arrays.values())
-    assert arrays["images"].tolist() == list(range(6))
-
-
-def test_interrupted_caching_leaves_nothing_readable(cache, monkeypatch):
-    class Killed(BaseException):
-        pass
-
-    def dies():
-        raise Killed
-
-    with pytest.raises(Killed):
-        cached_arrays("x", "key", dies)
-
-    def half_written(path, array):
-        if path.stem == "labels":
-            path.with_suffix(".part").write_bytes(b"\x93NUM")
-            raise Killed
-        original(path, array)
-
-    original = module.cached_arrays.__globals__["_write"]
-    monkeypatch.setitem(module.cached_arrays.__globals__, "_write", half_written)
-    with pytest.raises(Killed):
-        cached_arrays("x", "key", lambda: {"images": np.zeros(3), "labels": np.zeros(3)})
-    monkeypatch.undo()
-    monkeypatch.setenv("XDOMAIN_CACHE", str(cache))
-
-    made = cached_arrays("x", "key", lambda: {"images": np.ones(3), "labels": np.ones(3)})
-    assert {name: array.tolist() for name, array in made.items()} == {"images": [1.0] * 3, "labels": [1.0] * 3}
-
-
-def test_another_key_is_another_array(cache):
-    one = cached_arrays("x", "1", lambda: {"a": np.zeros(1)})
-    two = cached_arrays("x", "2", lambda: {"a": np.ones(1)})
-    assert (one["a"].item(), two["a"].item()) == (0, 1)
 
 
 def test_handwritten_parts_hold_every_scan_once():

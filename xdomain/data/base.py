@@ -25,27 +25,56 @@ class ImageData(Dataset[Sample]):
 
     Args:
         images: ``uint8`` array [N, C, H, W].
-        labels: classes ``int64`` [N], or None.
+        labels: classes or identities ``int64`` [N], or None.
+        attributes: ``uint8`` array [N, K] of 0 and 1, or None.
+        rows: which rows of the arrays belong to this data set, in order, ``int64``; None takes all. Chosen rows of a
+            memory-mapped file stay in it.
     """
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray | None = None) -> None:
-        self.images, self.labels = images, labels
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray | None = None,
+        attributes: np.ndarray | None = None,
+        rows: np.ndarray | None = None,
+    ) -> None:
+        self._images, self._labels, self._attributes, self._rows = images, labels, attributes, rows
+
+    @property
+    def images(self) -> np.ndarray:
+        """All images, ``uint8`` [N, C, H, W]; where rows were chosen, a copy."""
+        return self._images if self._rows is None else self._images[self._rows]
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """All labels [N]."""
+        return self._labels if self._rows is None or self._labels is None else self._labels[self._rows]
+
+    @property
+    def attributes(self) -> np.ndarray | None:
+        """All attributes [N, K]."""
+        return self._attributes if self._rows is None or self._attributes is None else self._attributes[self._rows]
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self._images if self._rows is None else self._rows)
 
     def __getitems__(self, indices: list[int]) -> Sample:
         position = np.asarray(indices, dtype=np.int64)
-        label = None if self.labels is None else torch.from_numpy(self.labels[position])
-        image = torch.from_numpy(np.ascontiguousarray(self.images[position]))
-        return Sample(image, torch.from_numpy(position), label)
+        rows = position if self._rows is None else self._rows[position]
+        image, label, attributes = (
+            None if array is None else torch.from_numpy(np.ascontiguousarray(array[rows]))
+            for array in (self._images, self._labels, self._attributes)
+        )
+        assert image is not None
+        return Sample(image, torch.from_numpy(position), label, attributes)
 
     def __getitem__(self, index: int) -> Sample:
         return self.__getitems__([index])
 
     def keep(self, chosen: np.ndarray) -> "ImageData":
         """The images at the given positions (or where a mask is true), in that order."""
-        return ImageData(self.images[chosen], None if self.labels is None else self.labels[chosen])
+        rows = np.arange(len(self)) if self._rows is None else self._rows
+        return ImageData(self._images, self._labels, self._attributes, rows[chosen])
 
 
 class SourceLoader:
@@ -224,17 +253,23 @@ class SingleDomain(BaseDataModule):
 
 
 class DomainPair(BaseDataModule):
-    """Two single-domain modules side by side: role ``a`` from the first, role ``b`` from the second.
+    """Two one-domain modules side by side: role ``a`` from the first, role ``b`` from the second.
 
     Args:
-        a: source domain.
-        b: target domain, unpaired with the first.
+        a: source domain; any data module with one domain.
+        b: target domain, unpaired with the first; likewise.
         root: folder that holds the data sets of both; by default each keeps its own.
     """
 
-    def __init__(self, a: SingleDomain, b: SingleDomain, root: str | None = None, **options: Any) -> None:
+    def __init__(self, a: BaseDataModule, b: BaseDataModule, root: str | None = None, **options: Any) -> None:
         super().__init__(**options)
         self.modules = {"a": a, "b": b}
+        for role, module in self.modules.items():
+            if len(module.domains) != 1:
+                raise UserError(
+                    f"data.init_args.{role} has the domains {' and '.join(module.domains)}: give a "
+                    f"{type(module).__name__} with one domain."
+                )
         if root is not None:
             a.root = b.root = data_root(root)
         self.root = a.root

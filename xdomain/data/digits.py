@@ -52,12 +52,12 @@ class Street(SingleDomain):
     def load(self, split: Split) -> ImageData:
         count, stream = self.sizes[split], len(STREAMS) * self.world_seed + STREAMS[split]
 
-        def draw() -> Arrays:
-            images, labels = engine.render_street(torch.arange(count), seed=stream, size=self.image_size)
+        def draw(begin: int, end: int) -> Arrays:
+            images, labels = engine.render_street(torch.arange(begin, end), seed=stream, size=self.image_size)
             return {"images": images.numpy(), "labels": labels.numpy()}
 
         key = f"{stream} {count} {self.image_size} {SOURCE}"  # a changed engine draws anew
-        arrays = cached_arrays(f"street-{split}", key, draw)
+        arrays = cached_arrays(f"street-{split}", key, count, draw)
         return ImageData(arrays["images"], arrays["labels"])
 
 
