@@ -1,5 +1,36 @@
 """Metrics as torchmetrics."""
 
+from xdomain.metrics.attributes import AttributeHitRate, BalancedAccuracy
+from xdomain.metrics.counterfactual import CounterfactualError
+from xdomain.metrics.distribution import FID, KID, InceptionScore, frechet_distance
+from xdomain.metrics.extractors import build_extractor
+from xdomain.metrics.masks import MaskIoU
 from xdomain.metrics.nearest import NearestNeighbourAccuracy
+from xdomain.metrics.perceptual import LPIPS, ContentDistance, GramStyleDistance, PerceptualDistance
+from xdomain.metrics.retrieval import RetrievalRanks
+from xdomain.metrics.single import SIFID, SVFID, PatchCopyRate, PixelDiversity
+from xdomain.metrics.verification import IdentitySimilarity, VerificationAUC
 
-__all__ = ["NearestNeighbourAccuracy"]
+__all__ = [
+    "FID",
+    "KID",
+    "LPIPS",
+    "SIFID",
+    "SVFID",
+    "AttributeHitRate",
+    "BalancedAccuracy",
+    "ContentDistance",
+    "CounterfactualError",
+    "GramStyleDistance",
+    "IdentitySimilarity",
+    "InceptionScore",
+    "MaskIoU",
+    "NearestNeighbourAccuracy",
+    "PatchCopyRate",
+    "PerceptualDistance",
+    "PixelDiversity",
+    "RetrievalRanks",
+    "VerificationAUC",
+    "build_extractor",
+    "frechet_distance",
+]
