@@ -5,6 +5,7 @@ import torch
 
 from xdomain.engines import digits as engine
 from xdomain.engines.digits import render_street
+from xdomain.engines.drawing import Draws, splitmix64
 
 COUNT = 12
 
@@ -49,30 +50,30 @@ def test_seeds_share_no_picture(pictures):
 
 
 def test_seed_and_index_are_not_interchangeable():
-    a, b = (engine._Draws(torch.tensor([i]), seed=s).bits(4) for i, s in ((1, 2), (2, 1)))
+    a, b = (Draws(torch.tensor([i]), seed=s).bits(4) for i, s in ((1, 2), (2, 1)))
     assert not torch.equal(a, b)
 
 
 def test_labels_are_uniform():
-    draw = engine._Draws(torch.arange(20000), seed=0)
+    draw = Draws(torch.arange(20000), seed=0)
     counts = torch.bincount(draw.integers(10), minlength=10).double()
     chi_squared = ((counts - 2000) ** 2 / 2000).sum()
     assert chi_squared < 27.9  # 9 degrees of freedom: p = 0.001
     _, labels = render_street(torch.arange(8), seed=0)
-    assert torch.equal(labels, engine._Draws(torch.arange(8), 0).integers(10))
+    assert torch.equal(labels, Draws(torch.arange(8), 0).integers(10))
 
 
 def test_random_values_are_the_reference_generator():
     # splitmix64 of 0 and of 1234567, as published
-    assert engine._splitmix64(torch.tensor(0)).item() & (2**64 - 1) == 0xE220A8397B1DCDAF
-    assert engine._splitmix64(torch.tensor(1234567)).item() == 6457827717110365317
+    assert splitmix64(torch.tensor(0)).item() & (2**64 - 1) == 0xE220A8397B1DCDAF
+    assert splitmix64(torch.tensor(1234567)).item() == 6457827717110365317
 
 
 def test_noise_is_standard():
-    noise = engine._Draws(torch.arange(200), 0).noise(500).double()
+    noise = Draws(torch.arange(200), 0).noise(500).double()
     assert noise.mean().item() == pytest.approx(0.0, abs=0.02)
     assert noise.std().item() == pytest.approx(1.0, abs=0.02)
-    uniform = engine._Draws(torch.arange(200), 0).uniform(-2.0, 4.0, 500)
+    uniform = Draws(torch.arange(200), 0).uniform(-2.0, 4.0, 500)
     assert -2 <= uniform.min() < -1.99
     assert 3.99 < uniform.max() < 4
     assert uniform.mean().item() == pytest.approx(1.0, abs=0.03)

@@ -1,16 +1,9 @@
 """The `street` digits: house-number crops in the manner of SVHN, drawn with matplotlib's bundled fonts.
 
-`render_street(indices, seed)` draws a batch. Image i of a seed is a pure function of (seed, i): every random value is
-a hash of (seed, i, position in the stream), never a draw from a generator with a state. So an image does not depend on
-the batch it is drawn in, and the parts of a data set are disjoint seeds or disjoint index ranges.
-
-Two rules keep the pictures bit-identical for every batch size. Transcendental functions are only applied to the
-per-image parameters, in float64 before rounding to float32, because their vectorised and scalar versions may differ in
-the last bit. Per-pixel work is elementwise or per-sample (`grid_sample`, pooling), never a matrix product or a
-convolution, whose algorithm depends on the batch size.
+`render_street(indices, seed)` draws a batch. Image i of a seed is a pure function of (seed, i), bit-identical for every
+batch size: see :mod:`xdomain.engines.drawing`.
 """
 
-import math
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
 
+from xdomain.engines.drawing import Draws, blend, blur, pixels, plane
 from xdomain.engines.strokes import draw_hand
 
 # Every bundled font with ten upright, lining digits; cmmi10 (old-style figures) and the symbol fonts are left out.
@@ -62,57 +56,8 @@ def render_street(indices: Tensor, seed: int, size: int = 32) -> tuple[Tensor, T
     labels = torch.empty_like(indices)
     for start in range(0, len(indices), CHUNK):
         part = slice(start, start + CHUNK)
-        images[part], labels[part] = _render(_Draws(indices[part], seed), size)
+        images[part], labels[part] = _render(Draws(indices[part], seed), size)
     return images, labels
-
-
-class _Draws:
-    """Random values for a batch of images; the k-th call returns the same values for an image whatever its batch."""
-
-    def __init__(self, indices: Tensor, seed: int) -> None:
-        stream = _splitmix64(torch.tensor(seed, dtype=torch.int64, device=indices.device))
-        # Hashed once more than the indices: else image i of seed s would be image s of seed i.
-        self.state = _splitmix64(_splitmix64(stream) + _splitmix64(indices))
-        self.calls = 0
-
-    def bits(self, *shape: int) -> Tensor:
-        """Uniform int64 [n, *shape]."""
-        self.calls += 1
-        position = torch.arange(torch.Size(shape).numel(), device=self.state.device).view(1, *shape)
-        call = _splitmix64(self.state + self.calls)
-        return _splitmix64(call.view(-1, *[1] * len(shape)) + position)
-
-    def uniform(self, low: float, high: float, *shape: int) -> Tensor:
-        """Uniform float64 [n, *shape] in [low, high)."""
-        return low + (high - low) * _logical_shift(self.bits(*shape), 11).double() * 2.0**-53
-
-    def integers(self, stop: int, *shape: int) -> Tensor:
-        """Uniform int64 [n, *shape] in 0..stop-1."""
-        return _logical_shift(self.bits(*shape), 32) % stop
-
-    def chance(self, probability: float, *shape: int) -> Tensor:
-        """Float64 [n, *shape], 1 with the given probability, else 0."""
-        return (self.uniform(0.0, 1.0, *shape) < probability).double()
-
-    def noise(self, *shape: int) -> Tensor:
-        """Nearly normal float32 [n, *shape], mean 0, variance 1: four 16-bit parts of one hash, added."""
-        bits = self.bits(*shape)
-        total = sum((_logical_shift(bits, shift) & 0xFFFF for shift in (0, 16, 32, 48)), torch.zeros_like(bits))
-        return (total - 2 * 0xFFFF).float() * (math.sqrt(3) / 65536)
-
-
-def _logical_shift(x: Tensor, shift: int) -> Tensor:
-    """Shifts int64 to the right as if it were unsigned."""
-    shifted: Tensor = x >> shift  # copies the sign bit, which the mask removes
-    return shifted & ((1 << (64 - shift)) - 1) if shift else x
-
-
-def _splitmix64(x: Tensor) -> Tensor:
-    """One step of the generator of Steele, Lea and Flood (2014), int64 -> int64; products wrap around."""
-    x = x - 0x61C8864680B583EB  # + 0x9E3779B97F4A7C15 as a signed number, like the factors below
-    x = (x ^ _logical_shift(x, 30)) * -0x40A7B892E31B1A47
-    x = (x ^ _logical_shift(x, 27)) * -0x6B2FB644ECCEEE15
-    return x ^ _logical_shift(x, 31)
 
 
 @cache
@@ -147,7 +92,7 @@ def _glyphs() -> tuple[Tensor, Tensor]:
     return masks, widths
 
 
-def _render(draw: _Draws, size: int) -> tuple[Tensor, Tensor]:
+def _render(draw: Draws, size: int) -> tuple[Tensor, Tensor]:
     """Draws one chunk: wall, clutter, shadow of the digits, digits, light, blur, sensor noise."""
     labels = draw.integers(10)
     wall, paint = _colours(draw)
@@ -157,16 +102,16 @@ def _render(draw: _Draws, size: int) -> tuple[Tensor, Tensor]:
     ink = _word(draw, labels, size)
     cast = _shift(ink, *(draw.uniform(-2.0, 2.0) * size / 32 for _ in range(2)))
     depth = draw.chance(0.3) * draw.uniform(0.2, 0.7)
-    picture = picture * (1 - _pixels(depth) * cast)  # raised digits throw a shadow; flat paint has none
-    picture = _blend(picture, _pixels(paint), ink * _pixels(draw.uniform(0.85, 1.0)))
-    picture = _blur(picture * _light(draw, size), draw.uniform(0.3, 1.2) * size / 32)
+    picture = picture * (1 - pixels(depth) * cast)  # raised digits throw a shadow; flat paint has none
+    picture = blend(picture, pixels(paint), ink * pixels(draw.uniform(0.85, 1.0)))
+    picture = blur(picture * _light(draw, size), draw.uniform(0.3, 1.2) * size / 32)
 
     grain = draw.uniform(0.0, 0.2) ** 2  # squared: most cameras are good, a few are terrible
-    picture = picture + _pixels(grain) * draw.noise(3, size, size)
+    picture = picture + pixels(grain) * draw.noise(3, size, size)
     return (picture * 255).round().clamp(0, 255).byte(), labels
 
 
-def _colours(draw: _Draws) -> tuple[Tensor, Tensor]:
+def _colours(draw: Draws) -> tuple[Tensor, Tensor]:
     """Colours of wall and digits, each float64 [n, 3] in [0, 1], whose lumas differ by at least 0.2."""
     wall = draw.uniform(0.05, 0.95)
     step = draw.uniform(0.2, 0.8)
@@ -176,7 +121,7 @@ def _colours(draw: _Draws) -> tuple[Tensor, Tensor]:
     return _tint(draw, wall), _tint(draw, paint)
 
 
-def _tint(draw: _Draws, luma: Tensor) -> Tensor:
+def _tint(draw: Draws, luma: Tensor) -> Tensor:
     """A colour of the given luma [n] with a random hue, mostly pale: float64 [n, 3], always inside the RGB cube."""
     chroma = draw.uniform(-1.0, 1.0, 3)
     chroma = chroma - _luma(chroma)[:, None]
@@ -185,36 +130,36 @@ def _tint(draw: _Draws, luma: Tensor) -> Tensor:
     return luma[:, None] + saturation[:, None] * chroma
 
 
-def _wall(draw: _Draws, colour: Tensor, contrast: Tensor, size: int) -> Tensor:
+def _wall(draw: Draws, colour: Tensor, contrast: Tensor, size: int) -> Tensor:
     """What is behind the digits: stains, siding or bricks, and up to four plates, pipes or spots; [n, 3, size, size].
 
     All of it differs from the wall by less than the digits do, or nobody could tell which is the number.
     """
     n = len(colour)
     stains = F.interpolate(draw.uniform(-1.0, 1.0, 1, 5, 5).float(), size=(size, size), mode="bilinear")
-    picture = _pixels(colour) + stains * _pixels(draw.uniform(0.0, 0.25) * contrast)
+    picture = pixels(colour) + stains * pixels(draw.uniform(0.0, 0.25) * contrast)
 
-    x, y = _plane(draw, size, angle=0.15)
-    joints = _wave(y * _pixels(draw.uniform(1.0, 3.5)) + _pixels(draw.uniform(0.0, 1.0)), size)
-    posts = _wave(x * _pixels(draw.uniform(0.6, 2.0)) + _pixels(draw.uniform(0.0, 1.0)), size)
-    joints = torch.maximum(joints * _pixels(draw.chance(0.25)), posts * _pixels(draw.chance(0.15)))
-    picture = picture + joints * _pixels(draw.uniform(-0.6, 0.6) * contrast)
+    x, y = plane(draw, size, angle=0.15)
+    joints = _wave(y * pixels(draw.uniform(1.0, 3.5)) + pixels(draw.uniform(0.0, 1.0)), size)
+    posts = _wave(x * pixels(draw.uniform(0.6, 2.0)) + pixels(draw.uniform(0.0, 1.0)), size)
+    joints = torch.maximum(joints * pixels(draw.chance(0.25)), posts * pixels(draw.chance(0.15)))
+    picture = picture + joints * pixels(draw.uniform(-0.6, 0.6) * contrast)
 
     for _ in range(4):
-        x, y = _plane(draw, size, angle=1.6, shift=1.2)
+        x, y = plane(draw, size, angle=1.6, shift=1.2)
         half_width, half_height = draw.uniform(0.02, 1.0) ** 2, draw.uniform(0.3, 1.5)
-        across, along = x.abs() - _pixels(half_width), y.abs() - _pixels(half_height)
+        across, along = x.abs() - pixels(half_width), y.abs() - pixels(half_height)
         bar = torch.maximum(across, along)
-        spot = ((x / _pixels(half_width + 0.05)) ** 2 + (y / _pixels(half_height)) ** 2).sqrt() - 1
-        spot = spot * _pixels(half_width + 0.05)  # back to about a distance, so that its edge is one pixel wide, too
-        distance = torch.where(_pixels(draw.chance(0.4)) > 0, spot, bar)
-        coverage = (0.5 - distance * (size / 2)).clamp(0, 1) * _pixels(draw.chance(0.4) * draw.uniform(0.4, 1.0))
+        spot = ((x / pixels(half_width + 0.05)) ** 2 + (y / pixels(half_height)) ** 2).sqrt() - 1
+        spot = spot * pixels(half_width + 0.05)  # back to about a distance, so that its edge is one pixel wide, too
+        distance = torch.where(pixels(draw.chance(0.4)) > 0, spot, bar)
+        coverage = (0.5 - distance * (size / 2)).clamp(0, 1) * pixels(draw.chance(0.4) * draw.uniform(0.4, 1.0))
         luma = (_luma(colour) + draw.uniform(-0.6, 0.6) * contrast).clamp(0, 1)
-        picture = _blend(picture, _pixels(_tint(draw, luma)), coverage)
+        picture = blend(picture, pixels(_tint(draw, luma)), coverage)
     return picture.expand(n, 3, size, size)
 
 
-def _word(draw: _Draws, labels: Tensor, size: int) -> Tensor:
+def _word(draw: Draws, labels: Tensor, size: int) -> Tensor:
     """Coverage by the digit and its neighbours, which stand on one line in one font: float32 [n, 1, size, size]."""
     n, fine = len(labels), size * SUPERSAMPLING
     masks, widths = (table.to(labels.device) for table in _glyphs())
@@ -225,10 +170,10 @@ def _word(draw: _Draws, labels: Tensor, size: int) -> Tensor:
     offset = torch.cat([torch.zeros_like(width[:, :1]), distance * distance.new_tensor([-1, 1])], dim=1)
 
     # Unit of x and y below: half the height of a digit. The crop is square, the box of a digit is not: hence `stretch`.
-    x, y = _plane(draw, fine, angle=0.2, shift=0.12)
+    x, y = plane(draw, fine, angle=0.2, shift=0.12)
     height, stretch = draw.uniform(0.55, 0.95), draw.uniform(0.9, 1.5)
-    x = (x + y * _pixels(draw.uniform(-0.25, 0.25))) / _pixels(height * stretch)
-    y = y / _pixels(height)
+    x = (x + y * pixels(draw.uniform(-0.25, 0.25))) / pixels(height * stretch)
+    y = y / pixels(height)
     grid = torch.stack([x - offset.float()[:, :, None, None], y.expand(n, 3, fine, fine)], dim=-1)
     grid = grid * (INK_HEIGHT / ATLAS_SIZE)
     glyphs = masks[font, digits].view(n * 3, 1, ATLAS_SIZE, ATLAS_SIZE)
@@ -238,26 +183,13 @@ def _word(draw: _Draws, labels: Tensor, size: int) -> Tensor:
     return (coverage * present.float()[:, :, None, None]).amax(1, keepdim=True)
 
 
-def _light(draw: _Draws, size: int) -> Tensor:
+def _light(draw: Draws, size: int) -> Tensor:
     """Light that falls off to one side, and sometimes a straight edge of shade: factors [n, 1, size, size]."""
-    x, _ = _plane(draw, size, angle=3.2)
-    fall = 1 + x * _pixels(draw.uniform(0.0, 0.25))
-    x, _ = _plane(draw, size, angle=3.2, shift=0.8)
+    x, _ = plane(draw, size, angle=3.2)
+    fall = 1 + x * pixels(draw.uniform(0.0, 0.25))
+    x, _ = plane(draw, size, angle=3.2, shift=0.8)
     shade = (0.5 + x * (size / 6)).clamp(0, 1)  # the edge is about six pixels wide at any size
-    return fall * (1 - shade * _pixels(draw.chance(0.2) * draw.uniform(0.1, 0.4)))
-
-
-def _plane(draw: _Draws, size: int, angle: float, shift: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Coordinates x and y of all pixels, float32 [n, 1, size, size], in a frame that is turned and shifted at random.
-
-    The picture spans [-1, 1] in both directions; `angle` (radians) and `shift` are the largest absolute values.
-    """
-    axis = (2 * torch.arange(size, dtype=torch.float32, device=draw.state.device) + 1) / size - 1
-    turn = draw.uniform(-angle, angle)
-    cos, sin = _pixels(turn.cos()), _pixels(turn.sin())
-    x = axis.view(1, 1, 1, -1) - _pixels(draw.uniform(-shift, shift))
-    y = axis.view(1, 1, -1, 1) - _pixels(draw.uniform(-shift, shift))
-    return x * cos + y * sin, y * cos - x * sin
+    return fall * (1 - shade * pixels(draw.chance(0.2) * draw.uniform(0.1, 0.4)))
 
 
 def _wave(phase: Tensor, size: int) -> Tensor:
@@ -274,30 +206,6 @@ def _shift(mask: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
     return mask.gather(3, columns).gather(2, rows)
 
 
-def _blur(picture: Tensor, sigma: Tensor) -> Tensor:
-    """Gaussian blur of each picture [n, c, s, s] with its own sigma [n] in pixels."""
-    size = picture.shape[-1]
-    radius = -(-3 * size // 32)  # 2.5 times the largest sigma
-    taps = torch.arange(-radius, radius + 1, device=sigma.device)
-    weights = torch.exp(-0.5 * (taps / sigma[:, None]) ** 2)
-    weights = weights / weights.sum(1, keepdim=True)
-    for dim in (2, 3):
-        padded = F.pad(picture, (0, 0, radius, radius) if dim == 2 else (radius, radius, 0, 0), mode="replicate")
-        picture = torch.zeros_like(picture)
-        for k in range(2 * radius + 1):
-            picture = picture + padded.narrow(dim, k, size) * _pixels(weights[:, k])
-    return picture
-
-
-def _blend(below: Tensor, above: Tensor, coverage: Tensor) -> Tensor:
-    return below + (above - below) * coverage
-
-
 def _luma(colour: Tensor) -> Tensor:
     """Brightness [n] of colours [n, 3]; written out, since a matrix product may depend on the batch size."""
     return colour[:, 0] * LUMA[0] + colour[:, 1] * LUMA[1] + colour[:, 2] * LUMA[2]
-
-
-def _pixels(parameter: Tensor) -> Tensor:
-    """Per-image parameters [n] or [n, c] as float32 [n, c or 1, 1, 1], ready to meet pixels."""
-    return parameter.float().view(len(parameter), -1, 1, 1)
