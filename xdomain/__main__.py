@@ -17,6 +17,7 @@ commands:
   predict    translate the test images of the data into the run folder
   translate  a folder of images:  xdomain translate --ckpt_path RUN --input DIR --output DIR
                                   --source street --target handwritten
+  data check what is wrong with image files:  xdomain data check DIR, or --config RECIPE
   list       methods, recipes, data and overlays that there are
 
 options:
@@ -30,7 +31,7 @@ COMMANDS = ("fit", "validate", "test", "predict", "translate")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; returns the exit status (0 done, 1 some files failed, 2 bad input)."""
+    """Run the command line; returns the exit status (0 done, 1 some files are bad, 2 bad input)."""
     args = sys.argv[1:] if argv is None else argv
     try:
         if not args or args[0] in ("-h", "--help", "help"):
@@ -42,8 +43,14 @@ def main(argv: list[str] | None = None) -> int:
         if args[0] == "list":
             print(discover.catalogue())
             return 0
+        if args[0] == "data":
+            if args[1:2] != ["check"]:
+                raise UserError("xdomain data has one command: xdomain data check DIR, or --config RECIPE.")
+            from xdomain.data.check import check_command
+
+            return check_command(args[2:])
         if args[0] not in COMMANDS:
-            raise UserError(f"unknown command {args[0]!r}: choose one of {', '.join((*COMMANDS, 'list'))}.")
+            raise UserError(f"unknown command {args[0]!r}: choose one of {', '.join((*COMMANDS, 'data', 'list'))}.")
         if args[0] == "translate":
             from xdomain.translate import translate_command
 

@@ -1,20 +1,40 @@
 """LightningDataModules."""
 
-from xdomain.data.augment import DigitShapes, Warp
+from xdomain.data.augment import DigitShapes, FaceLooks, Warp
+from xdomain.data.avatars import Avatars
 from xdomain.data.base import BaseDataModule, DomainPair, ImageData, SingleDomain
+from xdomain.data.celeba import CelebA
+from xdomain.data.cifar import CIFAR10, CIFAR100, CorruptedCIFAR
 from xdomain.data.digits import Handwritten, Street
+from xdomain.data.facades import Facades, FacadeWorld
+from xdomain.data.folders import LabelledFolders, UnpairedFolders
 from xdomain.data.official import MNIST, SVHN, USPS
+from xdomain.data.single import ImagePair, SingleImage
+from xdomain.data.video import SingleVideo
 
 __all__ = [
+    "CIFAR10",
+    "CIFAR100",
     "MNIST",
     "SVHN",
     "USPS",
+    "Avatars",
     "BaseDataModule",
+    "CelebA",
+    "CorruptedCIFAR",
     "DigitShapes",
     "DomainPair",
+    "FacadeWorld",
+    "Facades",
+    "FaceLooks",
     "Handwritten",
     "ImageData",
+    "ImagePair",
+    "LabelledFolders",
     "SingleDomain",
+    "SingleImage",
+    "SingleVideo",
     "Street",
+    "UnpairedFolders",
     "Warp",
 ]

@@ -111,12 +111,14 @@ class BaseDataModule(pl.LightningDataModule):
         channels: number of image channels of every domain.
         image_size: height and width in pixels.
         root: folder that holds the data sets.
+        paired: whether the same position of both roles shows the same thing in validation and test.
     """
 
     domains: tuple[str, ...]
     channels: tuple[int, ...]
     image_size: int
     root: Path
+    paired = False
 
     def __init__(self, batch_size: int = 64, eval_batch_size: int = 250, num_workers: int = 0, seed: int = 0) -> None:
         super().__init__()
@@ -125,6 +127,7 @@ class BaseDataModule(pl.LightningDataModule):
                 raise UserError(f"data.init_args.{name} is {value}: give a number of images of at least 1.")
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.num_workers, self.seed = num_workers, seed
+        self.root = data_root(None)
 
     def data(self, role: str, split: Split) -> ImageData:
         """The images of one role in one split."""

@@ -14,10 +14,10 @@ from torch.nn import functional as F
 from xdomain.data.base import ImageData, SingleDomain, Split
 from xdomain.data.cache import Arrays, cached_arrays
 from xdomain.engines import digits as engine
-from xdomain.engines import strokes
+from xdomain.engines import drawing, strokes
 
 STREAMS: dict[Split, int] = {"train": 0, "val": 1, "test": 2}
-SOURCE = inspect.getsource(engine) + inspect.getsource(strokes)  # now, when what is imported and the files agree
+SOURCE = "".join(map(inspect.getsource, (engine, drawing, strokes)))  # now, when what is imported and the files agree
 
 
 class Street(SingleDomain):

@@ -1,0 +1,315 @@
+"""Rules, the parts that the papers use, and the common base of attributed data."""
+
+import itertools
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from xdomain.data import DomainPair, ImageData
+from xdomain.data.attributes import PRESETS, AttributeDomains, HorizontalFlip, holds
+from xdomain.data.base import _augment
+from xdomain.data.celeba import ATTRIBUTES
+from xdomain.errors import UserError
+
+LETTERS = ("A", "B", "C", "D")
+EVERY = np.array(list(itertools.product((0, 1), repeat=4)), dtype=np.uint8)
+
+
+def holds_letters(rule):
+    return holds(rule, LETTERS, EVERY).tolist()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "A",
+        "not A",
+        "not not A",
+        "A and B or C and D",
+        "A or B and C or D",
+        "(A or B) and (C or D)",
+        "not A and B",
+        "not (A and B)",
+        "not A or not B and not (C or not D)",
+        "A and not (B or (C and (not D or A)))",
+        "((A))",
+    ],
+)
+def test_rules_mean_what_python_means(rule):
+    expected = [bool(eval(rule, {}, dict(zip(LETTERS, map(int, row), strict=True)))) for row in EVERY]
+    assert holds_letters(rule) == expected
+    assert holds_letters(rule.replace("(", " ( ").replace(" ", "\n  ")) == expected
+
+
+def test_star_holds_always():
+    assert holds_letters("*") == [True] * 16
+    assert holds_letters("* and A") == holds_letters("A")
+    assert not any(holds_letters("not *"))
+
+
+def test_names_may_begin_with_a_digit_or_with_a_word_of_the_language():
+    table = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    names = ("5_o_Clock_Shadow", "not_here", "And")
+    assert holds("5_o_Clock_Shadow or And", names, table).tolist() == [True, False, True]
+    assert holds("not not_here", names, table).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("rule", "where"),
+    [
+        ("", "at its end"),
+        ("A and", "at its end"),
+        ("not", "at its end"),
+        ("(A or B", "at its end"),
+        ("A B", "at 'B'"),
+        ("A)", "at ')'"),
+        ("()", "at ')'"),
+        ("or A", "at 'or'"),
+        ("A and or B", "at 'or'"),
+        ("A & B", "at '&'"),
+        ("A and -B", "at '-'"),
+        ("A and not *B", "at 'B'"),
+        ("A and É", "at 'É'"),
+    ],
+)
+def test_what_cannot_be_read_is_shown(rule, where):
+    with pytest.raises(UserError, match=re.escape(f"the rule {rule!r} cannot be read {where}: ")) as caught:
+        holds_letters(rule)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "nearest"),
+    [("Smilin", "Smiling"), ("EYEGLASSES", "Eyeglasses"), ("glasses", "Eyeglasses"), ("Moustache", "Mustache")],
+)
+def test_an_unknown_attribute_names_the_nearest(given, nearest):
+    with pytest.raises(
+        UserError, match=rf"rule 'Male and {given}' asks for the attribute '{given}'.*: did you mean {nearest}\?$"
+    ):
+        holds(f"Male and {given}", ATTRIBUTES, np.zeros((0, 40)))
+
+
+def test_an_attribute_like_no_other_shows_what_there_is():
+    with pytest.raises(UserError, match=r"rule 'Young' asks for the attribute 'Young'.*: it has A, B, C, D\.$"):
+        holds_letters("Young")
+
+
+# ---------------------------------------------------------------- presets
+
+USED = (
+    *("5_o_Clock_Shadow", "Bald", "Black_Hair", "Blond_Hair", "Eyeglasses", "Goatee", "Gray_Hair", "Male"),
+    *("Mouth_Slightly_Open", "Mustache", "No_Beard", "Receding_Hairline", "Smiling", "Wearing_Hat", "Young"),
+)
+
+
+def planted():
+    """A table of 40 columns with every combination of the used attributes once, shuffled; the others are noise."""
+    rng = np.random.default_rng(0)
+    table = rng.integers(0, 2, (2 ** len(USED), 40), dtype=np.uint8)
+    combinations = np.array(list(itertools.product((0, 1), repeat=len(USED))), dtype=np.uint8)
+    table[:, [ATTRIBUTES.index(name) for name in USED]] = rng.permutation(combinations)
+    return table
+
+
+def of_the_papers(name, x):
+    """The domain of one image, as the papers' lists are made: one question after the other; None where it is left out.
+
+    Args:
+        x: from attribute to 0 or 1.
+    """
+    bearded = x["Mustache"] or x["Goatee"] or not x["No_Beard"]
+    if name in ("beard_glasses", "beard_smile", "beard") and (not x["Male"] or x["5_o_Clock_Shadow"]):
+        return None
+    if name in ("smile_glasses", "beard_glasses", "beard_smile"):
+        has = {"smile": x["Smiling"], "glasses": x["Eyeglasses"], "beard": bearded}
+        first, second = name.split("_")
+        return None if bool(has[first]) == bool(has[second]) else first if has[first] else second
+    if name == "male_female":
+        return "male" if x["Male"] else "female"
+    if name == "blond_black":
+        if x["Blond_Hair"] and not x["Wearing_Hat"]:
+            return "blond"
+        return "black" if x["Black_Hair"] and not x["Wearing_Hat"] and not x["Blond_Hair"] else None
+    if name == "glasses":
+        return "glasses" if x["Eyeglasses"] else "plain"
+    if name in ("female_glasses", "male_glasses"):
+        if bool(x["Male"]) != (name == "male_glasses"):
+            return None
+        return "glasses" if x["Eyeglasses"] else "plain"
+    if name == "mouth":
+        return "open" if x["Mouth_Slightly_Open"] else "closed"
+    if name == "beard":
+        return "beard" if bearded else "shaven" if x["No_Beard"] else None
+    if name == "smile":
+        return "smile" if x["Smiling"] else "neutral"
+    if name == "blond_women":
+        if x["Male"] or x["Black_Hair"] == x["Blond_Hair"]:
+            return None
+        return "black" if x["Black_Hair"] else "blond"
+    assert name == "bald"
+    if not x["Male"] or x["Wearing_Hat"]:
+        return None
+    if x["Bald"]:
+        return "bald" if not x["Receding_Hairline"] and not x["Gray_Hair"] else None
+    return "hair" if not x["Young"] else None
+
+
+TABLE = planted()
+PEOPLE = [dict(zip(ATTRIBUTES, row, strict=True)) for row in TABLE.tolist()]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_choose_what_the_papers_chose(name):
+    expected = [of_the_papers(name, x) for x in PEOPLE]
+    for domain, rule in PRESETS[name].items():
+        ours = holds(rule, ATTRIBUTES, TABLE)
+        assert len(TABLE) // 64 <= ours.sum() < len(TABLE)
+        assert ours.tolist() == [found == domain for found in expected]
+
+
+def test_shadows_and_doubtful_beards():
+    """The mixed cases of the papers' lists, one by one."""
+
+    def domain_of(preset, *present):
+        table = np.array([[name in present for name in ATTRIBUTES]])
+        return [domain for domain, rule in PRESETS[preset].items() if holds(rule, ATTRIBUTES, table)[0]]
+
+    assert domain_of("beard", "Male", "5_o_Clock_Shadow") == []
+    assert domain_of("beard", "Male") == ["beard"]  # no word of a beard, nor of none
+    assert domain_of("beard", "Male", "No_Beard") == ["shaven"]
+    assert domain_of("beard", "Male", "No_Beard", "Mustache") == ["beard"]
+    assert domain_of("beard_glasses", "Male", "No_Beard", "Eyeglasses") == ["glasses"]
+    assert domain_of("beard_glasses", "Male", "Eyeglasses") == []
+    assert domain_of("blond_black", "Blond_Hair", "Black_Hair") == ["blond"]
+    assert domain_of("blond_women", "Blond_Hair", "Black_Hair") == []
+    assert domain_of("bald", "Male", "Bald", "Young") == ["bald"]
+
+
+def test_presets_have_two_domains_and_the_first_has_the_content():
+    assert list(PRESETS["smile_glasses"]) == ["smile", "glasses"]
+    assert list(PRESETS["glasses"]) == ["glasses", "plain"]
+    assert list(PRESETS["bald"]) == ["hair", "bald"]
+    assert all(len(rules) == 2 for rules in PRESETS.values())
+
+
+# ---------------------------------------------------------------- flip
+
+
+def test_half_of_the_images_are_mirrored_each_by_itself():
+    torch.manual_seed(3)
+    images = torch.rand(400, 3, 4, 5)
+    result = HorizontalFlip()(images)
+    same = (result == images).all((1, 2, 3))
+    mirrored = (result == images.flip(3)).all((1, 2, 3))
+    assert torch.equal(same, ~mirrored)
+    assert 160 < mirrored.sum() < 240  # 200 with a deviation of 10
+    assert len(set(mirrored.view(20, 20).sum(1).tolist())) > 3
+
+
+def test_flips_are_a_function_of_the_seed():
+    images = torch.rand(50, 1, 2, 3)
+    first, again, other = (_augment(HorizontalFlip(), images, seed) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+# ---------------------------------------------------------------- the data module
+
+
+class Letters(AttributeDomains):
+    """All combinations of four attributes thrice (train) or once; the value of an image is its row."""
+
+    attribute_names = LETTERS
+    image_size = 2
+
+    def __init__(self, domains, **options):
+        super().__init__(domains, **options)
+        self.loads = 0
+
+    def load(self, split):
+        self.loads += 1
+        table = np.tile(EVERY, (3 if split == "train" else 1, 1))
+        images = np.broadcast_to(np.arange(len(table), dtype=np.uint8)[:, None, None, None], (len(table), 3, 2, 2))
+        return ImageData(images, np.arange(len(table)) // 4, table)
+
+
+def test_domains_roles_and_rows():
+    module = Letters({"first": "A and not B", "second": "C"})
+    assert module.domains == ("first", "second")
+    assert module.channels == (3, 3)
+    assert module.roles == ("a", "b")
+    for split, times in {"train": 3, "val": 1, "test": 1}.items():
+        for role, expected in {"a": (EVERY[:, 0] == 1) & (EVERY[:, 1] == 0), "b": EVERY[:, 2] == 1}.items():
+            rows = module.rows(role, split)
+            assert rows.tolist() == np.flatnonzero(np.tile(expected, times)).tolist()
+            data = module.data(role, split)
+            assert len(data) == len(rows)
+            assert data.images[:, 0, 0, 0].tolist() == rows.tolist()
+            assert data.labels.tolist() == (rows // 4).tolist()
+            assert np.array_equal(data.attributes, module.table(split)[rows])
+            sample = data.__getitems__([2, 0])
+            assert sample.image[:, 0, 0, 0].tolist() == rows[[2, 0]].tolist()
+            assert sample.attributes.tolist() == EVERY[rows[[2, 0]] % 16].tolist()
+    assert module.loads == 3
+
+
+def test_limit_is_for_each_domain_and_for_training_only():
+    module = Letters({"first": "A", "rest": "not A"}, limit=5)
+    assert [len(module.data(role, split)) for role in "ab" for split in ("train", "val", "test")] == [5, 8, 8] * 2
+    assert module.rows("a", "train").tolist() == [8, 9, 10, 11, 12]
+    with pytest.raises(UserError, match="limit is 0"):
+        Letters({"first": "A"}, limit=0)
+
+
+class Darken(nn.Module):
+    def forward(self, images):
+        return images - 5
+
+
+def test_flip_and_augmentation():
+    images = torch.arange(60.0).view(20, 3, 1, 1) + torch.tensor([0.0, 0.25])
+    assert Letters({"all": "*"}, flip=False).augmentation("a") is None
+    assert torch.equal(Letters({"all": "*"}, flip=False, augment=Darken()).augmentation("a")(images), images - 5)
+    for options, change in (({}, 0), ({"augment": Darken()}, 5)):
+        result = Letters({"all": "*"}, **options).augmentation("a")(images) + change
+        mirrored = (result == images.flip(3)).all((1, 2, 3))
+        assert torch.equal(mirrored, ~(result == images).all((1, 2, 3)))
+        assert 0 < mirrored.sum() < 20
+
+
+def test_one_domain_and_pairs_of_them():
+    one, two = Letters({"all": "*"}), Letters({"some": "A and D"}, flip=False)
+    assert one.domains == ("all",)
+    assert one.channels == (3,)
+    assert one.roles == ("a",)
+    assert len(one.data("a", "test")) == 16
+    pair = DomainPair(one, two)
+    assert pair.domains == ("all", "some")
+    assert len(pair.data("b", "test")) == 4
+    assert pair.augmentation("a") is not None
+    assert pair.augmentation("b") is None
+
+
+def test_an_empty_domain_is_refused():
+    module = Letters({"first": "A", "nobody": "A and not A"})
+    assert len(module.data("a", "val")) == 8
+    with pytest.raises(
+        UserError, match=r"none of the 16 images of the val part of Letters is in the domain nobody, .*'A and not A'"
+    ):
+        module.data("b", "val")
+
+
+def test_wrong_domains_are_refused_at_once():
+    with pytest.raises(UserError, match=r"domains is 'smile_glases', but the presets are smile_glasses, .* by name\.$"):
+        Letters("smile_glases")
+    with pytest.raises(UserError, match="domains has 3 rules"):
+        Letters({"one": "A", "two": "B", "three": "C"})
+    with pytest.raises(UserError, match="domains has 0 rules"):
+        Letters({})
+    with pytest.raises(UserError, match=r"rule 'A and E' asks for the attribute 'E'"):
+        Letters({"one": "A and E"})
+    with pytest.raises(UserError, match=r"rule 'Smiling and not Eyeglasses' asks for the attribute 'Smiling'"):
+        Letters("smile_glasses")

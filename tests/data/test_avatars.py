@@ -1,0 +1,195 @@
+"""The embedded faces: identities without overlap, attributes that are true of the picture, and pairs of styles."""
+
+import ast
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from xdomain.data import DomainPair
+from xdomain.data import avatars as module
+from xdomain.data.attributes import PRESETS
+from xdomain.data.avatars import Avatars
+from xdomain.engines import avatars as engine
+from xdomain.errors import UserError
+
+SPLITS = ("train", "val", "test")
+SMALL = {
+    **{"image_size": 16, "identities": 24, "images_per_identity": 3},
+    **{"val_identities": 12, "test_identities": 14, "eval_images_per_identity": 2},
+}
+SIZES = {"train": 72, "val": 24, "test": 28}
+PERSON = engine.SCHEMA.groups["identity"]
+
+
+def avatars(domains=None, **options):
+    return Avatars(domains or {"photo": "*"}, **{**SMALL, **options})
+
+
+def people(data, split):
+    """What makes the person of every row, as hashable values."""
+    return [tuple(row) for row in data.parameters(split)[:, list(PERSON)].tolist()]
+
+
+def column(u, name):
+    return u[:, engine.SCHEMA.index(name)].round().long()
+
+
+def test_parts_hold_identities_and_pictures_of_each():
+    data = avatars()
+    assert data.domains == ("photo",)
+    assert data.channels == (3,)
+    for split in SPLITS:
+        part = data.data("a", split)
+        each = 3 if split == "train" else 2
+        assert part.images.shape == (SIZES[split], 3, 16, 16)
+        assert part.images.dtype == part.attributes.dtype == np.uint8
+        assert part.labels.dtype == np.int64
+        assert part.labels.tolist() == [i // each for i in range(SIZES[split])]
+        assert part.attributes.shape == (SIZES[split], len(data.attribute_names))
+        person = people(data, split)
+        assert [person.index(p) // each for p in person] == part.labels.tolist()
+        assert len(set(person)) == SIZES[split] // each
+    every = np.concatenate([data.part(split).images for split in SPLITS]).reshape(sum(SIZES.values()), -1)
+    assert len(np.unique(every, axis=0)) == len(every)
+
+
+def test_no_person_is_in_two_parts():
+    shifted = avatars(first_identity=24)
+    parts = [set(people(data, split)) for data, split in ((avatars(), s) for s in SPLITS)]
+    parts.append(set(people(shifted, "train")))
+    assert len(set.union(*parts)) == sum(map(len, parts)) == 24 + 12 + 14 + 24
+    assert people(shifted, "val") == people(avatars(), "val")
+    assert people(shifted, "test") == people(avatars(), "test")
+    overlapping = avatars(first_identity=20)
+    assert len(set(people(overlapping, "train")) & parts[0]) == 4
+
+
+def test_rules_are_true_of_the_parameters():
+    data = avatars("smile_glasses", identities=60)
+    u = data.parameters("train")
+    smile, glasses = u[:, engine.SCHEMA.index("smile")] > 0.5, column(u, "glasses") > 0
+    expected = {"a": smile & ~glasses, "b": glasses & ~smile}
+    for role, wanted in expected.items():
+        assert wanted.any()
+        assert data.rows(role, "train").tolist() == wanted.nonzero().flatten().tolist()
+
+
+def test_images_are_those_of_the_parameters():
+    for style in ("photo", "emoji"):
+        data = avatars("glasses", style=style)
+        rows = data.rows("b", "test")
+        drawn = engine.render(data.parameters("test")[rows], 16, style)
+        assert np.array_equal(data.data("b", "test").images, drawn.numpy())
+    assert not np.array_equal(avatars().part("val").images, avatars(style="emoji").part("val").images)
+
+
+def test_both_styles_in_turn():
+    """Of every identity photos at even numbers and emojis at odd ones."""
+    data, photo, emoji = (avatars(style=style).part("train").images for style in ("both", "photo", "emoji"))
+    odd = np.arange(72) % 3 == 1
+    assert np.array_equal(data[odd], emoji[odd])
+    assert np.array_equal(data[~odd], photo[~odd])
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_whose_attributes_the_engine_has(name):
+    if name == "bald":
+        with pytest.raises(
+            UserError, match="asks for the attribute 'Young', which this data does not have: it has 5_o_"
+        ):
+            avatars(name)
+    else:
+        data = avatars(name, identities=150)
+        assert data.domains == tuple(PRESETS[name])
+        assert all(len(data.data(role, "train")) > 3 for role in "ab")
+
+
+def test_a_longer_part_begins_with_the_shorter_and_another_world_has_other_people():
+    longer = avatars(val_identities=15)
+    assert np.array_equal(longer.part("val").images[:24], avatars().part("val").images)
+    assert not set(people(avatars(world_seed=1), "val")) & set(people(avatars(), "val"))
+    assert not (avatars(world_seed=1).part("val").images == avatars().part("val").images).all((1, 2, 3)).any()
+
+
+def test_drawn_once_unless_something_differs(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDOMAIN_CACHE", str(tmp_path / "cache"))
+    first = avatars().part("val").images
+    monkeypatch.setattr(module.engine, "render", None)  # drawing again would fail
+    assert np.array_equal(avatars("smile").part("val").images, first)
+    assert np.array_equal(avatars(first_identity=99).part("val").images, first)
+    for change in ({"style": "emoji"}, {"image_size": 17}, {"world_seed": 1}, {"eval_images_per_identity": 3}):
+        with pytest.raises(TypeError):
+            avatars(**change).part("val")
+    monkeypatch.setattr(module, "SOURCE", "another engine")
+    with pytest.raises(TypeError):
+        avatars().part("val")
+
+
+def test_the_source_is_all_that_an_avatar_is_drawn_with():
+    """Every module of the engines that the avatars import, and what those import, is part of the cache's key."""
+    folder = Path(engine.__file__).parent
+    found, waiting = set(), ["avatars"]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        found.add(name)
+        assert importlib.import_module(f"xdomain.engines.{name}").__doc__ in module.SOURCE
+        for node in ast.walk(ast.parse((folder / f"{name}.py").read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("xdomain.engines"):
+                inner = node.module.removeprefix("xdomain.engines").removeprefix(".")
+                waiting += [inner] if inner else [alias.name for alias in node.names]
+    assert {"avatars", "avatar_schema", "schema", "shapes"} <= found
+
+
+def test_pair_of_photos_and_emojis():
+    """Different people for training, the same for validation and test, at the same positions."""
+    photos, emojis = avatars(), avatars({"emoji": "*"}, style="emoji", first_identity=24, identities=10)
+    pair = DomainPair(photos, emojis)
+    assert pair.domains == ("photo", "emoji")
+    assert pair.channels == (3, 3)
+    assert pair.image_size == 16
+    assert [len(pair.data(role, "train")) for role in "ab"] == [72, 30]
+    assert not set(people(photos, "train")) & set(people(emojis, "train"))
+    assert torch.equal(photos.parameters("test"), emojis.parameters("test"))
+    assert np.array_equal(pair.data("a", "test").labels, pair.data("b", "test").labels)
+    batch = next(iter(pair.val_dataloader()))[0]
+    assert batch["a"].image.shape == batch["b"].image.shape == (24, 3, 16, 16)
+    assert torch.equal(batch["a"].label, batch["b"].label)
+
+
+def test_counterparts_are_the_same_people_in_this_style():
+    photos, emojis = avatars("smile"), avatars({"emoji": "*"}, style="emoji")
+    positions = [3, 0, 5]
+    drawn = emojis.counterparts("test", positions, of=photos)
+    rows = photos.rows("a", "test")[positions]
+    assert np.array_equal(drawn.numpy(), emojis.part("test").images[rows])
+    pair = DomainPair(avatars(), avatars({"emoji": "*"}, style="emoji"))
+    with pytest.raises(UserError, match="DomainPair has no parameters"):
+        emojis.counterparts("test", positions, of=pair)
+
+
+def test_strangers_are_in_no_part():
+    data = avatars()
+    strangers = data.strangers(0, 40).numpy().reshape(40, -1)
+    assert len(np.unique(strangers, axis=0)) == 40
+    assert np.array_equal(data.strangers(10, 20).numpy().reshape(10, -1), strangers[10:20])
+    every = np.concatenate([data.part(split).images for split in SPLITS]).reshape(-1, strangers.shape[1])
+    assert len(np.unique(np.concatenate([every, strangers]), axis=0)) == len(every) + 40
+
+
+@pytest.mark.parametrize("name", [*SMALL])
+def test_no_size_is_zero(name):
+    with pytest.raises(UserError, match=f"^{name} is 0: give a number of at least 1"):
+        avatars(**{name: 0})
+
+
+def test_first_identity_stays_below_those_of_validation():
+    for first in (-1, 10**8 - 23):
+        with pytest.raises(UserError, match=f"first_identity is {first}: "):
+            avatars(first_identity=first)
+    data = avatars(first_identity=10**8 - 24)
+    assert len({*people(data, "train")} | {*people(data, "val")}) == 36

@@ -1,0 +1,231 @@
+"""Domains that are parts of one attributed set: rules over binary attributes, and the parts that the papers use."""
+
+import difflib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from xdomain.data.base import BaseDataModule, ImageData, Split
+from xdomain.errors import UserError
+from xdomain.paths import data_root
+
+_MAN = "Male and not 5_o_Clock_Shadow"
+_BEARD = "(Mustache or Goatee or not No_Beard)"
+
+PRESETS: dict[str, dict[str, str]] = {
+    # Domain Intersection and Domain Difference: A and B, each with what the other lacks. Who has both or neither is
+    # left out.
+    "smile_glasses": {
+        "smile": "Smiling and not Eyeglasses",
+        "glasses": "Eyeglasses and not Smiling",
+    },
+    "beard_glasses": {
+        "beard": f"{_MAN} and {_BEARD} and not Eyeglasses",
+        "glasses": f"{_MAN} and not {_BEARD} and Eyeglasses",
+    },
+    "beard_smile": {
+        "beard": f"{_MAN} and {_BEARD} and not Smiling",
+        "smile": f"{_MAN} and not {_BEARD} and Smiling",
+    },
+    "male_female": {"male": "Male", "female": "not Male"},
+    "blond_black": {
+        "blond": "Blond_Hair and not Wearing_Hat",
+        "black": "Black_Hair and not Blond_Hair and not Wearing_Hat",
+    },
+    # Mask Based Unsupervised Content Transfer and its forerunner: with the content, then without. Only its two sets of
+    # hair contain something on both sides.
+    "glasses": {"glasses": "Eyeglasses", "plain": "not Eyeglasses"},
+    "female_glasses": {"glasses": "Eyeglasses and not Male", "plain": "not Eyeglasses and not Male"},
+    "male_glasses": {"glasses": "Eyeglasses and Male", "plain": "not Eyeglasses and Male"},
+    "mouth": {"open": "Mouth_Slightly_Open", "closed": "not Mouth_Slightly_Open"},
+    "beard": {"beard": f"{_MAN} and {_BEARD}", "shaven": f"{_MAN} and not {_BEARD}"},
+    "smile": {"smile": "Smiling", "neutral": "not Smiling"},
+    "blond_women": {
+        "black": "not Male and Black_Hair and not Blond_Hair",
+        "blond": "not Male and Blond_Hair and not Black_Hair",
+    },
+    "bald": {
+        "hair": "Male and not Bald and not Wearing_Hat and not Young",
+        "bald": "Male and Bald and not Wearing_Hat and not Receding_Hairline and not Gray_Hair",
+    },
+}
+"""From preset to its domains, and from domain to its rule, in terms of CelebA's attributes."""
+
+
+def holds(rule: str, names: Sequence[str], table: np.ndarray) -> np.ndarray:
+    """Evaluate a rule for every row of a table of attributes.
+
+    A rule joins attribute names by ``and``, ``or``, ``not`` and brackets; ``not`` binds strongest, ``or`` weakest, and
+    ``*`` holds always. ``Male and (Mustache or not No_Beard)`` is one.
+
+    Args:
+        rule: the rule.
+        names: names of the K attributes.
+        table: attributes [N, K] of 0 and 1.
+
+    Returns:
+        ``bool`` [N].
+
+    Raises:
+        UserError: for a rule that cannot be read, or an attribute that is not there.
+    """
+    tokens = re.findall(r"\w+|\S", rule, re.ASCII)[::-1]  # the next one last
+
+    def taken(token: str) -> bool:
+        if tokens and tokens[-1] == token:
+            tokens.pop()
+            return True
+        return False
+
+    def unreadable() -> UserError:
+        where = f"at {tokens[-1]!r}" if tokens else "at its end"
+        return UserError(
+            f"the rule {rule!r} cannot be read {where}: join attribute names by and, or, not and brackets, or write * "
+            "for all images."
+        )
+
+    def any_of() -> np.ndarray:
+        result = all_of()
+        while taken("or"):
+            result = result | all_of()
+        return result
+
+    def all_of() -> np.ndarray:
+        result = one()
+        while taken("and"):
+            result = result & one()
+        return result
+
+    def one() -> np.ndarray:
+        if taken("not"):
+            return ~one()
+        if taken("*"):
+            return np.ones(len(table), dtype=bool)
+        if taken("("):
+            result = any_of()
+            if not taken(")"):
+                raise unreadable()
+            return result
+        if not tokens or tokens[-1] in ("and", "or") or not re.fullmatch(r"\w+", tokens[-1], re.ASCII):
+            raise unreadable()
+        if tokens[-1] not in names:
+            raise UserError(
+                f"the rule {rule!r} asks for the attribute {tokens[-1]!r}, which this data does not have: "
+                f"{_instead(tokens[-1], names)}"
+            )
+        column: np.ndarray = table[:, list(names).index(tokens.pop())] != 0
+        return column
+
+    result = any_of()
+    if tokens:
+        raise unreadable()
+    return result
+
+
+def _instead(name: str, names: Sequence[str]) -> str:
+    by_lower_case = {known.lower(): known for known in names}
+    nearest = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
+    return f"did you mean {by_lower_case[nearest[0]]}?" if nearest else f"it has {', '.join(names)}."
+
+
+class HorizontalFlip(nn.Module):
+    """Mirrors every image left to right with probability one half."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images [N, C, H, W] to the same shape and range."""
+        mirrored = torch.rand(len(images), 1, 1, 1) < 0.5
+        return torch.where(mirrored.to(images.device), images.flip(-1), images)
+
+
+class AttributeDomains(BaseDataModule):
+    """Base of data modules whose one or two domains are parts of one attributed set.
+
+    A subclass gives whole parts by :meth:`load`. Rules choose the images of a domain; one that two rules choose is in
+    both domains.
+
+    Args:
+        domains: name of a preset, or one or two rules by the name of the domain, such as ``{bald: Bald, rest: not
+            Bald}`` or ``{photo: "*"}`` for all; see :func:`holds`.
+        root: folder that holds the data sets; see :func:`xdomain.paths.data_root`.
+        limit: use only the first so many training images of a domain.
+        flip: mirror training images at random.
+        augment: random transform of the training images after that, float [N, 3, H, W] in [-1, 1] to the same.
+
+    Attributes:
+        attribute_names: names of the attributes, in the order of the table's columns.
+        rules: from domain to its rule.
+    """
+
+    attribute_names: tuple[str, ...]
+    rules: dict[str, str]
+
+    def __init__(
+        self,
+        domains: str | dict[str, str] = "smile_glasses",
+        root: str | None = None,
+        limit: int | None = None,
+        flip: bool = True,
+        augment: nn.Module | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        if isinstance(domains, str):
+            if domains not in PRESETS:
+                raise UserError(
+                    f"domains is {domains!r}, but the presets are {', '.join(PRESETS)}: give one of them, or one or "
+                    "two rules by name."
+                )
+            domains = PRESETS[domains]
+        if len(domains) not in (1, 2):
+            raise UserError(f"domains has {len(domains)} rules: give one for a single domain, or two.")
+        if limit is not None and limit < 1:
+            raise UserError(f"limit is {limit}: give a number of training images of at least 1, or null for all.")
+        for rule in domains.values():
+            holds(rule, self.attribute_names, np.zeros((0, len(self.attribute_names)), dtype=np.uint8))
+        self.rules, self.domains, self.channels = dict(domains), tuple(domains), (3,) * len(domains)
+        self.root, self.limit = data_root(root), limit
+        changes = [*([HorizontalFlip()] if flip else []), *([augment] if augment else [])]
+        self.augment = nn.Sequential(*changes) if changes else None
+        self._parts: dict[Split, ImageData] = {}
+
+    def load(self, split: Split) -> ImageData:
+        """Read or draw one whole part: images of all domains and of none, with identities and attributes."""
+        raise NotImplementedError(f"{type(self).__name__} must implement load()")
+
+    def part(self, split: Split) -> ImageData:
+        """One whole part, loaded once; :meth:`rows` are positions in it."""
+        if split not in self._parts:
+            self._parts[split] = self.load(split)
+        return self._parts[split]
+
+    def table(self, split: Split) -> np.ndarray:
+        """Attributes of a whole part, ``uint8`` [N, K] of 0 and 1."""
+        table = self.part(split).attributes
+        assert table is not None
+        return table
+
+    def rows(self, role: str, split: Split) -> np.ndarray:
+        """Where the images of a role stand in the whole part, ``int64``, ascending.
+
+        Raises:
+            UserError: if the rule of the role's domain chooses none.
+        """
+        domain = self.domains[self.roles.index(role)]
+        table = self.table(split)
+        rows = np.flatnonzero(holds(self.rules[domain], self.attribute_names, table))
+        if len(rows) == 0:
+            raise UserError(
+                f"none of the {len(table):,} images of the {split} part of {type(self).__name__} is in the domain "
+                f"{domain}, whose rule is {self.rules[domain]!r}: loosen it, or use more images."
+            )
+        return rows[: self.limit] if split == "train" else rows
+
+    def data(self, role: str, split: Split) -> ImageData:
+        return self.part(split).keep(self.rows(role, split))
+
+    def augmentation(self, role: str) -> nn.Module | None:
+        return self.augment

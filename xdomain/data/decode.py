@@ -1,0 +1,154 @@
+"""Image files as one ``uint8`` array: decoded, cropped and resized once, memory-mapped from then on."""
+
+import inspect
+import json
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+from pytorch_lightning.utilities import rank_zero_warn
+
+from xdomain.data import images as reader
+from xdomain.data.cache import Arrays, cached_arrays
+from xdomain.data.images import read_image
+from xdomain.errors import UserError
+
+Interpolation = Literal["bilinear", "bicubic", "lanczos", "box"]
+
+FILTERS = {name: Image.Resampling[name.upper()] for name in ("bilinear", "bicubic", "lanczos", "box")}
+SOURCE = inspect.getsource(reader) + inspect.getsource(sys.modules[__name__])  # now, while they are what is imported
+SHOWN = 5  # names of bad files in a warning
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What every image is cut and resized to.
+
+    Attributes:
+        size: height and width of the result in pixels.
+        box: what is kept: left, top, right and bottom as shares of width and height, rounded to whole pixels;
+            ``"centre"``, the largest square in the middle; None, the whole image. What is no square is squashed to one.
+        interpolation: filter of the resizing, widened where the image shrinks, so that nothing aliases.
+        aspect: width by height that an image must have before it is cut, to half a pixel; None allows any.
+    """
+
+    size: int
+    box: tuple[float, float, float, float] | Literal["centre"] | None = None
+    interpolation: Interpolation = "bilinear"
+    aspect: float | None = None
+
+
+def decoded_images(
+    name: str,
+    folder: Path,
+    files: Sequence[str | Path],
+    channels: int,
+    geometry: Geometry,
+    on_bad_file: Literal["raise", "skip"] = "raise",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images of files, decoded once and kept in the cache folder.
+
+    They are decoded anew when a name, a file's size or its time of change, or the geometry differs. Bad is a file that
+    :func:`xdomain.data.images.read_image` refuses, or whose shape the geometry refuses.
+
+    Args:
+        name: readable beginning of the name in the cache.
+        folder: where the files are.
+        files: names relative to the folder, in the order of the result; at least one.
+        channels: 1 for grey, 3 for RGB.
+        geometry: crop and size.
+        on_bad_file: refuse the first bad file, or leave a black image and warn.
+
+    Returns:
+        read-only memory-mapped images, ``uint8`` [N, channels, size, size], and which of them are good, ``bool`` [N].
+
+    Raises:
+        UserError: for a bad file that shall not be skipped; the sentence names it.
+    """
+    folder, names = folder.resolve(), [str(file) for file in files]
+    key = json.dumps(
+        [str(folder), channels, astuple(geometry), SOURCE, [_version(folder / file) for file in names], names]
+    )
+
+    def good_or_none(file: str) -> np.ndarray | None:
+        try:
+            return decode_image(folder / file, channels, geometry)
+        except UserError:
+            if on_bad_file == "raise":
+                raise
+            return None
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool, warnings.catch_warnings():
+        # For all threads: the reader sets the same around every file, but threads that leave it undo each other's.
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+        def make(begin: int, end: int) -> Arrays:
+            images = np.zeros((end - begin, channels, geometry.size, geometry.size), dtype=np.uint8)
+            good = np.zeros(end - begin, dtype=bool)
+            for i, image in enumerate(pool.map(good_or_none, names[begin:end])):
+                if image is not None:
+                    images[i], good[i] = image, True
+            return {"images": images, "good": good}
+
+        arrays = cached_arrays(name, key, len(names), make)
+    bad = np.flatnonzero(~arrays["good"])
+    if len(bad) and on_bad_file == "raise":  # decoded before by somebody who skipped them
+        decode_image(folder / names[bad[0]], channels, geometry)
+    if len(bad):
+        more = f" and {len(bad) - SHOWN:,} more" if len(bad) > SHOWN else ""
+        shown = ", ".join(names[i] for i in bad[:SHOWN])
+        rank_zero_warn(
+            f"{len(bad):,} of the {len(names):,} images in {folder} cannot be used and are left out: {shown}{more}; "
+            "`xdomain data check` tells why."
+        )
+    return arrays["images"], arrays["good"]
+
+
+def decode_image(path: Path, channels: int, geometry: Geometry) -> np.ndarray:
+    """One file as ``uint8`` [channels, size, size].
+
+    Raises:
+        UserError: for a file that is refused; the sentence names it.
+    """
+    pixels = read_image(path, channels).permute(1, 2, 0).numpy()
+    height, width = pixels.shape[:2]
+    if geometry.aspect is not None and abs(width - geometry.aspect * height) > 0.5:
+        raise UserError(
+            f"{path} has {width}x{height} pixels, but its width must be {geometry.aspect:g} times its height: replace "
+            "or remove it."
+        )
+    image = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
+    size = (geometry.size, geometry.size)
+    box = _pixel_box(geometry.box, width, height)
+    resized = np.asarray(image.crop(box).resize(size, FILTERS[geometry.interpolation]))
+    return resized.reshape(*size, channels).transpose(2, 0, 1)
+
+
+def _pixel_box(
+    box: tuple[float, float, float, float] | Literal["centre"] | None, width: int, height: int
+) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom in whole pixels, at least one pixel wide and high."""
+    if box is None:
+        return 0, 0, width, height
+    if box == "centre":
+        side = min(width, height)
+        left, top = (width - side) // 2, (height - side) // 2
+        return left, top, left + side, top + side
+    left, top = min(round(box[0] * width), width - 1), min(round(box[1] * height), height - 1)
+    return left, top, max(round(box[2] * width), left + 1), max(round(box[3] * height), top + 1)
+
+
+def _version(path: Path) -> tuple[int, int] | None:
+    """What changes when a file does: size in bytes and time of change in ns; None where there is no file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns

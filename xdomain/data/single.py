@@ -1,0 +1,180 @@
+"""Data modules for methods that learn from one image, or from a pair of them."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.utilities import CombinedLoader
+from torch import Tensor
+from torch.nn import functional as F
+
+from xdomain.data.base import BaseDataModule, ImageData, Split
+from xdomain.data.images import read_image
+from xdomain.data.sampler import EpochBatchSampler, ResumableLoader
+from xdomain.errors import UserError
+from xdomain.messages import did_you_mean
+
+BUNDLED = "scikit-image:"
+PHOTOGRAPHS = {
+    name: f"{name}.{'jpg' if name in ('hubble_deep_field', 'retina', 'rocket') else 'png'}"
+    for name in (
+        *("astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "hubble_deep_field"),
+        *("moon", "motorcycle_left", "motorcycle_right", "retina", "rocket"),
+    )
+}
+"""Photographs inside the package scikit-image that need no download, all free of copyright; brick, camera, coins,
+grass, gravel and moon are grey."""
+SMALLEST, LARGEST = 12, 20_000  # sides in pixels; patch discriminators see 11 pixels
+
+
+def read_picture(path: str, max_size: int) -> Tensor:
+    """An image to learn from, as RGB.
+
+    Args:
+        path: an image file (see :func:`xdomain.data.images.read_image`), or ``scikit-image:<name>`` for one of
+            :data:`PHOTOGRAPHS`.
+        max_size: what the longer side is shrunk to where it is longer.
+
+    Returns:
+        ``uint8`` [3, H, W].
+
+    Raises:
+        UserError: for a file that cannot be read and an image that is too small, too large or of one colour.
+    """
+    if not path.startswith(BUNDLED):
+        return worth_learning(read_image(Path(path).expanduser(), 3)[None], path, max_size)[0]
+    name = path.removeprefix(BUNDLED)
+    if name not in PHOTOGRAPHS:
+        hint = did_you_mean(name, PHOTOGRAPHS, f": choose from {' '.join(PHOTOGRAPHS)}.")
+        raise UserError(f"{path} is none of the photographs of scikit-image{hint}")
+    file = Path(str(files("skimage"))) / "data" / PHOTOGRAPHS[name]
+    return worth_learning(read_image(file, 3)[None], path, max_size)[0]
+
+
+def shrink(images: Tensor, max_size: int) -> Tensor:
+    """Scale images down until the longer side has ``max_size`` pixels, antialiased; smaller ones come back unchanged.
+
+    The shorter side is rounded up, as in SinGAN.
+
+    Args:
+        images: ``uint8`` [N, C, H, W].
+        max_size: largest height or width in pixels.
+    """
+    height, width = images.shape[-2:]
+    longer = max(height, width)
+    if longer <= max_size:
+        return images
+    size = (-(-height * max_size // longer), -(-width * max_size // longer))
+    values = F.interpolate(images.float(), size=size, mode="bicubic", align_corners=False, antialias=True)
+    return values.round_().clamp_(0, 255).byte()
+
+
+def worth_learning(images: Tensor, path: str, max_size: int) -> Tensor:
+    """Shrink images ``uint8`` [N, 3, H, W] and check that a pyramid of patches can be learned from them.
+
+    Raises:
+        UserError: for images that are too large or too small, or of a single colour.
+    """
+    height, width = images.shape[-2:]
+    if max(height, width) > LARGEST:
+        raise UserError(f"{path} has {height}x{width} pixels: shrink it to sides of at most {LARGEST:,}.")
+    small = shrink(images, max_size)
+    if min(small.shape[-2:]) < SMALLEST:
+        raise UserError(
+            f"{path} with {height}x{width} pixels becomes {small.shape[-2]}x{small.shape[-1]} at max_size {max_size}: "
+            f"both sides must keep at least {SMALLEST}."
+        )
+    if (images == images[:1, :, :1, :1]).all():
+        raise UserError(f"{path} is of one colour: give one that shows something.")
+    return small
+
+
+class SingleSample(BaseDataModule):
+    """Base of data modules with one sample per domain, which trains, validates and tests.
+
+    Args:
+        steps_per_epoch: training batches in an epoch.
+        batch_size: how often the sample stands in a training batch, per domain and process.
+
+    Attributes:
+        samples: from role to sample, ``uint8`` without a batch dimension.
+    """
+
+    samples: dict[str, Tensor]
+
+    def __init__(self, steps_per_epoch: int = 100, batch_size: int = 1, **options: Any) -> None:
+        super().__init__(batch_size=batch_size, **options)
+        if steps_per_epoch < 1:
+            raise UserError(f"data.init_args.steps_per_epoch is {steps_per_epoch}: give at least 1.")
+        self.steps_per_epoch = steps_per_epoch
+
+    def data(self, role: str, split: Split) -> ImageData:
+        return ImageData(self.samples[role][None].numpy())
+
+    def train_dataloader(self) -> CombinedLoader:
+        """Batches that hold nothing but the sample."""
+        _, world_size = self._shard()
+        length = self.steps_per_epoch * self.batch_size * world_size
+        loaders = {}
+        for role in self.roles:
+            sampler = EpochBatchSampler(1, length, self.batch_size, self.seed, world_size=world_size)
+            loaders[role] = ResumableLoader(self.data(role, "train"), sampler, self.num_workers)
+        return CombinedLoader(loaders, mode="min_size")
+
+
+class SingleImage(SingleSample):
+    """One image: ``image``, RGB, with its own aspect ratio.
+
+    Args:
+        path: an image file, or ``scikit-image:<name>`` for a photograph that comes with the installation: one of
+            :data:`PHOTOGRAPHS`, e.g. ``scikit-image:coffee``.
+        max_size: largest height or width in pixels; a larger image is shrunk, a smaller one stays as it is.
+
+    Attributes:
+        shape: height and width in pixels; ``image_size`` is the larger of them.
+    """
+
+    domains = ("image",)
+    channels = (3,)
+
+    def __init__(self, path: str, max_size: int = 250, **options: Any) -> None:
+        super().__init__(**options)
+        self.samples = {"a": read_picture(path, max_size)}
+        _, height, width = self.image().shape
+        self.shape, self.image_size = (height, width), max(height, width)
+
+    def image(self) -> Tensor:
+        """The image, ``uint8`` [3, H, W]."""
+        return self.samples["a"]
+
+
+class ImagePair(SingleSample):
+    """Two images, RGB, each with its own aspect ratio: role ``a`` (source) and role ``b`` (target).
+
+    Args:
+        a: source: an image file, or ``scikit-image:<name>`` for one of :data:`PHOTOGRAPHS`.
+        b: target, likewise.
+        names: names of the two domains; by default those of the files without folder and ending.
+        max_size: largest height or width in pixels; a larger image is shrunk, a smaller one stays as it is.
+
+    Attributes:
+        shapes: from role to height and width in pixels; ``image_size`` is the largest of them.
+    """
+
+    channels = (3, 3)
+
+    def __init__(
+        self, a: str, b: str, names: tuple[str, str] | None = None, max_size: int = 250, **options: Any
+    ) -> None:
+        super().__init__(**options)
+        first, second = names or (Path(path.removeprefix(BUNDLED)).stem for path in (a, b))
+        if first == second:
+            raise UserError(f"both images of the pair are called {first}: set data.init_args.names to two names.")
+        self.domains = (first, second)
+        self.samples = {"a": read_picture(a, max_size), "b": read_picture(b, max_size)}
+        self.shapes = {role: (image.shape[1], image.shape[2]) for role, image in self.samples.items()}
+        self.image_size = max(max(shape) for shape in self.shapes.values())
+
+    def image(self, role: str) -> Tensor:
+        """The image of a role, ``uint8`` [3, H, W]."""
+        return self.samples[role]

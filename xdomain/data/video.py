@@ -1,0 +1,280 @@
+"""Videos: reading and writing them, and the data module for methods that learn from a single one."""
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from xdomain.data.images import ENDINGS, read_image, write_image
+from xdomain.data.single import SingleSample, shrink, worth_learning
+from xdomain.engines.clips import KINDS, render_clip
+from xdomain.errors import UserError
+from xdomain.messages import did_you_mean
+
+ANIMATIONS = (".gif", ".webp")  # read by PIL, which lays their frames over each other as their rules say
+DRAWN = "engine:"
+
+Frame = Callable[[], Tensor]
+"""Gives one frame, ``uint8`` [3, H, W], when it is wanted; frames that are left out are not converted."""
+
+
+def read_video(
+    path: Path, start: int = 0, frames: int | None = None, stride: int = 1, size: int | None = None
+) -> Tensor:
+    """Read frames of a video.
+
+    ==========================  ========================================================================
+    .mp4 .avi .mkv .webm ...    what PyAV decodes; the first video stream, turned upright; in .mkv and
+                                .webm, which do not announce their length, a cut-off file just ends early
+    .gif .webp                  every frame as a viewer shows it, transparent parts over white
+    a folder                    its image files by name, numbers as numbers: ``2.png`` before ``10.png``;
+                                no subfolders
+    ==========================  ========================================================================
+
+    Frame rates and durations are ignored.
+
+    Args:
+        path: video file or folder of frames.
+        start: number of the first frame to take, from 0.
+        frames: how many to take, or None for all.
+        stride: take every ``stride``-th frame from ``start`` on.
+        size: what the longer side is shrunk to where it is longer, antialiased.
+
+    Returns:
+        ``uint8`` [T, 3, H, W].
+
+    Raises:
+        UserError: for what is missing, damaged, no video, one single picture, of varying size or too short.
+    """
+    _check_window(str(path), start, frames, stride)
+    chosen: list[Tensor] = []
+    shape, number = None, -1
+    try:
+        for number, frame in enumerate(_frames(path)):
+            if number >= start and (number - start) % stride == 0:
+                image = frame()
+                if image.shape != (shape := shape or image.shape):
+                    raise UserError(
+                        f"the frames of {path} differ in size: frame {number} has {image.shape[1]}x{image.shape[2]} "
+                        "pixels, make all alike."
+                    )
+                chosen.append(image if size is None else shrink(image[None], size)[0])
+                if len(chosen) == frames:
+                    break
+    except UserError:
+        raise
+    except Exception as error:  # decoders raise whatever they stumble over in a damaged file
+        what = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path} cannot be read as a video, replace it: {what}.") from error
+    count = number + 1
+    if count == 0:
+        raise UserError(f"{path} cannot be read as a video, replace it: it holds no whole frame.")
+    if count == 1 and frames != 1:
+        raise UserError(f"{path} holds one frame only: give a video, or use an image method for a single picture.")
+    if start >= count:
+        raise UserError(f"{path} holds {count} frames, counted from 0: start {start} is beyond the last.")
+    if frames is not None and len(chosen) < frames:
+        raise UserError(
+            f"{path} holds {count} frames, which gives {len(chosen)} of the {frames} wanted from start {start} with "
+            f"stride {stride}: make one of the three smaller."
+        )
+    return torch.stack(chosen)
+
+
+def _check_window(path: str, start: int, frames: int | None, stride: int) -> None:
+    for name, value, least in (("start", start, 0), ("stride", stride, 1), ("frames", frames, 1)):
+        if value is not None and value < least:
+            raise UserError(f"{name} of the video {path} is {value}: give at least {least}.")
+
+
+def _frames(path: Path) -> Iterator[Frame]:
+    if path.is_dir():
+        names = [file for file in path.iterdir() if file.suffix.lower() in ENDINGS and not file.name.startswith(".")]
+        if not names:
+            raise UserError(f"the folder {path} holds no frames: files must end in one of {' '.join(ENDINGS)}.")
+        return (partial(read_image, file, 3) for file in sorted(names, key=_natural))
+    if not path.is_file():
+        raise UserError(f"the video {path} does not exist: give a video file or a folder of frames.")
+    return _animation_frames(path) if path.suffix.lower() in ANIMATIONS else _stream_frames(path)
+
+
+def _natural(file: Path) -> list[tuple[int, str]]:
+    """Sorting key in which numbers count as numbers."""
+    texts_and_numbers = enumerate(re.split(r"([0-9]+)", file.name))  # in turn
+    return [(int(part) if i % 2 else 0, part) for i, part in texts_and_numbers]
+
+
+def _animation_frames(path: Path) -> Iterator[Frame]:
+    with Image.open(path) as file:
+
+        def over_white() -> Tensor:
+            white = Image.new("RGBA", file.size, "white")
+            return _tensor(np.array(Image.alpha_composite(white, file.convert("RGBA")).convert("RGB")))
+
+        for number in range(getattr(file, "n_frames", 1)):
+            file.seek(number)
+            yield over_white
+
+
+def _stream_frames(path: Path) -> Iterator[Frame]:
+    import av  # here, since it loads all of FFmpeg, which nothing but videos needs
+
+    with av.open(str(path)) as container:
+        if not container.streams.video:
+            raise UserError(f"{path} has no video stream: give a video file or a folder of frames.")
+        for frame in container.decode(container.streams.video[0]):
+            if frame.is_corrupt:
+                raise ValueError("a frame is damaged or cut off")
+            yield partial(_upright, frame)
+
+
+def _upright(frame: Any) -> Tensor:
+    """A decoded frame as RGB, turned as its file says (counter-clockwise, in degrees)."""
+    pixels = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+    return _tensor(np.ascontiguousarray(pixels))
+
+
+def _tensor(pixels: np.ndarray) -> Tensor:
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def write_video(video: Tensor, path: Path, fps: float = 10.0) -> None:
+    """Write a video, whole or not at all; the ending of the name chooses the format.
+
+    ============  =====================================================================================
+    .mp4          H.264 (MPEG-4 part 2 where FFmpeg was built without it) with colours at half the
+                  resolution, which every player shows; it wants even sides, so that an odd last row or
+                  column is repeated
+    .gif          a palette of 256 colours per frame; durations are whole hundredths of a second; of
+                  equal neighbours the first stands longer
+    no ending     a folder of ``00000.png``, ``00001.png`` ..., lossless, without the frame rate
+    ============  =====================================================================================
+
+    Args:
+        video: ``uint8`` [T, 3, H, W].
+        path: file to write or replace, or a folder that is new or empty; missing parents are made.
+        fps: frames per second.
+
+    Raises:
+        UserError: for an unknown ending, a folder with something in it, or where nothing can be written.
+        ValueError: for a tensor of another kind, or a frame rate that is not positive.
+    """
+    if video.dtype != torch.uint8 or video.ndim != 4 or video.shape[1] != 3 or len(video) == 0:
+        raise ValueError(f"a video is uint8 [T, 3, H, W], not {video.dtype} {list(video.shape)}")
+    if fps <= 0:
+        raise ValueError(f"the frame rate is {fps}, but must be positive")
+    if path.suffix.lower() not in ("", ".gif", ".mp4"):
+        raise UserError(f"the video {path} must end in .mp4 or .gif, or in nothing for a folder of frames: rename it.")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            match path.suffix.lower():
+                case ".mp4":
+                    _write_mp4(video.cpu(), unfinished, fps)
+                case ".gif":
+                    _write_gif(video.cpu(), unfinished, fps)
+                case _:
+                    for number, image in enumerate(video):
+                        write_image(image, unfinished / f"{number:05d}.png")
+            unfinished.replace(path)
+        finally:
+            if unfinished.is_dir():
+                shutil.rmtree(unfinished)
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def _write_gif(video: Tensor, path: Path, fps: float) -> None:
+    first, *others = (Image.fromarray(image) for image in video.permute(0, 2, 3, 1).numpy())
+    first.save(path, "GIF", save_all=True, append_images=others, duration=max(10, round(100 / fps) * 10), loop=0)
+
+
+def _write_mp4(video: Tensor, path: Path, fps: float) -> None:
+    import av
+
+    height, width = video.shape[-2:]
+    rows, columns = (torch.arange(side + side % 2).clamp(max=side - 1) for side in (height, width))
+    even = video[:, :, rows][..., columns].permute(0, 2, 3, 1).contiguous().numpy()
+    # Nearly lossless: what is judged are the frames, not the compression.
+    codec, quality = ("libx264", {"crf": "12"}) if "libx264" in av.codecs_available else ("mpeg4", {"qmax": "3"})
+    try:
+        with av.open(str(path), "w", format="mp4") as container:
+            stream = cast(
+                av.VideoStream, container.add_stream(codec, rate=Fraction(fps).limit_denominator(1000), options=quality)
+            )
+            stream.height, stream.width, stream.pix_fmt = len(rows), len(columns), "yuv420p"
+            for pixels in even:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            container.mux(stream.encode())
+    except av.FFmpegError as error:
+        raise OSError(error.errno, error.strerror) from error
+
+
+def _drawn(path: str, start: int, frames: int, stride: int, width: int, seed: int) -> Tensor:
+    kind = path.removeprefix(DRAWN)
+    if kind not in KINDS:
+        hint = did_you_mean(kind, KINDS, f": choose from {' '.join(KINDS)}.")
+        raise UserError(f"{path} is none of the clips that are drawn{hint}")
+    _check_window(path, start, frames, stride)
+    clip = render_clip(kind, start + (frames - 1) * stride + 1, round(width * 9 / 16), width, seed)
+    return clip[start::stride]
+
+
+class SingleVideo(SingleSample):
+    """One clip: ``video``, RGB, with its own aspect ratio.
+
+    In a batch time stands behind the channels, as 3D convolutions want it: ``Sample.image`` is [N, 3, T, H, W].
+
+    Args:
+        path: a video file or a folder of frames (see :func:`read_video`), or ``engine:water``, ``engine:fire`` or
+            ``engine:balloons`` for a clip drawn by :mod:`xdomain.engines.clips`.
+        max_size: largest height or width in pixels; a larger video is shrunk, a smaller one stays as it is. Drawn clips
+            are this wide, at 16:9.
+        start: number of the first frame, from 0.
+        frames: number of frames T.
+        stride: every ``stride``-th frame is taken.
+        world_seed: seed of a drawn clip.
+
+    Attributes:
+        shape: T, height and width; ``image_size`` is the larger of the last two.
+    """
+
+    domains = ("video",)
+    channels = (3,)
+
+    def __init__(
+        self,
+        path: str,
+        max_size: int = 256,
+        start: int = 0,
+        frames: int = 13,
+        stride: int = 1,
+        world_seed: int = 0,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        if frames < 2:
+            raise UserError(f"data.init_args.frames is {frames}: a clip has at least 2.")
+        if path.startswith(DRAWN):
+            clip = _drawn(path, start, frames, stride, max_size, world_seed)
+        else:
+            clip = read_video(Path(path).expanduser(), start, frames, stride)
+        clip = worth_learning(clip, path, max_size)
+        self.samples = {"a": clip.transpose(0, 1).contiguous()}
+        count, _, height, width = clip.shape
+        self.shape, self.image_size = (count, height, width), max(height, width)
+
+    def clip(self) -> Tensor:
+        """The frames in order, ``uint8`` [T, 3, H, W]."""
+        return self.samples["a"].transpose(0, 1)
