@@ -117,7 +117,7 @@ def test_a_misspelt_key_in_a_list(capsys):
 
 def test_a_key_like_no_other_is_answered_with_all_of_its_class(capsys):
     sentence = refused(capsys, "fit", "--config", "small.yaml", "--model.init_args.g.init_args.zzz", "3")
-    assert sentence == "model.init_args.g.init_args.zzz is no setting: there are width."
+    assert sentence == "model.init_args.g.init_args.zzz is no setting: there are pointwise, width."
     assert refused(capsys, "fit", "--config", "small.yaml", "--zzz", "3") == "zzz is no setting."
 
 
@@ -156,11 +156,11 @@ def test_a_shortened_key_is_not_guessed(capsys):
             "SampleGridd",
             "is SampleGridd, which is no class that fits there: did you mean SampleGrid?",
         ),
-        ("model", "Street", "is Street, which is no class that fits there: choose one of Classifier, DTN"),
+        ("model", "Street", "is Street, which is no class that fits there: choose one of AttributeClassifier"),
         (
             "model",
             "torch.nn.Linear",
-            "is torch.nn.Linear, which is no class that fits there: choose one of Classifier, DTN",
+            "is torch.nn.Linear, which is no class that fits there: choose one of AttributeClassifier",
         ),
         (
             "model",

@@ -163,7 +163,7 @@ def test_making_the_judge_leaves_the_random_state_alone(monkeypatch):
         def to(self, device):
             return self
 
-    monkeypatch.setattr("xdomain.callbacks.accuracy.Helper", Drawing)
+    monkeypatch.setattr("xdomain.callbacks.evaluation.Helper", Drawing)
     callback, model = TransferAccuracy("judge"), ToyGAN()
     model.trainer = trainer(max_steps=1)
     model.trainer.datamodule = ToyPair()

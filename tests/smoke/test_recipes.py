@@ -4,11 +4,13 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from PIL import Image
 
+from tests.fakes import celeba
 from tests.fakes import digits as fakes
 from xdomain.__main__ import main
 from xdomain.loggers import read_metrics
@@ -17,11 +19,19 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 RECIPES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 ABLATIONS = sorted(p.stem for p in (CONFIGS / "overlays").glob("*.yaml") if "DTN ablation" in p.read_text())
 SMALL = {
+    "Avatars": {
+        "identities": 6,
+        "images_per_identity": 4,
+        "val_identities": 3,
+        "test_identities": 4,
+        "eval_images_per_identity": 4,
+    },
     "Street": {"train_size": 40, "val_size": 10, "test_size": 12},
     "Handwritten": {"limit": 40},
     "MNIST": {"val_size": 10},
     "USPS": {"val_size": 10},
     "SVHN": {"val_size": 10},
+    "IdentityRetrieval": {"distractors": 12, "val_distractors": 8},
 }
 QUIET = ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"]
 
@@ -35,6 +45,8 @@ def _official_files(tmp_path_factory):
     fakes.write_mnist(root)
     fakes.write_usps(root)
     fakes.write_svhn(root, train=60, extra=40, photos=True)
+    rng = np.random.default_rng(0)
+    celeba.write_celeba(root, rng.integers(0, 2, (30, 40)), np.repeat([0, 1, 2], [16, 7, 7]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDOMAIN_DATA", str(root))
         yield

@@ -1,16 +1,23 @@
 """Lightning callbacks: evaluation, pictures, results, averaging, exact resume."""
 
 from xdomain.callbacks.accuracy import ClassificationAccuracy, TransferAccuracy
+from xdomain.callbacks.attributes import AttributeAccuracy
 from xdomain.callbacks.compile import CompileNetworks
+from xdomain.callbacks.distribution import DistributionDistance
 from xdomain.callbacks.ema import GeneratorEMA
+from xdomain.callbacks.identity import IdentityRetrieval, IdentityVerification
 from xdomain.callbacks.pictures import LearningCurves, SampleGrid
 from xdomain.callbacks.predictions import PredictionWriter
 from xdomain.callbacks.results import Results
 
 __all__ = [
+    "AttributeAccuracy",
     "ClassificationAccuracy",
     "CompileNetworks",
+    "DistributionDistance",
     "GeneratorEMA",
+    "IdentityRetrieval",
+    "IdentityVerification",
     "LearningCurves",
     "PredictionWriter",
     "Results",

@@ -9,6 +9,7 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from xdomain.batch import Batch, to_float
+from xdomain.callbacks.evaluation import Evaluation, ends, judge_name, make_judge
 from xdomain.errors import UserError
 from xdomain.methods import Classifier, Method
 from xdomain.metrics import NearestNeighbourAccuracy
@@ -41,51 +42,11 @@ def save_confusion(confusion: Tensor, path: Any, title: str) -> None:
     figure.savefig(path, dpi=120)
 
 
-class _Evaluation(pl.Callback):
-    """Turns the validation and test hooks of Lightning into three: begin, add a batch, report."""
-
-    def begin(self, trainer: pl.Trainer, module: Method) -> None:
-        raise NotImplementedError
-
-    def add(self, module: Method, batch: Batch, testing: bool) -> None:
-        raise NotImplementedError
-
-    def report(self, trainer: pl.Trainer, testing: bool) -> dict[str, Tensor]:
-        raise NotImplementedError
-
-    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.begin(trainer, _method(pl_module))
-
-    on_test_epoch_start = on_validation_epoch_start
-
-    def on_validation_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *_: Any
-    ) -> None:
-        self.add(_method(pl_module), batch, testing=False)
-
-    def on_test_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *_: Any
-    ) -> None:
-        self.add(_method(pl_module), batch, testing=True)
-
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # The values are reduced already; sync_dist keeps Lightning's copies equal on all ranks.
-        pl_module.log_dict({f"val/{k}": v for k, v in self.report(trainer, False).items()}, sync_dist=True)
-
-    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        pl_module.log_dict(self.report(trainer, True), sync_dist=True)
-
-
-def _method(module: pl.LightningModule) -> Method:
-    assert isinstance(module, Method)
-    return module
-
-
 def _run_dir(trainer: pl.Trainer) -> Any:
     return getattr(trainer, "run_dir", None)
 
 
-class TransferAccuracy(_Evaluation):
+class TransferAccuracy(Evaluation):
     """Does a classifier of the target domain see in the translation what the label says of the source image?
 
     Taigman et al. 2017, section 5.1. ``accuracy@C`` is the share of correct translations, ``accuracy@C/<class>`` the
@@ -100,15 +61,11 @@ class TransferAccuracy(_Evaluation):
 
     def __init__(self, classifier: str, nearest_neighbour: bool = True) -> None:
         self.classifier, self.nearest_neighbour = classifier, nearest_neighbour
-        self.name = classifier.replace("_", "-") if "/" not in classifier else "own-classifier"
+        self.name = judge_name(classifier)
         self.helper: Helper | None = None
 
     def begin(self, trainer: pl.Trainer, module: Method) -> None:
-        if self.helper is None:
-            with torch.random.fork_rng():  # its initial weights must not shift what training draws after a resume
-                self.helper = Helper(self.classifier)
-            self.helper.fetch(trainer.strategy, module.data.root)
-        self.helper.to(module.device)
+        self.helper = (self.helper or make_judge(self.classifier, trainer, module)).to(module.device)
         classes = self.helper.classes
         self.confusions = {
             name: MulticlassConfusionMatrix(classes).to(module.device) for name in ("", "_untranslated", "_real")
@@ -124,7 +81,7 @@ class TransferAccuracy(_Evaluation):
         mine = list(range(trainer.global_rank, len(data), trainer.world_size))
         for begin in range(0, len(mine), datamodule.eval_batch_size):
             sample = data.__getitems__(mine[begin : begin + datamodule.eval_batch_size])
-            images = module.translate(to_float(sample.image.to(module.device)), *_ends(module))
+            images = module.translate(to_float(sample.image.to(module.device)), *ends(module))
             self._add_neighbours("train", images, sample.label, gallery=True)
 
     def _add_neighbours(self, split: str, images: Tensor, labels: Tensor | None, gallery: bool) -> None:
@@ -136,7 +93,7 @@ class TransferAccuracy(_Evaluation):
         if (a := batch.get("a")) is not None:
             if a.label is None:
                 raise UserError(f"TransferAccuracy needs labels, but {module.domains[0]} has none: remove it.")
-            translated = module.translate(a.image, *_ends(module)).clamp(-1, 1)
+            translated = module.translate(a.image, *ends(module)).clamp(-1, 1)
             self.confusions[""].update(self.helper(translated), a.label)
             self.confusions["_untranslated"].update(self.helper(a.image), a.label)
             if testing and self.nearest_neighbour:
@@ -161,11 +118,7 @@ class TransferAccuracy(_Evaluation):
         return values
 
 
-def _ends(module: Method) -> tuple[str, str]:
-    return module.domains[0], module.domains[-1]
-
-
-class ClassificationAccuracy(_Evaluation):
+class ClassificationAccuracy(Evaluation):
     """Accuracy of a classifier on its own domain: ``accuracy`` and, in the test, ``accuracy/<class>``."""
 
     def begin(self, trainer: pl.Trainer, module: Method) -> None:

@@ -39,6 +39,16 @@ class Classifier(Method):
         logits: Tensor = self.network(to_channels(images, self.in_channels))
         return logits
 
+    def features(self, images: Tensor) -> Tensor:
+        """Features [N, dim] of images [N, C, H, W] in [-1, 1]."""
+        features: Tensor = self.network.features(to_channels(images, self.in_channels))  # type: ignore[operator]
+        return features
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Logits [N, classes] of features [N, dim]."""
+        logits: Tensor = self.network.head(features)  # type: ignore[operator]
+        return logits
+
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         x, label = batch["a"].image, batch["a"].label
         if label is None:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from xdomain.networks.classifier import FeatureClassifier
+
 
 def _halvings(image_size: int, smallest: int = 4) -> int:
     """How often a size can be halved down to ``smallest``.
@@ -30,7 +32,7 @@ def init_weights(module: nn.Module, std: float = 0.02) -> None:
             nn.init.zeros_(layer.bias)
 
 
-class ConvClassifier(nn.Module):
+class ConvClassifier(FeatureClassifier):
     """f of the Domain Transfer Network on digits: convolution 3x3, pooling and ReLU, four times; one linear layer.
 
     Taigman et al. 2017, section 5.1. The features are taken before the last ReLU. With the default widths and three
@@ -55,8 +57,7 @@ class ConvClassifier(nn.Module):
         batch_norm: bool = False,
         dropout: float = 0.0,
     ) -> None:
-        super().__init__()
-        self.in_channels, self.classes, self.dim = in_channels, classes, widths[-1]
+        dim = widths[-1]
         layers: list[nn.Module] = []
         previous = in_channels
         for width in widths[:-1]:
@@ -65,19 +66,9 @@ class ConvClassifier(nn.Module):
                 layers.append(nn.BatchNorm2d(width))
             layers += [nn.MaxPool2d(2), nn.ReLU()]
             previous = width
-        layers += [nn.Conv2d(previous, self.dim, 3, padding=1), nn.MaxPool2d(image_size >> (len(widths) - 1))]
-        self.body = nn.Sequential(*layers, nn.Flatten())
-        self.head = nn.Sequential(nn.ReLU(), nn.Dropout(dropout), nn.Linear(self.dim, classes))
-
-    def features(self, images: Tensor) -> Tensor:
-        """Features [N, dim] of images [N, in_channels, image_size, image_size]."""
-        features: Tensor = self.body(images)
-        return features
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits [N, classes]."""
-        logits: Tensor = self.head(self.features(images))
-        return logits
+        layers += [nn.Conv2d(previous, dim, 3, padding=1), nn.MaxPool2d(image_size >> (len(widths) - 1))]
+        head = nn.Sequential(nn.ReLU(), nn.Dropout(dropout), nn.Linear(dim, classes))
+        super().__init__(nn.Sequential(*layers, nn.Flatten()), head, in_channels, classes, dim)
 
 
 class ConvEncoder(nn.Sequential):
@@ -109,15 +100,21 @@ class UpConvDecoder(nn.Module):
         out_channels: channels of the image.
         image_size: height and width in pixels.
         width: channels of the 4x4 map; halves with every doubling of the map.
+        pointwise: follow every block by a 1x1 convolution with BatchNorm and ReLU, as Taigman et al. 2017 (section
+            5.2) do for faces.
     """
 
-    def __init__(self, dim: int, out_channels: int, image_size: int, width: int = 256) -> None:
+    def __init__(self, dim: int, out_channels: int, image_size: int, width: int = 256, pointwise: bool = False) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.ConvTranspose2d(dim, width, 4, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-        previous = width
-        for level in range(1, _halvings(image_size)):
+        layers: list[nn.Module] = []
+        previous = dim
+        for level in range(_halvings(image_size)):
             out = width >> level
-            layers += [nn.ConvTranspose2d(previous, out, 4, 2, 1, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
+            stride, padding = (2, 1) if level else (1, 0)
+            up = nn.ConvTranspose2d(previous, out, 4, stride, padding, bias=False)
+            layers += [up, nn.BatchNorm2d(out), nn.ReLU()]
+            if pointwise:
+                layers += [nn.Conv2d(out, out, 1, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
             previous = out
         layers += [nn.ConvTranspose2d(previous, out_channels, 4, 2, 1), nn.Tanh()]
         self.layers = nn.Sequential(*layers)

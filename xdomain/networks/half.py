@@ -6,6 +6,8 @@ classifier cannot be fooled with.
 
 from torch import Tensor, nn
 
+from xdomain.networks.classifier import FeatureClassifier
+
 
 def _check(image_size: int) -> None:
     if image_size != 32:
@@ -16,7 +18,7 @@ def _conv(inputs: int, outputs: int) -> list[nn.Module]:
     return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs)]
 
 
-class HalfClassifier(nn.Module):
+class HalfClassifier(FeatureClassifier):
     """Three convolutions 3x3 and one over the last 4x4 map, each with BatchNorm; a linear layer on the ReLU of it.
 
     Args:
@@ -37,10 +39,8 @@ class HalfClassifier(nn.Module):
         dim: int = 128,
         dropout: float = 0.0,
     ) -> None:
-        super().__init__()
         _check(image_size)
-        self.in_channels, self.classes, self.dim = in_channels, classes, dim
-        self.body = nn.Sequential(
+        body = nn.Sequential(
             nn.AvgPool2d(2),
             *_conv(in_channels, width),
             nn.ReLU(),
@@ -54,17 +54,8 @@ class HalfClassifier(nn.Module):
             nn.BatchNorm2d(dim),
             nn.Flatten(),
         )
-        self.head = nn.Sequential(nn.ReLU(), nn.Dropout(dropout), nn.Linear(dim, classes))
-
-    def features(self, images: Tensor) -> Tensor:
-        """Features [N, dim] of images [N, in_channels, 32, 32]."""
-        features: Tensor = self.body(images)
-        return features
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits [N, classes]."""
-        logits: Tensor = self.head(self.features(images))
-        return logits
+        head = nn.Sequential(nn.ReLU(), nn.Dropout(dropout), nn.Linear(dim, classes))
+        super().__init__(body, head, in_channels, classes, dim)
 
 
 class HalfDecoder(nn.Module):

@@ -1,0 +1,67 @@
+"""Evaluation of the look of translations: how far are they from real images of the target domain?"""
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from xdomain.batch import Batch, to_channels
+from xdomain.callbacks.evaluation import Evaluation, ends
+from xdomain.methods import Method
+from xdomain.metrics.distribution import FID, KID
+from xdomain.metrics.extractors import build_extractor
+
+
+class DistributionDistance(Evaluation):
+    """KID and FID in the test, between translated source images and real images of the target domain.
+
+    ``kid@F`` with its deviation over subsets ``kid_std@F``, ``fid@F``, and the numbers of images ``n_real@F`` and
+    ``n_fake@F``. ``kid_untranslated@F`` and ``fid_untranslated@F`` are those of the source images as they are. Values
+    of one feature network F at one number of images compare with each other only.
+
+    Args:
+        features: the feature network F; see :func:`xdomain.metrics.extractors.build_extractor`.
+    """
+
+    def __init__(self, features: str = "random-conv") -> None:
+        self.features = features
+
+    def begin(self, trainer: pl.Trainer, module: Method) -> None:
+        if trainer.testing:
+            with torch.random.fork_rng():
+                extractor = build_extractor(self.features)
+            extractor.fetch(trainer.strategy, module.data.root)
+            self.extractor = extractor.to(module.device)
+            suffixes = ("", "_untranslated")
+            self.kid = {suffix: KID(self.extractor).to(module.device) for suffix in suffixes}
+            self.fid = {suffix: FID(self.extractor).to(module.device) for suffix in suffixes}
+
+    def add(self, module: Method, batch: Batch, testing: bool) -> None:
+        if not testing:
+            return
+        shown: dict[str, Tensor] = {}
+        if (a := batch.get("a")) is not None:
+            shown[""] = module.translate(a.image, *ends(module))
+            shown["_untranslated"] = to_channels(a.image, shown[""].shape[1])
+        for suffix, images in shown.items():
+            self._update(suffix, images, real=False)
+        if (b := batch.get("b")) is not None:
+            for suffix in self.kid:
+                self._update(suffix, b.image, real=True)
+
+    def _update(self, suffix: str, images: Tensor, real: bool) -> None:
+        features = self.extractor.features(images.clamp(-1, 1))
+        self.kid[suffix].update(features, real=real)
+        self.fid[suffix].update(features, real=real)
+
+    def report(self, trainer: pl.Trainer, testing: bool) -> dict[str, Tensor]:
+        if not testing:
+            return {}
+        values: dict[str, Tensor] = {}
+        name = self.extractor.name
+        for suffix in self.kid:
+            mean, deviation = self.kid[suffix].compute()
+            values |= {f"kid{suffix}@{name}": mean, f"fid{suffix}@{name}": self.fid[suffix].compute().float()}
+            if not suffix:
+                values[f"kid_std@{name}"] = deviation
+        real, fake = self.kid[""].n
+        return values | {f"n_real@{name}": torch.tensor(float(real)), f"n_fake@{name}": torch.tensor(float(fake))}
