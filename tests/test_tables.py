@@ -8,17 +8,27 @@ from xdomain.errors import UserError
 from xdomain.tables import cell, main, render, update
 
 TABLE = {
-    "columns": {"setting": "name", "accuracy": {"metric": "accuracy"}, "n": {"metric": "n", "scale": 1}},
-    "rows": [{"recipe": "full", "name": "all terms"}, {"recipe": "less", "name": "without", "metric": "other"}],
+    "columns": {"setting": "name", "accuracy": {"metric": "accuracy{of}"}, "n": {"metric": "n", "scale": 1}},
+    "rows": [
+        {"recipe": "full", "name": "all terms", "of": ""},
+        {"recipe": "full", "name": "the worst", "of": "/3"},
+        {"recipe": "less", "name": "without", "of": ""},
+    ],
 }
-RESULTS = {"full": {"metrics": {"accuracy": 0.91249, "n": 2000.0}}}
-RENDERED = "| setting | accuracy | n |\n|---|---|---|\n| all terms | 91.2 | 2000.0 |\n| without | not run | not run |\n"
+RESULTS = {"full": {"metrics": {"accuracy": 0.91249, "accuracy/3": 0.5, "n": 2000.0}}}
+RENDERED = """| setting | accuracy | n |
+|---|---|---|
+| all terms | 91.2 | 2000 |
+| the worst | 50.0 | 2000 |
+| without | not run | not run |
+"""
 
 
 def test_cells():
     assert cell(None, "x") == "not run"
     assert cell({"metrics": {}}, "x") == "not measured"
     assert cell({"metrics": {"x": 0.0}}, "x") == "0.0"
+    assert [cell({"metrics": {"x": x}}, "x", 1.0) for x in (16.0, 535.47)] == ["16", "535.5"]
     assert cell({"metrics": {"x": {"mean": 0.5, "std": 0.0123, "n": 3}}}, "x") == "50.0 ± 1.2 (n = 3)"
 
 

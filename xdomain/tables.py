@@ -26,15 +26,16 @@ def cell(result: dict[str, Any] | None, metric: str, scale: float = 100.0) -> st
         return "not measured"
     if isinstance(value, dict):
         return f"{scale * value['mean']:.1f} ± {scale * value['std']:.1f} (n = {value['n']})"
-    return f"{scale * value:.1f}"
+    return f"{scale * value:.1f}".removesuffix(".0" if scale == 1 else "")  # a count has no decimals
 
 
 def render(table: dict[str, Any], results: dict[str, dict[str, Any]]) -> str:
     """A Markdown table from its definition.
 
     Args:
-        table: ``columns`` (title to what it shows: ``{metric, scale}`` or the name of a field of the rows) and
-            ``rows`` (each a dict with ``recipe`` and the fields that the columns name).
+        table: ``columns`` (title to what it shows: ``{metric, scale}``, where the metric may hold fields of the row in
+            braces, or the name of a field of the rows) and ``rows`` (each a dict with ``recipe`` and the fields that
+            the columns name).
         results: from recipe to the content of its JSON file.
     """
     columns = table["columns"]
@@ -45,7 +46,7 @@ def render(table: dict[str, Any], results: dict[str, dict[str, Any]]) -> str:
             if isinstance(source, str):
                 cells.append(str(row.get(source, "")))
             else:
-                metric = row.get("metric", source["metric"])
+                metric = source["metric"].format(**row)
                 cells.append(cell(results.get(row["recipe"]), metric, source.get("scale", 100.0)))
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
