@@ -120,7 +120,7 @@ class DigitShapes(nn.Module):
 class FaceLooks(nn.Module):
     """Changes of a face what camera, light or pen would change, and leaves who it is.
 
-    After a :class:`Warp`: light and colours vary, resolution drops, colours become flat and edges dark as in a drawing,
+    After a :class:`Warp`, which must keep proportions: light and colours vary a little, resolution drops, colours become flat and edges dark as in a drawing,
     noise is added. An embedder trained on this reads drawings that it has never seen. Choices of a whole operation are
     made for an eighth of the batch at a time.
 
@@ -137,15 +137,15 @@ class FaceLooks(nn.Module):
     def __init__(
         self,
         warp: Warp | None = None,
-        tint: float = 0.12,
-        coarse: float = 0.3,
-        coarse_sizes: tuple[int, int] = (24, 48),
+        tint: float = 0.05,
+        coarse: float = 0.2,
+        coarse_sizes: tuple[int, int] = (32, 48),
         flat: float = 0.4,
         outline: float = 0.4,
-        noise: float = 0.1,
+        noise: float = 0.05,
     ) -> None:
         super().__init__()
-        self.warp = warp or Warp(rotation=6.0, shear=0.04, scale=(0.9, 1.12), shift=0.06, elastic=0.0)
+        self.warp = warp or Warp(rotation=4.0, shear=0.0, scale=(0.98, 1.02), shift=0.05, elastic=0.0)
         self.tint, self.coarse, self.coarse_sizes = tint, coarse, coarse_sizes
         self.flat, self.outline, self.noise = flat, outline, noise
 
@@ -166,7 +166,7 @@ class FaceLooks(nn.Module):
             side = int(torch.randint(self.coarse_sizes[0], self.coarse_sizes[1] + 1, ()))
             x = F.interpolate(F.interpolate(x, size=(side, side), mode="area"), size=size, mode="bilinear")
         luma = to_channels(x, 1)
-        x = luma + (x - luma) * _uniform(n, 0.6, 1.4).to(device)
+        x = luma + (x - luma) * _uniform(n, 0.8, 1.2).to(device)
         tints = ((torch.rand(n, 3, 1, 1) * 2 - 1) * self.tint).exp()
-        x = (x + 1) * (tints * _uniform(n, 0.7, 1.3)).to(device) - 1 + _uniform(n, -0.2, 0.2).to(device)
+        x = (x + 1) * (tints * _uniform(n, 0.85, 1.15)).to(device) - 1 + _uniform(n, -0.1, 0.1).to(device)
         return (x + torch.randn_like(x) * _uniform(n, 0.0, self.noise).to(device)).clamp(-1, 1)
