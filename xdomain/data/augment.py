@@ -120,9 +120,9 @@ class DigitShapes(nn.Module):
 class FaceLooks(nn.Module):
     """Changes of a face what camera, light or pen would change, and leaves who it is.
 
-    After a :class:`Warp`, which must keep proportions: light and colours vary a little, resolution drops, colours become
-    flat and edges dark as in a drawing, noise is added. An embedder trained on this reads drawings that it has never seen. Choices of a whole operation are
-    made for an eighth of the batch at a time.
+    After a :class:`Warp`, which must keep proportions: light and colours vary a little, resolution drops, colours turn
+    flat and edges dark as in a drawing, noise is added. An embedder trained on this reads drawings that it has never
+    seen. Choices of a whole operation are made for an eighth of the batch at a time.
 
     Args:
         warp: the geometric part.
