@@ -204,3 +204,20 @@ def test_the_domains_of_a_pair_are_augmented_by_their_own_modules():
     pair = DomainPair(Other(augment=Jitter()), Ten())
     assert isinstance(pair.augmentation("a"), Jitter)
     assert pair.augmentation("b") is None
+
+
+def test_attributes_travel_with_their_images():
+    images = np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1)
+    attributes = np.stack([np.arange(6) % 2, np.arange(6) % 3 == 0], 1).astype(np.uint8)
+    data = ImageData(images, np.arange(6) * 10, attributes).keep(np.array([5, 2, 3])).keep(np.array([2, 0]))
+    sample = data.__getitems__([1, 0])
+    assert sample.image.flatten().tolist() == [5, 3]
+    assert sample.label.tolist() == [50, 30]
+    assert sample.position.tolist() == [1, 0]
+    assert sample.attributes.tolist() == attributes[[5, 3]].tolist()
+    assert (len(data), data.images.flatten().tolist(), data.attributes.tolist()) == (2, [3, 5], [[1, 1], [1, 0]])
+
+
+def test_a_pair_is_made_of_modules_with_one_domain():
+    with pytest.raises(UserError, match=r"data\.init_args\.b has the domains .* and .*: give a DomainPair with one"):
+        DomainPair(Ten(), DomainPair(Other(), Ten()))
