@@ -40,10 +40,13 @@ smoke: $(STAMP) ## run every recipe for a few steps
 ddp: $(STAMP) ## run the tests that start several processes
 	$(BIN)/python -m pytest tests -k ddp
 
-bench: $(STAMP) ## measure overhead, sharing between updates, and resuming
+bench: $(STAMP) ## measure overhead, sharing between updates, resuming, drawing, decoding, checking
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/sharing.py
 	$(BIN)/python benchmarks/resume.py
+	$(BIN)/python benchmarks/avatars.py
+	$(BIN)/python benchmarks/decode.py
+	$(BIN)/python benchmarks/check.py
 
 results: $(STAMP) ## write the tables of README.md and docs/ from results/*.json
 	$(BIN)/python -m xdomain.tables

@@ -72,6 +72,18 @@ def test_pictures_depend_neither_on_order_nor_chunks_nor_random_state(u, drawn, 
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_drawing_leaves_the_number_of_threads(u):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        render(u, 16)
+        with pytest.raises(ValueError, match="style"):
+            render(u, 16, "oil")
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_parameters_are_pure_functions_and_within_range():
     identities, indices = torch.randint(-(2**60), 2**60, (500,)), torch.arange(500)
     u = draw_parameters(identities, indices, seed=5)
@@ -252,24 +264,18 @@ def test_pictures_are_anti_aliased(style):
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_drawing_a_band_of_rows_loses_nothing(style, monkeypatch):
-    u = people(16, seed=6)
-    for name in (
-        "shift_x",
-        "shift_y",
-        "tilt",
-        "scale",
-        "eye_height",
-        "eye_tilt",
-        "mouth_height",
-        "chin",
-        "brow_height",
-    ):
-        parameter = SCHEMA.parameters[SCHEMA.index(name)]
-        u[:, SCHEMA.index(name)] = torch.tensor([parameter.low, parameter.high])[torch.randint(2, (16,))]
-    banded = render(u, 64, style)
-    monkeypatch.setattr(engine, "_rows", lambda size, low, high: slice(0, size))
-    assert torch.equal(render(u, 64, style), banded)
+def test_drawing_in_windows_loses_nothing(style, monkeypatch):
+    u = people(64, seed=6)
+    for column, parameter in enumerate(SCHEMA.parameters):  # extremes go furthest
+        if parameter.kind == "continuous" and parameter.name != "noise_seed":
+            u[:, column] = torch.tensor([parameter.low, parameter.high])[torch.randint(2, (64,))]
+        elif parameter.name in ("glasses", "beard", "hat", "mole"):
+            u[:, column] = torch.randint(len(parameter.values), (64,)).float()
+    windowed, masks = render(u, 48, style), render_masks(u, 48, style)
+    monkeypatch.setattr(engine, "_window", lambda *_: (slice(None), slice(None)))
+    assert torch.equal(render(u, 48, style), windowed)
+    whole = render_masks(u, 48, style)
+    assert all(torch.equal(whole[part], masks[part]) for part in PARTS)
 
 
 @pytest.mark.parametrize(("name", "style"), [("Eyeglasses", "photo"), ("Eyeglasses", "emoji"), ("Smiling", "emoji")])
@@ -292,6 +298,12 @@ def test_emojis_of_an_identity_look_alike():
     one, other = (render(people(30, index=i), 32, "emoji").float().flatten(1) for i in (0, 1))
     nearest = torch.cdist(one, other).argmin(1)
     assert (nearest == torch.arange(30)).float().mean() > 0.5  # chance: 1 in 30
+
+
+def test_enlarging_is_torchs_interpolation():
+    grid = torch.rand(3, 1, 5, 5)
+    for mode in ("bilinear", "bicubic"):
+        torch.testing.assert_close(engine.enlarged(grid, 64, mode), F.interpolate(grid, size=(64, 64), mode=mode))
 
 
 @pytest.mark.parametrize("size", [32, 100])

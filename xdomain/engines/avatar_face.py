@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from xdomain.engines.avatar_schema import SCHEMA, opening
-from xdomain.engines.shapes import Canvas, between, ellipse, pick, pixels, rectangle, smooth, table, wave
+from xdomain.engines.shapes import Canvas, Window, between, cut, ellipse, pick, pixels, rectangle, smooth, table, wave
 
 SKIN = (
     (1.0, 0.89, 0.81),
@@ -35,6 +35,7 @@ FRECKLES = (
     (0.5, 0.11),
     (0.64, 0.07),
 )  # across in widths of the face, down
+PER_HEAD = {"parameters", "chin", "opening", "nose_tip", "mouth_y", "mouth_width", "skin", "hair", "lips"}
 
 
 @dataclass
@@ -53,17 +54,37 @@ class Head:
     y: Tensor
     emoji: bool
 
-    def crop(self, rows: slice) -> "Head":
-        """Some rows of the pictures."""
-        return Head(self.u, self.x[:, :, rows].contiguous(), self.y[:, :, rows].contiguous(), self.emoji)
+    def crop(self, window: Window, who: Tensor | None) -> "Head":
+        """A window of the pictures of some heads (indices, or None: all)."""
+        part = Head(
+            self.u if who is None else self.u[who], cut(self.x, window, who), cut(self.y, window, who), self.emoji
+        )
+        if who is None:  # what has one value per head is the same
+            vars(part).update({name: vars(self)[name] for name in PER_HEAD & vars(self).keys()})
+        return part
+
+    def who(self, name: str) -> Tensor:
+        """Indices of the heads of which a parameter is not 0, [k]."""
+        return self.column(name).nonzero()[:, 0]
+
+    @cached_property
+    def parameters(self) -> dict[str, Tensor]:
+        """All parameters by name, each [n, 1, 1, 1]."""
+        return dict(zip(SCHEMA.names, self.u.T.contiguous().view(len(SCHEMA), -1, 1, 1, 1).unbind(), strict=True))
 
     def __getitem__(self, name: str) -> Tensor:
         """A parameter, [n, 1, 1, 1]."""
-        return pixels(self.column(name))
+        return self.parameters[name]
 
     def column(self, name: str) -> Tensor:
         """A parameter, [n]."""
         return self.u[:, SCHEMA.index(name)]
+
+    @cached_property
+    def pose(self) -> list[tuple[float, float]]:
+        """Least and largest scale, shift_x, shift_y and tilt of the chunk."""
+        poses = torch.stack([self.column(name) for name in ("scale", "shift_x", "shift_y", "tilt")])
+        return list(zip(poses.amin(1).tolist(), poses.amax(1).tolist(), strict=True))
 
     @cached_property
     def inner(self) -> Tensor:
@@ -100,19 +121,16 @@ class Head:
     def mouth(self) -> tuple[Tensor, Tensor]:
         """Coordinates in the frame of the mouth: share of the half width, and y relative to the bent middle line."""
         across = self.inner / self.mouth_width
-        bend = 0.125 * self["smile"] - 0.006
+        bend = 0.16 * self["smile"] - 0.028
         return across, self.y - self.mouth_y + bend * (across.square().clamp(max=2) - 0.45)
 
     @cached_property
     def outline(self) -> Tensor:
         """Distance to the edge of the face."""
-        below = self.y > 0
-        down = (self.y / self.chin).clamp(min=0)
-        narrow = 1 - self["jaw_taper"] * down.clamp(max=1).square()
-        square = 0.1 + self["jaw_square"] * (4 * down).clamp(max=1)
-        return ellipse(
-            self.x / narrow, self.y, self["face_width"], torch.where(below, self.chin, self["skull"]), square
-        )
+        down = (self.y * (1 / self.chin)).clamp_(0, 1)
+        narrow = (down.square() * -self["jaw_taper"]).add_(1)
+        square = down.mul_(4).clamp_(max=1).mul_(self["jaw_square"]).add_(0.1)
+        return ellipse(self.x / narrow, self.y, self["face_width"], self.chin, square, above=self["skull"])
 
     @cached_property
     def skin(self) -> Tensor:
@@ -135,9 +153,15 @@ class Head:
         natural = self.skin * self.skin.new_tensor([0.9, 0.58, 0.58]).view(1, 3, 1, 1)
         return torch.where(self["lipstick"] > 0, pick(LIPS, self.column("lipstick")), natural)
 
+    @cached_property
+    def strands(self) -> Tensor:
+        """Light and dark strands of hair around 1, [n, 1, s, s]."""
+        waves = wave(self.x * 9.0 + self.y * 2.5).mul_(wave(self.x * 3.0 - self.y * 1.7 + 0.2))
+        return waves.mul_(0.12).add_(1)
+
 
 def draw_body(head: Head, canvas: Canvas) -> None:
-    """Shoulders, neck and ears."""
+    """Shoulders and neck."""
     clothes = torch.cat([head[f"clothes_{channel}"] for channel in ("red", "green", "blue")], dim=1)
     clothes = 0.1 + 0.75 * clothes
     x, y, chin, neck = head.x, head.y, head["chin"], head["neck_width"]
@@ -145,8 +169,12 @@ def draw_body(head: Head, canvas: Canvas) -> None:
     shade = head.skin * (0.8 if head.emoji else 0.78)
     canvas.fill(rectangle(x, y - chin + 0.05, neck, 0.25, 0.06), shade)
     canvas.fill(ellipse(x, y - chin - 0.18, neck, 0.12), shade, outline=0)
+
+
+def draw_ears(head: Head, canvas: Canvas) -> None:
+    """Ears, behind the face."""
     ear = head["ear_size"]
-    at_x, at_y = x.abs() - head["face_width"] * 0.98, y - head["eye_height"] - 0.09
+    at_x, at_y = head.x.abs() - head["face_width"] * 0.98, head.y - head["eye_height"] - 0.09
     canvas.fill(ellipse(at_x, at_y, ear * 0.75, ear * 1.25), head.skin * 0.94)
     canvas.paint(canvas.cover(ellipse(at_x - ear * 0.15, at_y, ear * 0.35, ear * 0.7)), head.skin * 0.7, 0.7)
 
@@ -157,7 +185,7 @@ def draw_skin(head: Head, canvas: Canvas) -> None:
 
 
 def draw_complexion(head: Head, canvas: Canvas) -> None:
-    """Cheeks, sockets of the eyes, folds of a smile, freckles and moles."""
+    """Cheeks, sockets of the eyes and folds of a smile."""
     skin, side, y = head.skin, head.side, head.y
     width, smile, nose = head["face_width"], head["smile"], head.nose_tip
     at_x, at_y = side - 0.58 * width, y - nose + 0.01 + 0.03 * smile
@@ -173,15 +201,23 @@ def draw_complexion(head: Head, canvas: Canvas) -> None:
         canvas.paint(line * reach, skin * 0.6, 0.55 * smile)
         socket = ellipse(side - head["eye_spacing"], y - head["eye_height"] + 0.01, 0.15, 0.1)
         canvas.paint(smooth(socket, 0.03, -0.1), skin * 0.72, 0.45)
-    freckles = torch.zeros_like(y)
+
+
+def draw_freckles(head: Head, canvas: Canvas) -> None:
+    """Six on each cheek."""
+    nearest = torch.full_like(head.y, 9.0)  # squared distance
     for across, down in FRECKLES:
-        radius = 0.011 if head.emoji else 0.013
-        spot = (side - across * width).square() + (y - nose + 0.08 - down).square()
-        freckles = torch.maximum(freckles, canvas.cover(spot.sqrt() - radius))
-    canvas.paint(freckles, skin * 0.55, head["freckles"])
-    mole = table([(0.0, 9.0), (-0.55, 0.06), (0.55, 0.06), (0.22, 0.24)], head.column("mole"))
-    spot = (head.inner - mole[0] * width).square() + (y - nose - mole[1]).square()
-    canvas.paint(canvas.cover(spot.sqrt() - 0.018), skin * 0.3)
+        spot = (head.side - across * head["face_width"]).square_()
+        nearest = torch.minimum(nearest, spot.add_((head.y - (head.nose_tip - 0.08 + down)).square_()))
+    radius = 0.011 if head.emoji else 0.013
+    canvas.paint(canvas.cover(nearest.sqrt_().sub_(radius)), head.skin * 0.55, head["freckles"])
+
+
+def draw_mole(head: Head, canvas: Canvas) -> None:
+    """A mole on a cheek or on the chin."""
+    across, down = table([(0.0, 9.0), (-0.55, 0.06), (0.55, 0.06), (0.22, 0.24)], head.column("mole"))
+    spot = (head.inner - across * head["face_width"]).square_() + (head.y - (head.nose_tip + down)).square_()
+    canvas.paint(canvas.cover(spot.sqrt_().sub_(0.018)), head.skin * 0.3)
 
 
 def draw_nose(head: Head, canvas: Canvas) -> None:
@@ -198,9 +234,10 @@ def draw_nose(head: Head, canvas: Canvas) -> None:
     edge = width * (0.35 + 0.55 * down * down)
     lit = head["light_x"]
     ridge = smooth(y, eye - 0.03, eye + 0.08) * smooth(y, tip + 0.02, tip - 0.03)
-    away = smooth(x * torch.where(lit > 0, -1.0, 1.0) / edge, 0.2, 1.0) * smooth(side / edge, 1.9, 0.9)
+    across = side / edge
+    away = smooth(x * torch.where(lit > 0, -1.0, 1.0) / edge, 0.2, 1.0) * smooth(across, 1.9, 0.9)
     canvas.paint(away * ridge, head.skin * 0.6, 0.3 + 0.4 * lit.abs())
-    canvas.paint(smooth(side / edge, 0.7, 0.0) * ridge, 0.75 * head.skin + 0.25, 0.35)
+    canvas.paint(smooth(across, 0.7, 0.0) * ridge, 0.75 * head.skin + 0.25, 0.35)
     below = ellipse(x, y - tip, width * 1.15, 0.035)
     canvas.paint(smooth(below, 0.015, -0.02) * smooth(y, tip - 0.01, tip + 0.02), head.skin * 0.5, 0.65)
     tipped = ellipse(x, y - tip + 0.03, width * 0.6, 0.035)
@@ -241,7 +278,7 @@ def draw_eyes(head: Head, canvas: Canvas) -> None:
     """White, iris, pupil, glint, lids; narrowed by a smile."""
     spacing, wide = head["eye_spacing"], head["eye_width"]
     smile = head["smile"]
-    right = torch.where(head.inner > 0, 1.0, -1.0)
+    right = head.inner.sign()
     x = head.side - spacing
     y = head.y - head["eye_height"] + head["eye_tilt"] * x
     bow = (1 - (x / wide).square()).clamp(min=0)
@@ -262,7 +299,7 @@ def draw_eyes(head: Head, canvas: Canvas) -> None:
     if not head.emoji:
         canvas.paint(between(y, top, top * 0.55, canvas.pixel) * end, iris * 0.2, 0.35)
     lash = 0.012 + 0.008 * (1 - head["presentation"])
-    wing = end + (1 - end) * smooth(x, wide + 0.035, wide) * (x > 0) * (1 - head["presentation"])
+    wing = end + (1 - end) * smooth(x, wide + 0.035, wide) * x.sign().clamp_(min=0) * (1 - head["presentation"])
     lid = between(y, top - lash - 0.2 * (x.clamp(min=0) - wide).clamp(min=0), top + 0.004, canvas.pixel) * wing
     canvas.paint(lid, head.skin * 0.16)
     canvas.paint(between(y, bottom - 0.002, bottom + 0.006, canvas.pixel) * end, head.skin * 0.35, 0.7)
@@ -281,8 +318,3 @@ def draw_brows(head: Head, canvas: Canvas) -> None:
         (x.abs() - 1) * head["eye_width"]
     )
     canvas.paint(hairy, colour, 1.0 if head.emoji else 0.9)
-
-
-def strands(head: Head) -> Tensor:
-    """Light and dark strands of hair around 1, [n, 1, s, s]."""
-    return 1 + 0.12 * wave(head.x * 9.0 + head.y * 2.5) * wave(head.x * 3.0 - head.y * 1.7 + 0.2)

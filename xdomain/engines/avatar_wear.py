@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from xdomain.engines.avatar_face import Head, strands
+from xdomain.engines.avatar_face import Head
 from xdomain.engines.avatar_schema import BEARDS, HAIR_STYLES, HATS
 from xdomain.engines.shapes import Canvas, between, ellipse, pick, rectangle, smooth, table, wave
 
@@ -61,37 +61,44 @@ class Hair:
         )
         x, y, volume, width = head.x, head.y, head["hair_volume"], head["face_width"]
         top, temple = top * volume, temple * volume
-        ripple = curl * wave(x * dense) * wave(y * dense + 0.1)  # flatter than 1 / 8 dense, or curls come off
-        worn = (head["hat"] > 0).float()
-        out = flare * volume * smooth(y, -0.3, 0.7) - worn * temple * smooth(y, rim(head) + 0.2, rim(head))
-        below = (y > -0.04).float()
-        tall = torch.where(below > 0, self.back + 0.04, (top + head["skull"]).clamp(min=0.1) - 0.04)
-        self.outer = ellipse(x, y + 0.04, width + temple + out, tall, 0.8 * below) + ripple
+        ripple = wave(x * dense).mul_(wave(y * dense + 0.1)).mul_(curl)  # flatter than 1 / 8 dense, or curls come off
+        wide = smooth(y, -0.3, 0.7).mul_(flare * volume).add_(width + temple)
+        self.shown = self.opacity.expand_as(y).clone()  # share of the hair that a hat leaves: nothing above its rim
+        hatted = head.who("hat")
+        if len(hatted):
+            edge, at = rim(head)[hatted], y[hatted]
+            wide[hatted] -= temple[hatted] * smooth(at, edge + 0.2, edge)
+            self.shown[hatted] *= 1 - smooth(at, edge + 0.01, edge - 0.01)
+        tall = (top + head["skull"]).clamp(min=0.1) - 0.04
+        below = ((y + 0.04) * 1e4).clamp_(0, 0.8)  # square below, round above
+        self.outer = ellipse(x, y + 0.04, wide, self.back + 0.04, below, above=tall).add_(ripple)
         side = torch.where(head["hair_side"] > 0, 1.0, -1.0)
         part = head["hair_side"] * 0.12
         across = (head.inner - part) * side
         brow = head["eye_height"] - head["brow_height"] - 0.01
         fringe = -head["skull"] + line * (brow + head["skull"]) - oblique * across + peak * (across.abs() - 0.05)
         middle = brow + 0.25
-        down = (y - middle).clamp(max=0) / (middle - fringe).clamp(min=0.05)
-        self.window = ellipse(head.x - 0.5 * head["yaw"], down * 0.4, free * width, 0.4, square) + 0.6 * ripple
+        down = (y - middle).clamp_(max=0).div_((middle - fringe).clamp_(min=0.05))
+        self.window = ellipse(x - 0.5 * head["yaw"], down * 0.4, free * width, 0.4, square).add_(ripple * 0.6)
         self.peak = -head["skull"] - top
-
-    def shown(self, cover: Tensor) -> Tensor:
-        """What a hat leaves of the hair: nothing above its rim."""
-        worn = (self.head["hat"] > 0).float()
-        return cover * (1 - worn * smooth(self.head.y, rim(self.head) + 0.01, rim(self.head) - 0.01)) * self.opacity
+        if not head.emoji:
+            self.shine = smooth((self.outer + 0.13).abs_(), 0.09, 0.0).mul_(smooth(y, 0.1, -0.3))
 
     def draw_back(self, canvas: Canvas) -> None:
         """The hair behind head and shoulders, and a bun."""
         head = self.head
-        bun = ellipse(head.x, head.y - self.peak + 0.07, 0.17 * head["hair_volume"], 0.14 * head["hair_volume"])
-        is_bun = head["hair_style"] == HAIR_STYLES.index("bun")
-        self._draw(canvas, torch.where(is_bun, torch.minimum(self.outer, bun), self.outer), 0.75)
+        distance = self.outer
+        who = (head.column("hair_style") == HAIR_STYLES.index("bun")).nonzero()[:, 0]
+        if len(who):
+            volume = head["hair_volume"][who]
+            bun = ellipse(head.x[who], head.y[who] - self.peak[who] + 0.07, 0.17 * volume, 0.14 * volume)
+            distance = distance.index_copy(0, who, torch.minimum(distance[who], bun))
+        self._draw(canvas, distance, 0.75)
 
     def draw_front(self, canvas: Canvas) -> None:
         """The hair around the face."""
-        distance = torch.maximum(torch.maximum(self.outer, -self.window), self.head.y - self.end)
+        distance = torch.maximum(self.outer, -self.window)
+        torch.maximum(distance, self.head.y - self.end, out=distance)
         if not self.head.emoji:
             shadow = smooth(self.window, -0.09, 0.0) * smooth(self.head.y, self.end + 0.05, self.end - 0.05)
             canvas.paint(shadow * canvas.cover(self.head.outline), self.head.skin * 0.4, 0.5 * self.opacity)
@@ -102,12 +109,11 @@ class Hair:
         colour = head.hair * shade
         if canvas.line is not None:
             outline = canvas.cover((distance + 0.3 * canvas.line).abs() - 0.7 * canvas.line)
-            canvas.paint(self.shown(canvas.cover(distance)), colour, part="hair")
-            canvas.paint(self.shown(outline), colour * 0.28, part="hair")
+            canvas.paint(canvas.cover(distance).mul_(self.shown), colour, part="hair")
+            canvas.paint(outline.mul_(self.shown), colour * 0.28, part="hair")
             return
-        shine = smooth((self.outer + 0.13).abs(), 0.09, 0.0) * smooth(head.y, 0.1, -0.3)
-        colour = colour * (strands(head) + 0.45 * shine) + 0.06 * shine
-        canvas.paint(self.shown(canvas.cover(distance, 0.015)), colour, part="hair")
+        colour = colour * (head.strands + 0.45 * self.shine) + 0.06 * self.shine
+        canvas.paint(canvas.cover(distance, 0.015).mul_(self.shown), colour, part="hair")
 
 
 def draw_beard(head: Head, canvas: Canvas) -> None:
@@ -127,7 +133,7 @@ def draw_beard(head: Head, canvas: Canvas) -> None:
     tuft = ellipse(head.inner, head.y - (low + bottom) / 2, head["mouth_width"] * 0.62, (bottom - low) / 2, 0.5)
     colour = head.hair * 0.85
     if not head.emoji:
-        colour = colour * strands(head)
+        colour = colour * head.strands
     soft = 0.0 if head.emoji else 0.02
     shadow = canvas.cover(jaw, soft + 0.01) * stubble
     canvas.paint(shadow, 0.45 * head.skin + 0.25 * head.hair, 0.5, "facial_hair")
@@ -155,18 +161,17 @@ def draw_moustache(head: Head, canvas: Canvas) -> None:
 def draw_glasses(head: Head, canvas: Canvas) -> None:
     """Frame and lenses. All of the lenses count as glasses: even clear ones show a tint and a glint."""
     wide, tall, corner, thick, tint, bright, flare = table(SPECTACLES, head.column("glasses"))
-    worn = (head["glasses"] > 0).float()
     spacing, side = head["eye_spacing"], head.side
     wide = wide * spacing
     x, y = side - spacing, head.y - head["eye_height"] - 0.012
     colour = pick(FRAME, head.column("frame"))
     lens = rectangle(x, y, wide * (1 - flare * (y / tall).clamp(-1, 1)) / (1 + 0.3 * flare), tall, corner)
     glass = torch.cat([bright * k for k in (0.95, 1.0, 1.05)], dim=1)
-    canvas.paint(canvas.cover(lens) * worn, glass, tint, "glasses")
+    canvas.paint(canvas.cover(lens), glass, tint, "glasses")
     slant = head.inner - spacing * torch.where(head.inner > 0, 1.0, -1.0) + 0.7 * y
     glint = between(slant, -0.055, -0.01, canvas.pixel) + 0.7 * between(slant, 0.01, 0.03, canvas.pixel)
     shine = 0.3 + 0.2 * (bright > 0.5)
-    canvas.paint(glint * canvas.cover(lens + 0.015) * worn, torch.ones_like(colour), shine, "glasses")
+    canvas.paint(glint * canvas.cover(lens + 0.015), torch.ones_like(colour), shine, "glasses")
     frame = between(lens, -thick, thick, canvas.pixel)
     bridge = between(y + 0.03 + 0.02 * (side / spacing).clamp(max=1), -thick, thick, canvas.pixel) * canvas.cover(
         side - spacing + wide
@@ -175,8 +180,8 @@ def draw_glasses(head: Head, canvas: Canvas) -> None:
     temple = temple * canvas.cover(head.x.abs() - head["face_width"] * 0.99)
     if canvas.line is not None:
         line = 0.45 * canvas.line
-        canvas.paint(between(lens, -thick - line, thick + line, canvas.pixel) * worn, colour * 0.28, part="glasses")
-    canvas.paint(torch.maximum(torch.maximum(frame, bridge), temple) * worn, colour, part="glasses")
+        canvas.paint(between(lens, -thick - line, thick + line, canvas.pixel), colour * 0.28, part="glasses")
+    canvas.paint(torch.maximum(torch.maximum(frame, bridge), temple), colour, part="glasses")
 
 
 def rim(head: Head) -> Tensor:
@@ -193,12 +198,11 @@ def draw_hat(head: Head, canvas: Canvas) -> None:
     tall = head["skull"] + 0.12 + edge
     dome = ellipse(x, (y - edge).clamp(max=0), width, tall, 0.35 * brimmed + 0.1)
     dome = torch.maximum(dome, y - edge - 0.3 * (width - x.abs()).clamp(max=0))
-    worn = beanie + cap + brimmed
     cloth = colour
     if not head.emoji:
         ribs = torch.where(beanie > 0, 0.1 * wave(x * 11.0), 0.06 * wave(x * 1.2 + 0.3))
         cloth = colour * (1 + ribs)
-    canvas.fill(dome, cloth, "hat", present=worn)
+    canvas.fill(dome, cloth, "hat")
     band = rectangle(x, y - edge + 0.05, width + 0.015, 0.065, 0.04)
     canvas.fill(band, cloth * 0.8, "hat", present=beanie)
     visor = ellipse(x - 2 * head["yaw"], (y - edge).clamp(min=0), width * 0.95, 0.12)

@@ -6,6 +6,8 @@ hat, ...) and how it was taken (nuisance: pose, light, background, noise). `rend
 whatever the batch: see the two rules in `xdomain.engines.digits`.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Literal
 
@@ -18,7 +20,10 @@ from xdomain.engines.avatar_face import (
     draw_body,
     draw_brows,
     draw_complexion,
+    draw_ears,
     draw_eyes,
+    draw_freckles,
+    draw_mole,
     draw_mouth,
     draw_nose,
     draw_skin,
@@ -26,13 +31,13 @@ from xdomain.engines.avatar_face import (
 from xdomain.engines.avatar_schema import ATTRIBUTES, BACKGROUNDS, SCHEMA, attributes, draw_parameters, with_attribute
 from xdomain.engines.avatar_wear import Hair, draw_beard, draw_glasses, draw_hat, draw_moustache
 from xdomain.engines.drawing import Draws
-from xdomain.engines.shapes import Canvas, pixels, smooth
+from xdomain.engines.shapes import Canvas, Window, pixels, smooth
 
 __all__ = ["ATTRIBUTES", "PARTS", "SCHEMA", "attributes", "draw_parameters", "render", "render_masks", "with_attribute"]
 
 Style = Literal["photo", "emoji"]
 PARTS = ("glasses", "facial_hair", "hair", "mouth", "hat")
-CHUNK = 2**16  # pixels drawn at a time: what a chunk needs stays in cache
+CHUNK = 2**17  # pixels drawn at a time: what a chunk needs stays in cache
 GRAIN = 512  # side of the tile from which every picture cuts its noise
 LOWERED = 0.03  # a head without shift stands a little below the middle
 EMOJI_SCALE = 1.16
@@ -40,6 +45,18 @@ EMOJI_LINE = 0.02
 EMOJI_GROUND = (0.93, 0.95, 0.97)
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Drawing is thousands of operations of some microseconds: threads would wait for each other longer than work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@_one_thread()
 def render(u: Tensor, size: int = 64, style: Style = "photo") -> Tensor:
     """Draws avatars.
 
@@ -67,10 +84,11 @@ def render(u: Tensor, size: int = 64, style: Style = "photo") -> Tensor:
         head = _head(u[start : start + step], size, style)
         canvas = _draw(head, size, ())
         picture = _develop(head, canvas) if style == "photo" else _plain(canvas)
-        pictures[start : start + step] = (picture * 255).round_().clamp_(0, 255).byte()
+        pictures[start : start + step] = picture.mul_(255).round_().clamp_(0, 255)
     return pictures
 
 
+@_one_thread()
 def render_masks(u: Tensor, size: int = 64, style: Style = "photo") -> dict[str, Tensor]:
     """Draws where the parts of avatars can be seen; what a later layer covers does not count.
 
@@ -117,88 +135,116 @@ def _draw(head: Head, size: int, parts: tuple[str, ...]) -> Canvas:
     pixel = 2 / size / head["scale"]
     canvas = Canvas(size, pixel, torch.full_like(pixel, EMOJI_LINE) if head.emoji else None, parts)
     hair = Hair(head)
+
+    def add(layer: Callable[[Head, Canvas], None], low: float, high: float, wide: float, owners: str = "") -> None:
+        """Draws only there where the layer may be (see `_window`), and only for heads of which `owners` is not 0."""
+        who = head.who(owners) if owners else None
+        if who is None or len(who):
+            window = _window(head, size, low, high, wide)
+            part = canvas.crop(window, who)
+            layer(head.crop(window, who), part)
+            if who is not None:
+                canvas.paste(part, window, who)
+
     hair.draw_back(canvas)
-    draw_body(head, canvas)
+    add(draw_body, 0.13, 2.0, 0.9)
+    add(draw_ears, -0.2, 0.32, 0.65)
     draw_skin(head, canvas)
-    for layer, low, high in (
-        (draw_complexion, -0.25, 0.65),
-        (draw_nose, -0.12, 0.36),
-        (draw_beard, -0.1, 0.85),
-        (draw_mouth, 0.1, 0.75),
-        (draw_moustache, 0.0, 0.65),
-        (draw_eyes, -0.2, 0.15),
-        (draw_brows, -0.36, 0.05),
-    ):
-        rows = _rows(size, low, high)
-        layer(head.crop(rows), canvas.crop(rows))
+    add(draw_complexion, -0.25, 0.57, 0.5)
+    add(draw_freckles, -0.04, 0.36, 0.43, "freckles")
+    add(draw_mole, 0.1, 0.56, 0.38, "mole")
+    add(draw_nose, -0.12, 0.35, 0.28)
+    add(draw_beard, -0.1, 0.85, 0.65, "beard")
+    add(draw_mouth, 0.07, 0.73, 0.37)
+    add(draw_moustache, 0.04, 0.57, 0.39, "beard")
+    add(draw_eyes, -0.2, 0.15, 0.44)
+    add(draw_brows, -0.36, 0.05, 0.44)
     hair.draw_front(canvas)
-    rows = _rows(size, -0.3, 0.25)
-    draw_glasses(head.crop(rows), canvas.crop(rows))
-    rows = _rows(size, -1.5, 0.05)
-    draw_hat(head.crop(rows), canvas.crop(rows))
+    add(draw_glasses, -0.3, 0.25, 0.53, "glasses")
+    add(draw_hat, -1.5, 0.05, 0.85, "hat")
     return canvas
 
 
-def _rows(size: int, low: float, high: float) -> slice:
-    """Rows of a picture in which, in any pose, something between y = low and y = high of the head may lie."""
-    scale, shift, tilt = (SCHEMA.parameters[SCHEMA.index(name)] for name in ("scale", "shift_y", "tilt"))
-    slack = 0.6 * tilt.high  # nothing is further than 0.6 off the middle
-    top = min(s * (low - slack) for s in (scale.low, scale.high)) + shift.low + LOWERED
-    bottom = max(s * (high + slack) for s in (scale.low, scale.high)) + shift.high + LOWERED
-    return slice(max(int((top + 1) / 2 * size) - 1, 0), int((bottom + 1) / 2 * size) + 2)
+def _window(head: Head, size: int, low: float, high: float, wide: float) -> Window:
+    """Where in the pictures of a chunk a part of the heads may lie.
+
+    Args:
+        head: the chunk.
+        size: side of the pictures in pixels.
+        low: least y of the part in the frame of any head.
+        high: largest y.
+        wide: largest distance from x = 0.
+    """
+    (small, large), (left, right), (up, down), (back, forth) = head.pose
+    tilt = max(-back, forth)
+    top, bottom = low - wide * tilt, high + wide * tilt
+    top, bottom = min(small * top, large * top) + up + LOWERED, max(small * bottom, large * bottom) + down + LOWERED
+    half = (wide + max(-low, high) * tilt) * large
+
+    def span(start: float, stop: float) -> slice:
+        return slice(max(int((start + 1) / 2 * size) - 1, 0), max(int((stop + 1) / 2 * size) + 2, 0))
+
+    return span(top, bottom), span(left - half, right + half)
 
 
 def _plain(canvas: Canvas) -> Tensor:
     """Puts emojis on their plain ground."""
     ground = canvas.colour.new_tensor(EMOJI_GROUND).view(1, 3, 1, 1)
-    return canvas.colour + ground * (1 - canvas.opacity)
+    return (1 - canvas.opacity).mul(ground).add_(canvas.colour)
 
 
 def _develop(head: Head, canvas: Canvas) -> Tensor:
     """Makes photos of painted heads: light, wall, blur, exposure, noise; [n, 3, s, s] in about [0, 1]."""
     size = canvas.colour.shape[-1]
     draw = Draws(head.column("noise_seed").long(), 0)
-    stains = F.interpolate(draw.uniform(-1.0, 1.0, 1, 9, 9).float(), size=(size, size), mode="bilinear")
-    person = canvas.colour * (_light(head) + 0.04 * stains)
-    picture = person + _wall(head, draw, size) * (1 - canvas.opacity)
+    stains = enlarged(draw.uniform(-1.0, 1.0, 1, 9, 9).float(), size, "bilinear")
+    person = canvas.colour * stains.mul_(0.04).add_(_light(head))
+    picture = _wall(head, draw, size).mul_(1 - canvas.opacity).add_(person)
     picture = blur(picture, head["blur"])
     tint = head["warmth"] * picture.new_tensor([0.08, 0.0, -0.1]).view(1, 3, 1, 1)
-    return picture * (head["exposure"] * (1 + tint)) + head["noise"] * _grain(draw, size)
+    return picture.mul_(head["exposure"] * (1 + tint)).add_(_grain(draw, size).mul_(head["noise"]))
 
 
 def _light(head: Head) -> Tensor:
     """Brightness of a head-shaped ellipsoid under a lamp and in a bright room, [n, 1, s, s] around 1."""
-    x, y = head.x / (head["face_width"] + 0.08), (head.y - 0.02) / 0.66
-    z = (1 - (x * x + y * y)).clamp(min=0.02).sqrt()
-    length = (x * x + y * y + z * z).sqrt()  # more than 1 outside of the ellipsoid
+    x, y = head.x * (1 / (head["face_width"] + 0.08)), (head.y - 0.02).mul_(1 / 0.66)
+    radius = (x * x).add_(y * y)  # squared
+    depth = (1 - radius).clamp_(min=0.02)  # squared
+    length = radius.add_(depth).sqrt_()  # more than 1 outside of the ellipsoid
     lamp_x, lamp_y = head["light_x"], head["light_y"]
     lamp = (lamp_x * lamp_x + lamp_y * lamp_y + 1).sqrt()
-    facing = (x * lamp_x + y * lamp_y + z) / (length * lamp)
+    facing = x.mul_(lamp_x / lamp).add_(y.mul_(lamp_y / lamp)).add_(depth.sqrt_().mul_(1 / lamp)).div_(length)
     strength = head["light_strength"]
-    return 1.0 - strength * 0.75 + strength * facing.clamp(min=-0.3)
+    return facing.clamp_(min=-0.3).mul_(strength).add_(1.0 - strength * 0.75)
 
 
 def _wall(head: Head, draw: Draws, size: int) -> Tensor:
     """What is behind the person: two colours and out-of-focus clutter, [n, 3, s, s]."""
     wall, thing = (torch.cat([head[f"{what}_{c}"] for c in ("red", "green", "blue")], 1) for what in ("wall", "object"))
     wall, thing = (0.1 + 0.36 * c + 0.147 * (c[:, :1] + c[:, 1:2] + c[:, 2:]) for c in (wall, thing))  # paler
-    clouds, panels, boxes = ((head["background"] == BACKGROUNDS.index(kind)).float() for kind in BACKGROUNDS[1:])
+    clouds, panels, boxes = (head["background"] == BACKGROUNDS.index(kind) for kind in BACKGROUNDS[1:])
     axis = (2 * torch.arange(size, dtype=torch.float32, device=wall.device) + 1) / size - 1
     x, y = axis.view(1, 1, 1, -1), axis.view(1, 1, -1, 1)
     slope_x, slope_y, period, phase = (pixels(draw.uniform(*r)) for r in ((-0.3, 0.3), (-0.3, 0.3), (0.8, 2.5), (0, 1)))
     mix = 0.25 + slope_x * x + slope_y * y
-    lumps = F.interpolate(draw.uniform(-1.0, 1.0, 1, 5, 5).float(), size=(size, size), mode="bicubic")
-    mix = mix + (0.15 + 0.5 * clouds) * lumps
+    lumps = enlarged(draw.uniform(-1.0, 1.0, 1, 5, 5).float(), size, "bicubic")
+    mix.add_(lumps.mul_(0.15 + 0.5 * clouds))
     beat = x * period + phase
-    mix = mix + panels * smooth((beat - beat.round()).abs(), 0.2, 0.3)
+    mix.add_(panels * smooth((beat - beat.round()).abs(), 0.2, 0.3))
+    who = boxes.flatten().nonzero()[:, 0]
     for _ in range(3):
-        at, half = draw.uniform(-1.0, 1.0, 2), draw.uniform(0.15, 0.6, 2)
-        gap = torch.maximum(
-            (x - pixels(at[:, :1])).abs() - pixels(half[:, :1]), (y - pixels(at[:, 1:])).abs() - pixels(half[:, 1:])
-        )
-        mix = mix + boxes * pixels(draw.uniform(-0.8, 0.8)) * smooth(gap, 0.05, -0.05)
-    mix = mix.clamp(0, 1)
-    return wall + (thing - wall) * mix
+        at, half, change = (pixels(draw.uniform(*r))[who] for r in ((-1.0, 1.0, 2), (0.15, 0.6, 2), (-0.8, 0.8)))
+        gap = torch.maximum((x - at[:, :1]).abs() - half[:, :1], (y - at[:, 1:]).abs() - half[:, 1:])
+        mix[who] += change * smooth(gap, 0.05, -0.05)
+    return (mix.clamp_(0, 1) * (thing - wall)).add_(wall)
+
+
+def enlarged(grid: Tensor, size: int, mode: str) -> Tensor:
+    """`F.interpolate` of [n, 1, k, k] to [n, 1, size, size]: rows first, then columns, which is ten times faster."""
+    k = grid.shape[-1]
+    weights = F.interpolate(torch.eye(k, device=grid.device)[None, None], size=(k, size), mode=mode)[0, 0]
+    rows = sum((grid[:, :, i, None] * weights[i][:, None] for i in range(k)), grid.new_zeros(()))
+    return sum((rows[..., i, None] * weights[i] for i in range(k)), grid.new_zeros(()))
 
 
 def blur(picture: Tensor, amount: Tensor) -> Tensor:
@@ -212,7 +258,7 @@ def blur(picture: Tensor, amount: Tensor) -> Tensor:
         for k in range(1, 2 * radius + 1):
             mean.add_(padded.narrow(dim, k, size))
         mean.mul_(1 / (2 * radius + 1))
-    return picture + (mean - picture) * amount
+    return picture.lerp(mean, amount)
 
 
 @cache

@@ -12,7 +12,16 @@ from torch import Tensor
 
 from xdomain.engines.drawing import pixels
 
-__all__ = ["Canvas", "between", "ellipse", "pick", "pixels", "rectangle", "smooth", "table", "wave"]
+__all__ = ["Canvas", "Window", "between", "cut", "ellipse", "pick", "pixels", "rectangle", "smooth", "table", "wave"]
+
+Window = tuple[slice, slice]
+"""Rows and columns of a picture."""
+
+
+def cut(planes: Tensor, window: Window, who: Tensor | None) -> Tensor:
+    """A window of the planes [n, c, s, s] of some images (indices [k], or None: all), contiguous."""
+    part = planes[:, :, *window]
+    return part.contiguous() if who is None else part[who]
 
 
 def table(rows: Sequence[tuple[float, ...]], index: Tensor) -> list[Tensor]:
@@ -26,7 +35,14 @@ def pick(palette: Sequence[tuple[float, float, float]], index: Tensor) -> Tensor
     return pixels(torch.tensor(palette, dtype=torch.float32, device=index.device)[index.long()])
 
 
-def ellipse(x: Tensor, y: Tensor, rx: Tensor | float, ry: Tensor | float, square: Tensor | float = 0.0) -> Tensor:
+def ellipse(
+    x: Tensor,
+    y: Tensor,
+    rx: Tensor | float,
+    ry: Tensor | float,
+    square: Tensor | float = 0.0,
+    above: Tensor | None = None,
+) -> Tensor:
     """Distance to an ellipse around the origin, to first order: exact on the edge and in its slope.
 
     Args:
@@ -35,20 +51,25 @@ def ellipse(x: Tensor, y: Tensor, rx: Tensor | float, ry: Tensor | float, square
         rx: half width.
         ry: half height.
         square: 0 is an ellipse, 1 the rectangle around it (the squircle of Fernandez Guasti, 1992).
+        above: half height of the upper half (y < 0) if it is another one.
     """
-    x, y = x / rx, y / ry
-    xx, yy = x.square(), y.square()
-    slope = (x.div_(rx).square_() + y.div_(ry).square_()).sqrt_().add_(1e-4)
-    radius = xx + yy
+    per_x, per_y = 1 / rx, 1 / ry  # parameters, mostly: products of pixels are cheaper than quotients
+
+    def flat(y: Tensor) -> Tensor:
+        return y * per_y if above is None else (y.clamp(min=0) * per_y).add_(y.clamp(max=0).mul_(1 / above))
+
+    x, y = x * per_x, flat(y)
+    slope = (x * per_x).square_().add_(flat(y).square_()).sqrt_().add_(1e-4)
+    xx, yy = x.square_(), y.square_()
+    radius = xx + yy  # squared
     if isinstance(square, Tensor) or square:
-        radius -= xx.clamp_(max=1) * yy.clamp_(max=1) * square
-    radius.sqrt_()
-    return (radius - 1).mul_(radius).div_(slope)
+        radius.sub_(xx.clamp_(max=1).mul_(yy.clamp_(max=1)).mul_(square))
+    return (radius - radius.sqrt()).div_(slope)
 
 
 def rectangle(x: Tensor, y: Tensor, hx: Tensor | float, hy: Tensor | float, corner: Tensor | float = 0.0) -> Tensor:
     """Exact distance to a rectangle around the origin with half sides hx, hy and rounded corners."""
-    x, y = x.abs() - (hx - corner), y.abs() - (hy - corner)
+    x, y = x.abs().sub(hx - corner), y.abs().sub(hy - corner)
     inside = torch.maximum(x, y).clamp_(max=0)
     outside = x.clamp_(min=0).square_() + y.clamp_(min=0).square_()
     return outside.sqrt_().add_(inside).sub_(corner)
@@ -56,29 +77,29 @@ def rectangle(x: Tensor, y: Tensor, hx: Tensor | float, hy: Tensor | float, corn
 
 def smooth(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
     """Rises from 0 at `low` to 1 at `high` with zero slope at both ends; falls if high < low."""
-    t = (x - low).div_(high - low).clamp_(0, 1)
-    return (3 - 2 * t).mul_(t).mul_(t)
+    t = (x - low).mul_(1 / (high - low)).clamp_(0, 1)
+    return (t * -2).add_(3).mul_(t).mul_(t)
 
 
 def wave(phase: Tensor) -> Tensor:
     """Parabolas that imitate a sine of period 1, in [-1, 1]."""
     p = phase - phase.round()
-    return (8 - 16 * p.abs()).mul_(p)
+    return p.abs().mul_(-16).add_(8).mul_(p)
 
 
 def between(y: Tensor, low: Tensor | float, high: Tensor | float, pixel: Tensor) -> Tensor:
     """Share of each pixel, `pixel` wide along y, that lies in [low, high]; right for thinner bands, too."""
-    above = (y - high).div_(pixel).add_(0.5).clamp_(0, 1)
-    return (y - low).div_(pixel).add_(0.5).clamp_(0, 1).sub_(above).clamp_(min=0)
+    per_pixel = 1 / pixel
+    above = (y - high).mul_(per_pixel).add_(0.5).clamp_(0, 1)
+    return (y - low).mul_(per_pixel).add_(0.5).clamp_(0, 1).sub_(above)
 
 
 class Canvas:
     """A transparent canvas: painted colours and their opacity, or what can be seen of every part.
 
     Attributes:
-        colour: float32 [n, 3, s, s], RGB times opacity. With `parts`, [n, len(parts), s, s]: the share of each pixel
-            in which the part can be seen.
-        opacity: float32 [n, 1, s, s].
+        planes: float32 [n, 4, s, s], RGB times opacity, and opacity. With `parts`, [n, len(parts), s, s]: the share of
+            each pixel in which the part can be seen.
         pixel: width of a pixel in the units of the distances, [n, 1, 1, 1].
         line: width of the outlines in the same units, [n, 1, 1, 1], or None: no outlines.
 
@@ -91,18 +112,34 @@ class Canvas:
 
     def __init__(self, size: int, pixel: Tensor, line: Tensor | None, parts: tuple[str, ...] = ()) -> None:
         self.pixel, self.line, self.parts = pixel, line, parts
-        self.colour = pixel.new_zeros(len(pixel), len(parts) or 3, size, size)
-        self.opacity = pixel.new_zeros(len(pixel), 1, size, size)
+        self.planes = pixel.new_zeros(len(pixel), len(parts) or 4, size, size)
 
-    def crop(self, rows: slice) -> "Canvas":
-        """A view of some rows; what is painted on it is painted here."""
+    @property
+    def colour(self) -> Tensor:
+        """The planes but for the opacity."""
+        return self.planes if self.parts else self.planes[:, :3]
+
+    @property
+    def opacity(self) -> Tensor:
+        """Float32 [n, 1, s, s]."""
+        return self.planes[:, 3:]
+
+    def crop(self, window: Window, who: Tensor | None) -> "Canvas":
+        """A window of some images: a view, or, given `who`, a copy that is to be pasted back."""
         part = copy(self)
-        part.colour, part.opacity = self.colour[:, :, rows], self.opacity[:, :, rows]
+        part.planes = self.planes[:, :, *window]
+        if who is not None:
+            part.planes, part.pixel = part.planes[who], self.pixel[who]
+            part.line = None if self.line is None else self.line[who]
         return part
+
+    def paste(self, part: "Canvas", window: Window, who: Tensor) -> None:
+        """Puts back the copy that `crop` took."""
+        self.planes[:, :, *window][who] = part.planes
 
     def cover(self, distance: Tensor, softness: Tensor | float = 0.0) -> Tensor:
         """Coverage of the pixels by a shape, in [0, 1]; its edge is a pixel and `softness` wide."""
-        return (distance / -(self.pixel + softness)).add_(0.5).clamp_(0, 1)
+        return (distance * (-1 / (self.pixel + softness))).add_(0.5).clamp_(0, 1)
 
     def paint(self, cover: Tensor, colour: Tensor, opacity: Tensor | float = 1.0, part: str = "") -> None:
         """Paints over what is there.
@@ -115,8 +152,8 @@ class Canvas:
         """
         share = cover * opacity if isinstance(opacity, Tensor) or opacity < 1 else cover
         if not self.parts:
-            self.colour.add_((colour - self.colour).mul_(share))
-            self.opacity.add_((1 - self.opacity).mul_(share))
+            self.colour.lerp_(colour, share)
+            self.opacity.lerp_(share.new_ones(()), share)
             return
         for i, name in enumerate(self.parts):
             seen = self.colour[:, i, None]
