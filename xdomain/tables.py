@@ -18,12 +18,14 @@ MARKED = re.compile(r"(<!-- results:([\w-]+) -->\n).*?(<!-- /results:\2 -->)", r
 
 
 def cell(result: dict[str, Any] | None, metric: str, scale: float = 100.0) -> str:
-    """One number as text: ``91.2``, or ``91.2 ± 0.4`` over several seeds; ``not run`` without a result."""
+    """One number as text: ``91.2``, or ``91.2 ± 0.4 (n = 3)`` over several seeds; ``not run`` without a result."""
     if result is None:
         return "not run"
     value = result["metrics"].get(metric)
     if value is None:
         return "not measured"
+    if isinstance(value, dict) and value["n"] == 1:
+        value = value["mean"]
     if isinstance(value, dict):
         return f"{scale * value['mean']:.1f} ± {scale * value['std']:.1f} (n = {value['n']})"
     return f"{scale * value:.1f}".removesuffix(".0" if scale == 1 else "")  # a count has no decimals
