@@ -20,7 +20,7 @@ from xdomain.losses import l_d, l_gang
 from xdomain.methods import DTN
 from xdomain.trainer import Trainer
 
-WARM_UP, STEPS, ROUNDS = 5, 30, 5
+WARM_UP, STEPS, ROUNDS = 4, 20, 15
 
 
 class Stopwatch(pl.Callback):
