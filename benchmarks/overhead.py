@@ -64,8 +64,7 @@ def bare(data: DomainPair, features: dict[str, torch.Tensor]) -> list[float]:
     method: DTN = dtn(data).train()
     d, g = method.build_optimizers().values()
     batches = iter(data.train_dataloader())
-    start = 0.0
-    ends = []
+    ends: list[float] = []
     for _ in range(WARM_UP + STEPS):
         batch, _, _ = next(batches)
         x_b = to_float(batch["b"].image)
