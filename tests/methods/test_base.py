@@ -3,6 +3,7 @@
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins import MixedPrecision
 from torch import nn
 from torch.optim import SGD
@@ -227,3 +228,40 @@ def test_needs_one_of_our_data_modules():
     model.trainer = trainer(max_steps=1)
     with pytest.raises(UserError, match="data modules"):
         _ = model.data
+
+
+class Recorder(Logger):
+    """Keeps what is written, by step."""
+
+    name = version = "recorder"
+
+    def __init__(self):
+        super().__init__()
+        self.rows = {}
+
+    def log_metrics(self, metrics, step=None):
+        self.rows.setdefault(step, {}).update(metrics)
+
+    def log_hyperparams(self, *args, **kwargs):
+        pass
+
+
+def test_values_are_logged_only_in_the_batches_that_are_written():
+    rows, batches = {}, {}
+    for every in (1, 3):
+        seen = batches[every] = []
+
+        class Counting(ToyGAN):
+            def training_step(self, batch, batch_idx, seen=seen):
+                seen.append(self.logs_now)
+                super().training_step(batch, batch_idx)
+
+        torch.manual_seed(0)
+        recorder = Recorder()
+        run = trainer(max_steps=12, limit_val_batches=0, log_every_n_steps=every, logger=recorder)
+        run.fit(Counting(), datamodule=ToyPair())
+        rows[every] = {step: values for step, values in recorder.rows.items() if "l_g" in values}
+    assert batches == {1: [True] * 12, 3: [False, False, True] * 4}
+    assert len(rows[1]) == 12
+    assert rows[3] == {step: values for i, (step, values) in enumerate(sorted(rows[1].items())) if i % 3 == 2}
+    assert len(rows[3]) == 4

@@ -119,6 +119,22 @@ class Method(pl.LightningModule):
             raise UserError(f"{type(self).__name__} needs one of xdomain's data modules: give the trainer one.")
         return data
 
+    # Logging
+
+    @property
+    def logs_now(self) -> bool:
+        """Whether the loggers write what is logged now: in training every ``log_every_n_steps`` batches."""
+        trainer = self.trainer
+        if not trainer.training or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return True
+        return trainer._logger_connector.should_update_logs
+
+    def log(self, name: str, value: Any, *args: Any, **options: Any) -> None:
+        """Log a value where it will be read: written by the loggers, averaged over the epoch, or in a progress bar."""
+        shown = options.get("prog_bar") and self.trainer.progress_bar_callback is not None
+        if self.logs_now or shown or options.get("on_epoch"):
+            super().log(name, value, *args, **options)
+
     # Phases
 
     def phase_at(self, step: int) -> Phase:

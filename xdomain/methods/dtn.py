@@ -158,7 +158,8 @@ class DTN(Method):
 
         def discriminator_loss() -> Tensor:
             fake_a, fake_b, real_b = self.D(y_a.detach()), self._fake_b(y_b.detach()), self.D(x_b)
-            self._log_hits(fake_a, fake_b, real_b)
+            if self.logs_now:
+                self._log_hits(fake_a, fake_b, real_b)
             return l_d(fake_a, fake_b, real_b)  # (3)
 
         def generator_loss() -> Tensor:
