@@ -298,7 +298,7 @@ def draw_eyes(head: Head, canvas: Canvas) -> None:
     canvas.paint(canvas.cover(glint - 0.24 * radius) * opened, torch.ones_like(iris), 0.95)
     if not head.emoji:
         canvas.paint(between(y, top, top * 0.55, canvas.pixel) * end, iris * 0.2, 0.35)
-    lash = 0.012 + 0.008 * (1 - head["presentation"])
+    lash = 0.01 + 0.018 * (1 - head["presentation"])
     wing = end + (1 - end) * smooth(x, wide + 0.035, wide) * x.sign().clamp_(min=0) * (1 - head["presentation"])
     lid = between(y, top - lash - 0.2 * (x.clamp(min=0) - wide).clamp(min=0), top + 0.004, canvas.pixel) * wing
     canvas.paint(lid, head.skin * 0.16)

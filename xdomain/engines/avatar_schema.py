@@ -166,12 +166,12 @@ def _share(draw: Draws, shares: Tensor) -> Tensor:
 def _identity(draw: Draws, male: Tensor) -> dict[str, Tensor]:
     made = _uniform(draw, "identity")
     sign = 2 * male - 1
-    made["jaw_square"] += 0.12 * sign
-    made["jaw_taper"] -= 0.06 * sign
-    made["chin"] += 0.015 * sign
-    made["neck_width"] += 0.025 * sign
-    made["brow_thickness"] += 0.005 * sign
-    made["lip_fullness"] -= 0.005 * sign
+    made["jaw_square"] += 0.2 * sign
+    made["jaw_taper"] -= 0.1 * sign
+    made["chin"] += 0.03 * sign
+    made["neck_width"] += 0.04 * sign
+    made["brow_thickness"] += 0.009 * sign
+    made["lip_fullness"] -= 0.009 * sign
     made["eye_opening"] -= 0.005 * sign
     made["cheeks"] *= 1 - 0.6 * male
     made["freckles"] = (made["freckles"] * 2 - 1).clamp(min=0) * (made["skin_tone"] < 0.5)

@@ -116,6 +116,11 @@ class Hair:
         canvas.paint(canvas.cover(distance, 0.015).mul_(self.shown), colour, part="hair")
 
 
+def beard_colour(head: Head) -> Tensor:
+    """The hair's, but always darker than the skin, [n, 3, 1, 1]: a fair beard on fair skin would not be seen."""
+    return torch.minimum(head.hair * 0.85, head.skin * 0.6)
+
+
 def draw_beard(head: Head, canvas: Canvas) -> None:
     """Stubble, goatee or full beard; the moustache follows after the mouth."""
     stubble, goatee, full = ((head["beard"] == BEARDS.index(kind)).float() for kind in ("stubble", "goatee", "full"))
@@ -131,12 +136,12 @@ def draw_beard(head: Head, canvas: Canvas) -> None:
     bottom = head.chin + 0.4 * length
     low = head.mouth_y + head["lip_fullness"] + 0.03 + 0.06 * head.opening
     tuft = ellipse(head.inner, head.y - (low + bottom) / 2, head["mouth_width"] * 0.62, (bottom - low) / 2, 0.5)
-    colour = head.hair * 0.85
+    colour = beard_colour(head)
     if not head.emoji:
         colour = colour * head.strands
     soft = 0.0 if head.emoji else 0.02
     shadow = canvas.cover(jaw, soft + 0.01) * stubble
-    canvas.paint(shadow, 0.45 * head.skin + 0.25 * head.hair, 0.5, "facial_hair")
+    canvas.paint(shadow, 0.45 * head.skin + 0.25 * head.hair, 0.35, "facial_hair")
     canvas.fill(jaw, colour, "facial_hair", softness=soft, present=full)
     canvas.fill(tuft, colour, "facial_hair", softness=soft, present=goatee)
 
@@ -151,7 +156,7 @@ def draw_moustache(head: Head, canvas: Canvas) -> None:
     bottom = -0.8 * head["lip_fullness"] - (0.012 + 0.021 * head.opening) * arch
     top = bottom - 0.052 * arch.sqrt()
     end = canvas.cover((across.abs() - 1.08) * head.mouth_width) * present
-    colour = head.hair * 0.85
+    colour = beard_colour(head)
     if canvas.line is not None:
         line = canvas.line * 0.8
         canvas.paint(between(y, top - line, bottom + line * 0.5, canvas.pixel) * end, colour * 0.28, part="facial_hair")
