@@ -9,7 +9,9 @@ import torch
 @pytest.fixture(scope="session", autouse=True)
 def _session_cache(tmp_path_factory):
     """Everything that is drawn or trained once is drawn or trained once per session, outside the user's cache."""
-    folder = tmp_path_factory.mktemp("cache")
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"  # one for all worker processes
+    folder.mkdir(exist_ok=True)
     before = {name: os.environ.get(name) for name in ("XDOMAIN_CACHE", "XDOMAIN_DATA", "WANDB_MODE", "OMP_NUM_THREADS")}
     os.environ["XDOMAIN_CACHE"] = str(folder)
     os.environ["WANDB_MODE"] = "offline"

@@ -3,9 +3,12 @@
 import json
 
 import pytest
+import yaml
 
+from xdomain.__main__ import main as xdomain
+from xdomain.discover import find_config
 from xdomain.errors import UserError
-from xdomain.tables import cell, main, render, update
+from xdomain.tables import TABLES, cell, main, recipes, render, update
 
 TABLE = {
     "columns": {"setting": "name", "accuracy": {"metric": "accuracy{of}"}, "n": {"metric": "n", "scale": 1}},
@@ -49,10 +52,11 @@ def test_an_undefined_table_is_named():
         update("<!-- results:two -->\n<!-- /results:two -->\n", {}, {}, "README")
 
 
-def test_all_files_are_updated_once(tmp_path, capsys):
+def test_all_files_are_updated_once(tmp_path, capsys, monkeypatch):
     (tmp_path / "docs").mkdir()
     (tmp_path / "results").mkdir()
-    (tmp_path / "docs" / "tables.yaml").write_text(json.dumps({"one": TABLE}))
+    (tmp_path / "tables.yaml").write_text(json.dumps({"one": TABLE}))
+    monkeypatch.setattr("xdomain.tables.TABLES", tmp_path / "tables.yaml")
     (tmp_path / "results" / "full.json").write_text(json.dumps(RESULTS["full"]))
     (tmp_path / "README.md").write_text("<!-- results:one -->\n<!-- /results:one -->\n")
     (tmp_path / "docs" / "page.md").write_text("nothing\n")
@@ -61,3 +65,32 @@ def test_all_files_are_updated_once(tmp_path, capsys):
     assert RENDERED in (tmp_path / "README.md").read_text()
     main(tmp_path)
     assert capsys.readouterr().out == ""
+
+
+def test_a_column_may_show_another_recipe_than_its_row():
+    table = {
+        "columns": {"a": {"recipe": "{one}", "metric": "x"}, "b": {"recipe": "{two}", "metric": "x"}},
+        "rows": [{"one": "p", "two": "q+less"}, {"one": "p", "two": "r"}],
+    }
+    results = {"p": {"metrics": {"x": 0.1}}, "q_less": {"metrics": {"x": 0.002}}}
+    assert render(table, results).splitlines()[2:] == ["| 10.0 | 0.20 |", "| 10.0 | not run |"]
+    assert recipes(table) == ["p", "q+less", "r"]
+
+
+def test_small_values_show_two_figures():
+    values = {1.0: "1", 0.5: "0.50", 0.0123: "0.012", 0.00004: "0.0000", -0.5: "-0.50"}
+    assert {x: cell({"metrics": {"x": x}}, "x", 1.0) for x in values} == values
+
+
+def test_every_recipe_of_the_tables_exists():
+    for table in yaml.safe_load(TABLES.read_text()).values():
+        for recipe in recipes(table):
+            assert all(find_config(part) for part in recipe.split("+"))
+
+
+def test_the_command_prints_a_table(tmp_path, capsys):
+    (tmp_path / "dtn.json").write_text(json.dumps({"metrics": {"accuracy@handwritten-classifier": 0.5}}))
+    assert xdomain(["table", "dtn", "--results", str(tmp_path)]) == 0
+    assert "| `dtn` | 50.0 | not measured |" in capsys.readouterr().out
+    assert xdomain(["table", "dtm", "--results", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == "xdomain: error: there is no table 'dtm', did you mean 'dtn'?\n"

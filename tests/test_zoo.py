@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from xdomain import zoo
 from xdomain.errors import UserError
 from xdomain.networks import ConvClassifier
-from xdomain.zoo import Helper, build_network, load_weights, network_spec, train_once
+from xdomain.zoo import Helper, build_network, helper_targets, load_weights, network_spec, train_once
 
 SPEC = {"class_path": "ConvClassifier", "init_args": {"classes": 4, "image_size": 16, "widths": [4, 6]}}
 RECIPE = {"model": {"class_path": "Classifier", "init_args": {"network": SPEC}}, "data": {"class_path": "Street"}}
@@ -273,3 +273,24 @@ def test_weights_of_another_network_are_refused(tmp_path):
     odd = ConvClassifier(widths=(3, 3), image_size=16).state_dict()
     with pytest.raises(UserError, match="do not fit"):
         helper.fetch(one_process(broadcast=lambda state: odd))
+
+
+def test_targets_of_recipes_overlays_and_checkpoints(tmp_path):
+    assert helper_targets("avatar_attributes") == ("Eyeglasses", "Smiling", "Facial_Hair", "Wearing_Hat", "Male")
+    recipe = copy.deepcopy(RECIPE)
+    recipe["model"]["init_args"]["targets"] = {"Odd": "Red and not Blue", "Red": "Red"}
+    Path("odd.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    Path("blue.yaml").write_text("model: {init_args: {targets: {Blue: Blue}}}")
+    Path("short.yaml").write_text("trainer: {max_steps: 1}")
+    assert helper_targets("odd.yaml") == helper_targets("odd.yaml+short.yaml") == ("Odd", "Red")
+    assert helper_targets("odd.yaml+blue.yaml") == ("Blue",)
+    targets = {"Hat": "Wearing_Hat", "Bald": "Bald"}
+    path = write_checkpoint(tmp_path / "x.ckpt", hyper_parameters={"network": SPEC, "targets": targets})
+    assert helper_targets(path) == ("Hat", "Bald")
+
+
+def test_classifiers_of_classes_have_no_targets(tmp_path):
+    with pytest.raises(UserError, match="street_classifier is no classifier of attributes"):
+        helper_targets("street_classifier")
+    with pytest.raises(UserError, match=r"x.ckpt is no classifier of attributes"):
+        helper_targets(write_checkpoint(tmp_path / "x.ckpt"))

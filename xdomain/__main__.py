@@ -18,6 +18,7 @@ commands:
   translate  a folder of images:  xdomain translate --ckpt_path RUN --input DIR --output DIR
                                   --source street --target handwritten
   data check what is wrong with image files:  xdomain data check DIR, or --config RECIPE
+  table      results side by side: xdomain table didd
   list       methods, recipes, data and overlays that there are
 
 options:
@@ -49,8 +50,14 @@ def main(argv: list[str] | None = None) -> int:
             from xdomain.data.check import check_command
 
             return check_command(args[2:])
+        if args[0] == "table":
+            from xdomain.tables import table_command
+
+            return table_command(args[1:])
         if args[0] not in COMMANDS:
-            raise UserError(f"unknown command {args[0]!r}: choose one of {', '.join((*COMMANDS, 'data', 'list'))}.")
+            raise UserError(
+                f"unknown command {args[0]!r}: choose one of {', '.join((*COMMANDS, 'data', 'table', 'list'))}."
+            )
         if args[0] == "translate":
             from xdomain.translate import translate_command
 

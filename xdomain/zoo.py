@@ -137,22 +137,41 @@ def network_spec(source: str | Spec) -> Spec:
             raise UserError(f"{source} is not a classifier's checkpoint: train one with a *_classifier recipe.")
         return spec
     for config in _configs(source):
-        if spec := _network_of(config):
+        if isinstance(spec := _argument(config, "network"), dict) and spec:
             return spec
     raise UserError(f"helper {source!r} is no classifier recipe: its model has no `network`.")
 
 
-def _network_of(config: Path) -> Spec | None:
-    """The network in the model of a config, if it names one."""
+def helper_targets(source: str) -> tuple[str, ...]:
+    """What the logits of a classifier of attributes stand for, in their order.
+
+    Args:
+        source: zoo recipe, with overlays after ``+``, or checkpoint; see :class:`Helper`.
+
+    Raises:
+        UserError: if it names no targets.
+    """
+    if _is_checkpoint(source):
+        found = [_read_checkpoint(source)["hyper_parameters"].get("targets")]
+    else:
+        found = [_argument(config, "targets") for config in _configs(source)]
+    targets = [value for value in found if isinstance(value, dict) and value]
+    if not targets:
+        raise UserError(f"{source} is no classifier of attributes: its model has no `targets`.")
+    return tuple(targets[-1])  # a later overlay replaces them
+
+
+def _argument(config: Path, name: str) -> Any:
+    """An argument of the model in a config, or None where it is not given."""
     try:
         content = yaml.safe_load(config.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         spot = getattr(error, "problem_mark", None)
         where = f"{config}, line {spot.line + 1}," if spot else str(config)
         raise UserError(f"{where} is not YAML.") from error
-    for key in ("model", "init_args", "network"):
+    for key in ("model", "init_args", name):
         content = content.get(key) if isinstance(content, dict) else None
-    return content if isinstance(content, dict) else None
+    return content
 
 
 def _configs(name: str) -> list[Path]:

@@ -193,3 +193,86 @@ def test_first_identity_stays_below_those_of_validation():
             avatars(first_identity=first)
     data = avatars(first_identity=10**8 - 24)
     assert len({*people(data, "train")} | {*people(data, "val")}) == 36
+
+
+def row_of(data, role, positions, split="test"):
+    return torch.from_numpy(data.rows(role, split))[positions]
+
+
+@pytest.mark.parametrize("style", ["photo", "emoji", "both"])
+def test_to_get_ones_own_content_changes_nothing(style):
+    data = avatars("glasses", style=style)
+    positions = list(range(len(data.rows("a", "test"))))
+    truth, mask = data.counterfactual("a", "b", positions, positions, "test", task="swap")
+    assert np.array_equal(truth.numpy(), data.data("a", "test").images)
+    assert torch.equal(mask, data.content_mask("a", positions, "test"))
+    assert mask.dtype == torch.uint8
+    assert (mask.amax((1, 2, 3)) > 0).all()
+
+
+def test_a_transfer_takes_the_kind_from_the_donor_and_nothing_else():
+    data = avatars("smile_glasses", test_identities=20)
+    positions, donors = [3, 0, 1], [0, 2, 2]
+    truth, _ = data.counterfactual("a", "b", positions, donors, "test")
+    u, given = data.parameters("test")[row_of(data, "a", positions)], data.parameters("test")[row_of(data, "b", donors)]
+    for name in ("glasses", "frame"):
+        u[:, engine.SCHEMA.index(name)] = given[:, engine.SCHEMA.index(name)]
+    kept = engine.render(u, 16)
+    u[:, engine.SCHEMA.index("smile")] = 0.15
+    assert torch.equal(truth, engine.render(u, 16))
+    added, _ = data.counterfactual("a", "b", positions, donors, "test", task="add")
+    assert torch.equal(added, kept)
+    assert not torch.equal(added, truth)
+
+
+def test_outside_of_the_mask_the_truth_is_the_source():
+    data = avatars("glasses", image_size=32)
+    positions = list(range(8))
+    for source, target in ("ab", "ba"):
+        truth, mask = data.counterfactual(source, target, positions, positions[::-1], "test")
+        images = torch.from_numpy(data.data(source, "test").images[positions])
+        near = torch.nn.functional.max_pool2d(mask.float(), 3, 1, 1) > 0
+        differs = (truth != images).any(1, keepdim=True)
+        assert not (differs & ~near).any()
+        assert (differs & (mask > 0)).flatten(1).any(1).all()
+    removed, mask = data.counterfactual("a", "b", positions, positions, "test", task="remove")
+    assert torch.equal(removed, data.counterfactual("a", "b", positions, positions, "test")[0])
+    assert torch.equal(mask, data.content_mask("a", positions, "test"))
+
+
+def test_masks_are_those_of_source_and_truth():
+    data = avatars("beard_smile", test_identities=60)
+    _, mask = data.counterfactual("a", "b", [0, 1], [1, 0], "test")
+    u = data.parameters("test")[row_of(data, "a", [0, 1])]
+    before = engine.render_masks(u, 16)
+    assert (mask >= torch.maximum(before["facial_hair"], before["mouth"])).all()
+    assert torch.equal(data.content_mask("a", [1], "test"), before["facial_hair"][1:])
+    assert data.masked_domains == ("beard",)
+
+
+def test_domains_without_content():
+    data = avatars("male_female")
+    with pytest.raises(UserError, match=r"no counterfactual for transfer between male and female: .*called smile, gl"):
+        data.counterfactual("a", "b", [0], [0], "test")
+    data = avatars("smile")
+    with pytest.raises(UserError, match="no counterfactual for add between smile and neutral"):
+        data.counterfactual("a", "b", [0], [0], "test", task="add")
+    with pytest.raises(UserError, match="no masks of the domain 'smile': use glasses"):
+        data.content_mask("a", [0], "test")
+    assert data.masked_domains == ()
+
+
+def test_less_nuisance_keeps_the_person_and_the_attributes():
+    wild, calm, still = (Avatars({"photo": "*"}, **{**SMALL, "nuisance": share}) for share in (1.0, 0.25, 0.0))
+    u, v, w = (data.parameters("test") for data in (wild, calm, still))
+    kept = [*engine.SCHEMA.groups["identity"], *engine.SCHEMA.groups["attribute"], engine.SCHEMA.index("noise_seed")]
+    assert torch.equal(u[:, kept], v[:, kept])
+    middle = (-0.1 + 0.1) / 2
+    shift = engine.SCHEMA.index("shift_x")
+    assert torch.allclose(v[:, shift], middle + 0.25 * (u[:, shift] - middle))
+    assert torch.allclose(v[:, engine.SCHEMA.index("noise")], 0.25 * u[:, engine.SCHEMA.index("noise")])
+    moving = [i for i in engine.SCHEMA.groups["nuisance"] if engine.SCHEMA.names[i] != "noise_seed"]
+    assert (w[:, moving] == w[0, moving]).all()
+    assert len({data.world_key for data in (wild, calm, still)}) == 3
+    with pytest.raises(UserError, match="nuisance is 2: give a share between 0 and 1"):
+        Avatars(nuisance=2)

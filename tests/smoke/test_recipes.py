@@ -20,19 +20,24 @@ RECIPES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 ABLATIONS = sorted(p.stem for p in (CONFIGS / "overlays").glob("*.yaml") if "DTN ablation" in p.read_text())
 SMALL = {
     "Avatars": {
-        "identities": 6,
-        "images_per_identity": 4,
-        "val_identities": 3,
-        "test_identities": 4,
-        "eval_images_per_identity": 4,
+        "identities": 40,
+        "images_per_identity": 2,
+        "val_identities": 30,
+        "test_identities": 30,
+        "eval_images_per_identity": 2,
     },
     "Street": {"train_size": 40, "val_size": 10, "test_size": 12},
     "Handwritten": {"limit": 40},
     "MNIST": {"val_size": 10},
     "USPS": {"val_size": 10},
     "SVHN": {"val_size": 10},
+    "ContentMasks": {"images": 4},
+    "ContentTransfer": {"pairs": 4, "val_pairs": 2},
+    "TransferPictures": {"count": 2},
     "IdentityRetrieval": {"distractors": 12, "val_distractors": 8},
 }
+METHOD = {r: yaml.safe_load((CONFIGS / f"{r}.yaml").read_text())["model"]["class_path"] for r in RECIPES}
+FIRST = {next(r for r in RECIPES if METHOD[r] == method) for method in METHOD.values()}
 QUIET = ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"]
 
 pytestmark = pytest.mark.slow
@@ -115,6 +120,8 @@ def test_recipe(recipe, tmp_path):
         pictures = {path.name for path in (folder / "samples").iterdir()}
         assert {"step_0000002.png", "step_0000004.png", "test.png"} <= pictures
 
+    if recipe not in FIRST:
+        return  # the rest is the same code
     # What was saved runs again, does the same, and stops earlier: so the weights must have moved in between.
     again = ["--trainer.run_dir", tmp_path / "again", "--trainer.max_steps", "2"]
     run("fit", "--config", folder / "config.yaml", *again)

@@ -3,6 +3,7 @@
 from xdomain.callbacks.accuracy import ClassificationAccuracy, TransferAccuracy
 from xdomain.callbacks.attributes import AttributeAccuracy
 from xdomain.callbacks.compile import CompileNetworks
+from xdomain.callbacks.content import ContentMasks, ContentTransfer, TransferPictures
 from xdomain.callbacks.distribution import DistributionDistance
 from xdomain.callbacks.ema import GeneratorEMA
 from xdomain.callbacks.identity import IdentityRetrieval, IdentityVerification
@@ -14,6 +15,8 @@ __all__ = [
     "AttributeAccuracy",
     "ClassificationAccuracy",
     "CompileNetworks",
+    "ContentMasks",
+    "ContentTransfer",
     "DistributionDistance",
     "GeneratorEMA",
     "IdentityRetrieval",
@@ -23,4 +26,5 @@ __all__ = [
     "Results",
     "SampleGrid",
     "TransferAccuracy",
+    "TransferPictures",
 ]

@@ -1,6 +1,7 @@
 """The embedded faces: avatars with identities and attributes that need no download, drawn as photos or as emojis."""
 
 import inspect
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -16,6 +17,9 @@ from xdomain.errors import UserError
 # Now, when what is imported and the files agree.
 SOURCE = "".join(map(inspect.getsource, (engine, avatar_face, avatar_schema, avatar_wear, drawing, schema, shapes)))
 IDENTITY = [p for p in engine.SCHEMA.parameters if p.group == "identity" or p.name == "presentation"]
+CONTENT = {"smile": "Smiling", "glasses": "Eyeglasses", "beard": "Facial_Hair", "hat": "Wearing_Hat"}
+"""From the name of a domain to the attribute that is its content; domains of other names have none."""
+PARTS = {"Smiling": "mouth", "Eyeglasses": "glasses", "Facial_Hair": "facial_hair", "Wearing_Hat": "hat"}
 APART = 10**8  # identities of validation begin here, those of the test and strangers at multiples of it
 
 
@@ -40,6 +44,8 @@ class Avatars(AttributeDomains):
         eval_images_per_identity: validation and test images of each.
         first_identity: number of the first training identity, so that two modules may train on different people; those
             of validation and test are the same for all.
+        nuisance: how much there is of what is neither identity nor attribute, from 0 to 1. Below 1, walls are plain;
+            pose, light, colours of wall and clothes, noise and blur vary by this share.
         world_seed: seed of the world; equal numbers are other people in another world.
     """
 
@@ -57,6 +63,7 @@ class Avatars(AttributeDomains):
         test_identities: int = 300,
         eval_images_per_identity: int = 5,
         first_identity: int = 0,
+        nuisance: float = 1.0,
         world_seed: int = 0,
         **options: Any,
     ) -> None:
@@ -73,7 +80,9 @@ class Avatars(AttributeDomains):
                 raise UserError(f"{name} is {value}: give a number of at least 1.")
         if not 0 <= first_identity <= APART - max(identities, val_identities, test_identities):
             raise UserError(f"first_identity is {first_identity}: give a number between 0 and 99 million.")
-        self.style, self.image_size, self.world_seed = style, image_size, world_seed
+        if not 0 <= nuisance <= 1:
+            raise UserError(f"nuisance is {nuisance}: give a share between 0 and 1.")
+        self.style, self.image_size, self.nuisance, self.world_seed = style, image_size, nuisance, world_seed
         self.people: dict[Split, tuple[int, int, int]] = {
             "train": (first_identity, identities, images_per_identity),
             "val": (APART, val_identities, eval_images_per_identity),
@@ -106,7 +115,7 @@ class Avatars(AttributeDomains):
         def make(begin: int, end: int) -> Arrays:
             return {"images": self._render(self._draw(split, begin, end)[1], torch.arange(begin, end) % images).numpy()}
 
-        key = f"{self.people[split]} {self.world_seed} {self.image_size} {self.style} {SOURCE}"
+        key = f"{self.people[split]} {self.world_key}"
         arrays = cached_arrays(f"avatars-{self.style}-{split}", key, count, make)  # a changed engine draws anew
         who, u = self._draw(split, 0, count)
         return ImageData(arrays["images"], (who - first).numpy(), engine.attributes(u).numpy())
@@ -116,28 +125,56 @@ class Avatars(AttributeDomains):
         first, _, images = self.people[split]
         row = torch.arange(begin, end)
         who = first + row // images
-        return who, engine.draw_parameters(who, row % images, self.world_seed)
+        return who, self._calm(engine.draw_parameters(who, row % images, self.world_seed))
+
+    def _calm(self, u: Tensor) -> Tensor:
+        """The same avatars [n, P] with as much nuisance as is wanted."""
+        if self.nuisance == 1:
+            return u
+        u = u.clone()
+        for i in engine.SCHEMA.groups["nuisance"]:
+            p = engine.SCHEMA.parameters[i]
+            if p.name == "background":
+                u[:, i] = p.values.index("plain")
+            elif p.name != "noise_seed":
+                rest = 0.0 if p.name in ("noise", "blur") else (p.low + p.high) / 2
+                u[:, i] = rest + self.nuisance * (u[:, i] - rest)
+        return u
 
     def _render(self, u: Tensor, number: Tensor) -> Tensor:
         """Images ``uint8`` [n, 3, H, W] of parameters [n, P]; ``number`` of each among those of its identity."""
+        return self._in_style(u, number, lambda u, style: engine.render(u, self.image_size, style))
+
+    def _masks(self, u: Tensor, number: Tensor, attributes: list[str]) -> Tensor:
+        """Masks ``uint8`` [n, 1, H, W] of what shows any of some attributes, likewise."""
+
+        def draw(u: Tensor, style: engine.Style) -> Tensor:
+            masks = engine.render_masks(u, self.image_size, style)
+            return torch.stack([masks[PARTS[name]] for name in attributes]).amax(0)
+
+        return self._in_style(u, number, draw)
+
+    def _in_style(self, u: Tensor, number: Tensor, draw: Callable[[Tensor, engine.Style], Tensor]) -> Tensor:
+        """What ``draw`` makes of parameters [n, P] in the style of each picture."""
         if self.style != "both":
-            return engine.render(u, self.image_size, self.style)
+            return draw(u, self.style)
         emoji = number % 2 == 1
-        result = torch.empty(len(u), 3, self.image_size, self.image_size, dtype=torch.uint8)
-        result[~emoji] = engine.render(u[~emoji], self.image_size, "photo")
-        result[emoji] = engine.render(u[emoji], self.image_size, "emoji")
+        photos, emojis = draw(u[~emoji], "photo"), draw(u[emoji], "emoji")
+        result = photos.new_empty(len(u), *photos.shape[1:])
+        result[~emoji], result[emoji] = photos, emojis
         return result
 
     @property
     def world_key(self) -> str:
-        """Everything that the pictures of strangers depend on."""
-        return f"{self.world_seed} {self.image_size} {self.style} {SOURCE}"
+        """Everything that the pictures of given people depend on."""
+        calm = "" if self.nuisance == 1 else f"nuisance {self.nuisance} "
+        return f"{self.world_seed} {self.image_size} {self.style} {calm}{SOURCE}"
 
     def strangers(self, begin: int, end: int) -> Tensor:
         """One image each of people who are in no part, numbered from 0, ``uint8`` [N, 3, H, W]."""
         who = torch.arange(begin, end)
         number = torch.zeros_like(who)
-        return self._render(engine.draw_parameters(3 * APART + who, number, self.world_seed), number)
+        return self._render(self._calm(engine.draw_parameters(3 * APART + who, number, self.world_seed)), number)
 
     def counterparts(self, split: Split, positions: list[int], of: BaseDataModule) -> Tensor:
         """The images of another module at these positions of its first domain, drawn in the style of this one.
@@ -152,3 +189,68 @@ class Avatars(AttributeDomains):
             raise UserError(f"{type(of).__name__} has no parameters that avatars could be drawn from: use Avatars.")
         u = of.parameters(split)[of.rows("a", split)[positions]]
         return self._render(u, torch.ones(len(u), dtype=torch.int64))
+
+    def counterfactual(
+        self,
+        source_role: str,
+        target_role: str,
+        positions: list[int],
+        donors: list[int],
+        split: Split,
+        task: Literal["transfer", "remove", "add", "swap"] = "transfer",
+    ) -> tuple[Tensor, Tensor]:
+        """The true result of a transfer of content: the same pictures with nothing changed but attributes.
+
+        :data:`CONTENT` knows the attribute of a domain by its name.
+
+        Args:
+            source_role: role of the pictures that are changed.
+            target_role: role of those whose content they get.
+            positions: which pictures of the source role.
+            donors: which one of the target role gives its content to each; for ``swap`` of the source role.
+            split: the part that holds them.
+            task: see :class:`xdomain.methods.content.ContentMethod`.
+
+        Returns:
+            ``uint8`` [N, 3, H, W], and soft masks ``uint8`` [N, 1, H, W] of where the content of the pictures or of
+            the truth can be seen; of a smile, the mouth.
+
+        Raises:
+            UserError: if neither domain has content that the task could change.
+        """
+        given_role = source_role if task == "swap" else target_role
+        lost, given = (CONTENT.get(self.domains[self.roles.index(role)]) for role in (source_role, given_role))
+        lost, given = (None if task == "add" else lost), (None if task == "remove" else given)
+        if lost is None and given is None:
+            raise UserError(
+                f"avatars have no counterfactual for {task} between {' and '.join(self.domains)}: a domain with "
+                f"content must be called {', '.join(CONTENT)}."
+            )
+        parameters, rows = self.parameters(split), torch.from_numpy(self.rows(source_role, split))[positions]
+        source = truth = parameters[rows]
+        if lost is not None:
+            truth = engine.with_attribute(truth, lost, False)
+        if given is not None:
+            donor = parameters[self.rows(given_role, split)[donors]]
+            truth = engine.with_attribute(truth, given, True, donor)
+        number = rows % self.people[split][2]
+        changed = [name for name in (lost, given) if name is not None]
+        mask = torch.maximum(self._masks(source, number, changed), self._masks(truth, number, changed))
+        return self._render(truth, number), mask
+
+    @property
+    def masked_domains(self) -> tuple[str, ...]:
+        """The domains whose content is a thing that a mask can show: not a smile."""
+        return tuple(domain for domain in self.domains if CONTENT.get(domain, "Smiling") != "Smiling")
+
+    def content_mask(self, role: str, positions: list[int], split: Split) -> Tensor:
+        """Where the content of a role's pictures can be seen, soft masks ``uint8`` [N, 1, H, W].
+
+        Raises:
+            UserError: if the role's domain is none of :attr:`masked_domains`.
+        """
+        domain = self.domains[self.roles.index(role)]
+        if domain not in self.masked_domains:
+            raise UserError(f"avatars have no masks of the domain {domain!r}: use glasses, beard or hat.")
+        rows = torch.from_numpy(self.rows(role, split))[positions]
+        return self._masks(self.parameters(split)[rows], rows % self.people[split][2], [CONTENT[domain]])

@@ -3,7 +3,23 @@
 from xdomain.methods.attributes import AttributeClassifier
 from xdomain.methods.base import Method
 from xdomain.methods.classifier import Classifier
+from xdomain.methods.content import ContentMethod
+from xdomain.methods.didd import DIDD
 from xdomain.methods.dtn import DTN
+from xdomain.methods.fader import FaderNetwork
+from xdomain.methods.guided import GuidedTransfer
 from xdomain.methods.identity import IdentityEmbedder
+from xdomain.methods.masked import MaskedTransfer
 
-__all__ = ["DTN", "AttributeClassifier", "Classifier", "IdentityEmbedder", "Method"]
+__all__ = [
+    "DIDD",
+    "DTN",
+    "AttributeClassifier",
+    "Classifier",
+    "ContentMethod",
+    "FaderNetwork",
+    "GuidedTransfer",
+    "IdentityEmbedder",
+    "MaskedTransfer",
+    "Method",
+]

@@ -1,12 +1,14 @@
 """Metrics as torchmetrics."""
 
 from xdomain.metrics.attributes import AttributeHitRate, BalancedAccuracy
+from xdomain.metrics.cam import cam_layer, gradcam
 from xdomain.metrics.counterfactual import CounterfactualError
 from xdomain.metrics.distribution import FID, KID, InceptionScore, frechet_distance
 from xdomain.metrics.extractors import build_extractor
 from xdomain.metrics.masks import MaskIoU
 from xdomain.metrics.nearest import NearestNeighbourAccuracy
 from xdomain.metrics.perceptual import LPIPS, ContentDistance, GramStyleDistance, PerceptualDistance
+from xdomain.metrics.probes import probe_balanced_accuracy
 from xdomain.metrics.retrieval import RetrievalRanks
 from xdomain.metrics.single import SIFID, SVFID, PatchCopyRate, PixelDiversity
 from xdomain.metrics.verification import IdentitySimilarity, VerificationAUC
@@ -32,5 +34,8 @@ __all__ = [
     "RetrievalRanks",
     "VerificationAUC",
     "build_extractor",
+    "cam_layer",
     "frechet_distance",
+    "gradcam",
+    "probe_balanced_accuracy",
 ]

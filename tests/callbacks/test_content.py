@@ -1,0 +1,392 @@
+"""Content transfer on images whose content are blocks of one colour, by methods that do it perfectly, or not at all."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from tests.toys import ToyGAN, ToyPair, trainer
+from xdomain.batch import to_float
+from xdomain.callbacks import ContentMasks, ContentTransfer, TransferPictures
+from xdomain.callbacks.content import draw_pairs, rule_of, spread
+from xdomain.data import ImageData
+from xdomain.data.attributes import AttributeDomains
+from xdomain.errors import UserError
+from xdomain.methods import ContentMethod, MaskedTransfer
+
+PLACES = {"smile": (slice(2, 5), slice(2, 7)), "glasses": (slice(9, 14), slice(9, 14))}
+NAMES = {"smile": "Smiling", "glasses": "Eyeglasses"}
+
+
+def draw(images, domain, value):
+    rows, columns = PLACES[domain]
+    images[..., rows, columns] = value
+    return images
+
+
+class Blocks(AttributeDomains):
+    """A dark ground whose colour is the person; a bright block at one place is a smile, at the other glasses."""
+
+    attribute_names = ("Eyeglasses", "Smiling")
+    image_size = 16
+    masked_domains = ("glasses",)
+
+    def __init__(self, domains="smile_glasses", count=120, **options):
+        super().__init__(domains, eval_batch_size=7, **options)
+        self.count = count
+
+    def load(self, split):
+        rng = np.random.default_rng(len(split))
+        table = rng.integers(0, 2, (self.count, 2), dtype=np.uint8)
+        images = np.repeat(rng.integers(30, 120, (self.count, 3, 1, 1), dtype=np.uint8), 16, 2).repeat(16, 3)
+        values = rng.integers(180, 250, (self.count, 2), dtype=np.uint8)
+        for i in range(self.count):
+            for column, domain in enumerate(("glasses", "smile")):
+                if table[i, column]:
+                    draw(images[i], domain, values[i, column])
+        return ImageData(images, None, table)
+
+    def counterfactual(self, source_role, target_role, positions, donors, split):
+        source, target = (self.domains[self.roles.index(role)] for role in (source_role, target_role))
+        images = torch.from_numpy(self.data(source_role, split).images[positions])
+        given = torch.from_numpy(self.data(target_role, split).images[donors])
+        mask = torch.zeros(len(images), 1, 16, 16, dtype=torch.uint8)
+        for domain, by in ((source, images[..., :1, :1]), (target, given)):
+            if domain in PLACES:
+                place = PLACES[domain]
+                draw(images, domain, by if by.shape[-1] == 1 else by[..., place[0], place[1]])
+                draw(mask, domain, 255)
+        return images, mask
+
+    def content_mask(self, role, positions, split):
+        return draw(torch.zeros(len(positions), 1, 16, 16, dtype=torch.uint8), "glasses", 255)
+
+
+class Surgeon(ContentMethod):
+    """Knows the ground and the blocks; ``lazy`` changes nothing, ``tint`` is added to removals everywhere."""
+
+    def __init__(self, domains=("smile", "glasses"), lazy=False, leaky=False, tint=0.0, masked=False, guided=True):
+        super().__init__(domains=domains, channels=(3, 3), image_size=16)
+        self.contents = tuple(domain for domain in domains if domain in PLACES)
+        self.lazy, self.leaky, self.tint, self.masked, self.guided = lazy, leaky, tint, masked, guided
+
+    def common(self, images):
+        return images.flatten(1) if self.leaky else images[:, :, 0, 0]
+
+    def content(self, images, domain):
+        rows, columns = PLACES[domain]
+        return images[:, :1, rows, columns].mean((2, 3))
+
+    def decode(self, codes, images):
+        if self.lazy:
+            return images
+        result = images[:, :, :1, :1].repeat(1, 1, 16, 16) + (self.tint if len(codes) == 1 else 0)
+        for domain in PLACES:
+            if domain in codes:
+                draw(result, domain, codes[domain][:, :, None, None])
+        return result
+
+    def mask(self, images):
+        return (images[:, :1] > 0.2).float() * 0.9
+
+
+class Judge(nn.Module):
+    """Reads the blocks."""
+
+    def __init__(self, *domains, sign=1):
+        super().__init__()
+        self.domains, self.classes, self.channels, self.sign = domains, max(len(domains) - 1, 1), 3, sign
+
+    def forward(self, images):
+        seen = [images[:, 0, PLACES[d][0], PLACES[d][1]].mean((1, 2)) - images[:, 0, 0, 0] for d in self.domains]
+        return torch.stack([value - 0.05 for value in seen], 1)
+
+    def features(self, images):
+        return images[:, :, 0, 0]
+
+
+class DomainJudge(Judge):
+    """One logit: a smile, and no glasses."""
+
+    def forward(self, images):
+        smile, glasses = super().forward(images).T
+        return (smile - glasses)[:, None]
+
+
+TARGETS = {
+    "which": ("smile",),
+    "what": ("Eyeglasses", "Smiling"),
+    "both": ("smile", "glasses"),
+    "hat": ("hat",),
+    "worn": ("glasses",),
+}
+
+
+@pytest.fixture(autouse=True)
+def _targets(monkeypatch):
+    monkeypatch.setattr("xdomain.callbacks.content.helper_targets", TARGETS.__getitem__)
+
+
+def attach(method, data, testing=True):
+    run = trainer(max_steps=1)
+    method.trainer = run
+    run.datamodule = data
+    run.testing = testing
+    return run
+
+
+def transferred(method, data=None, testing=True, judge="which", **options):
+    callback = ContentTransfer(judge, "what", "who", **{"pairs": 60, "val_pairs": 9, **options})
+    callback.judges = {
+        "domain": DomainJudge(*("smile", "glasses")[:: 1 if judge == "which" else -1]),
+        "attributes": Judge("glasses", "smile"),
+        "embedder": Judge(),
+    }
+    run = attach(method, data or Blocks(), testing)
+    callback.begin(run, method.eval())
+    return callback.report(run, testing)
+
+
+def test_a_perfect_transfer():
+    values = transferred(Surgeon())
+    for name in ("smile_to_glasses", "glasses_to_smile"):
+        expected = {"hit_rate": 1, "hit_rate_untranslated": 0, "removed": 1, "added": 1, "n": 60}
+        assert {key: values[f"{key}/{name}"] for key in expected} == expected
+        assert values[f"hit_rate_high/{name}"] == 1
+        assert values[f"hit_rate_low/{name}"] == pytest.approx(60 / (60 + 1.96**2), abs=1e-4)
+        for key in ("l1", "l1_inside", "l1_outside"):
+            assert values[f"{key}/{name}"] < 1e-6  # rounding
+        assert values[f"l1_outside_untranslated/{name}"] == 0
+        assert values[f"identity/{name}"] == pytest.approx(1)
+        assert values[f"identity_truth/{name}"] == pytest.approx(1)
+        assert values[f"n_fake/{name}@random-conv"] == 60
+        assert values[f"fid/{name}@random-conv"] >= 0
+        assert values[f"kid_std/{name}@random-conv"] >= 0
+    for key in ("domain_accuracy@which", "judge_accuracy/Smiling", "judge_accuracy/Eyeglasses"):
+        assert values[key] == 1
+    data = Blocks()
+    assert values["n_real/smile_to_glasses@random-conv"] == len(data.data("b", "test"))
+
+
+def test_nothing_done_against_numbers_by_hand():
+    values, data = transferred(Surgeon(lazy=True)), Blocks()
+    images, guides = (data.data(role, "test").images.astype(float) / 127.5 for role in "ab")
+    pairs = draw_pairs(len(images), len(guides), 60, 0)
+    ground, block = images[pairs[:, 0], :, 0, 0], images[pairs[:, 0], :, 3, 3]
+    lost = np.abs(block - ground).mean() * 15
+    given = np.abs(guides[pairs[:, 1], :, 10, 10] - ground).mean() * 25
+    name = "smile_to_glasses"
+    assert values[f"l1/{name}"] == pytest.approx((lost + given) / 256, rel=1e-4)
+    assert values[f"l1_inside/{name}"] == pytest.approx((lost + given) / 40, rel=1e-4)
+    assert values[f"l1_outside/{name}"] == 0
+    for key in ("l1", "l1_inside", "l1_outside"):
+        assert values[f"{key}/{name}"] == values[f"{key}_untranslated/{name}"]
+    assert [values[f"{key}/{name}"] for key in ("hit_rate", "removed", "added")] == [0, 0, 0]
+    assert values[f"kid/{name}@random-conv"] > transferred(Surgeon())[f"kid/{name}@random-conv"]
+
+
+def test_what_codes_know():
+    honest, leaky = transferred(Surgeon(), Blocks(count=600)), transferred(Surgeon(leaky=True), Blocks(count=600))
+    assert 0.4 < honest["probe/common"] < 0.6
+    assert leaky["probe/common"] == 1
+    for name in ("probe/smile/glasses", "probe/glasses/smile"):
+        assert 0.4 < honest[name] < 0.6
+    own = type("Own", (Surgeon,), {"content": lambda self, images, domain: images.flatten(1)})
+    assert transferred(own(lazy=True), Blocks(count=600))["probe/smile/glasses"] > 0.95
+
+
+def test_addition_and_removal():
+    """Of a pair with and without, only the first has content; a removal takes every image once."""
+    data = Blocks({"glasses": "Eyeglasses and not Smiling", "plain": "not Eyeglasses and not Smiling"})
+    values = transferred(Surgeon(data.domains), data, judge="worn")
+    assert {key for key in values if key.startswith(("removed", "added"))} == {
+        "removed/glasses_to_plain",
+        "added/plain_to_glasses",
+    }
+    assert values["removed/glasses_to_plain"] == values["added/plain_to_glasses"] == 1
+    assert values["n_fake/glasses_to_plain@random-conv"] == len(data.data("a", "test")) < 60
+    assert values["n_fake/plain_to_glasses@random-conv"] == 60
+    assert values["l1/glasses_to_plain"] < 1e-6
+    assert not [key for key in values if key.startswith("probe/glasses")]
+    one = transferred(Surgeon(data.domains), data, judge="worn", directions=[["glasses", "plain"]])
+    assert not [key for key in one if "plain_to_glasses" in key]
+    assert one["l1/glasses_to_plain"] == values["l1/glasses_to_plain"]
+
+
+def test_the_domain_classifier_may_be_positive_for_either_domain():
+    for judge in ("which", "worn"):
+        values = transferred(Surgeon(), judge=judge)
+        for name in ("smile_to_glasses", "glasses_to_smile"):
+            assert values[f"hit_rate/{name}"] == 1
+            assert values[f"hit_rate_untranslated/{name}"] == 0
+        assert values[f"domain_accuracy@{judge}"] == 1
+
+
+def test_a_validation_is_short():
+    values = transferred(Surgeon(), testing=False)
+    names = ("smile_to_glasses", "glasses_to_smile")
+    assert set(values) == {f"{key}/{name}" for key in ("hit_rate", "removed", "added", "l1") for name in names}
+
+
+def test_without_judges():
+    data = Blocks()
+    method = Surgeon()
+    callback, run = ContentTransfer(pairs=10), attach(method, data)
+    callback.begin(run, method)
+    keys = {key.split("/")[0] for key in callback.report(run, True)}
+    assert keys == {
+        *("l1", "l1_inside", "l1_outside", "l1_untranslated", "l1_inside_untranslated", "l1_outside_untranslated"),
+        *("kid", "kid_std", "fid", "n_real", "n_fake", "probe"),
+    }
+
+
+def test_what_content_transfer_refuses():
+    with pytest.raises(UserError, match="pairs of ContentTransfer is 1"):
+        ContentTransfer(pairs=1)
+    with pytest.raises(UserError, match="direction smile to smile: give two domains"):
+        transferred(Surgeon(), directions=[["smile", "smile"]])
+    with pytest.raises(UserError, match="unknown domain 'hat'"):
+        transferred(Surgeon(), directions=[["smile", "hat"]])
+    with pytest.raises(UserError, match="ToyGAN transfers no content"):
+        transferred(ToyGAN(), ToyPair())
+    for source, known in (("both", "smile, glasses"), ("hat", "hat")):
+        callback, method = ContentTransfer(source), Surgeon()
+        callback.judges = {"domain": DomainJudge("smile", "glasses")}
+        message = f"the domain_classifier {source} knows {known}: give one with a single target, smile or glasses"
+        with pytest.raises(UserError, match=message):
+            callback.begin(attach(method, Blocks()), method)
+
+
+def test_pairs_and_positions():
+    pairs = draw_pairs(7, 5, 70, seed=0)
+    assert pairs.shape == (70, 2)
+    assert np.bincount(pairs[:, 0]).tolist() == [10] * 7
+    assert np.bincount(pairs[:, 1]).tolist() == [14] * 5
+    assert len(np.unique(draw_pairs(7, 7, 70, seed=0), axis=0)) > 30  # shuffled anew: not ten times the same seven
+    assert np.array_equal(draw_pairs(7, 5, 70, seed=0), pairs)
+    assert not np.array_equal(draw_pairs(7, 5, 70, seed=1), pairs)
+    assert spread(5, 9).tolist() == [0, 1, 2, 3, 4]
+    assert spread(9, 3).tolist() == [0, 4, 8]
+    assert rule_of("Smiling", ("Smiling",)) == "Smiling"
+    assert rule_of("Facial_Hair", ("Goatee", "Mustache", "No_Beard")) == "Mustache or Goatee or not No_Beard"
+    assert rule_of("Facial_Hair", ("Smiling",)) is None
+
+
+def eye():
+    """A classifier whose Grad-CAM are the bright pixels of the first channel."""
+    network = nn.Sequential(nn.Conv2d(3, 1, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 1))
+    with torch.no_grad():
+        for parameter, value in zip(network.parameters(), ([1, 0, 0], -0.3, 1, 0), strict=True):
+            parameter.copy_(torch.tensor(value, dtype=torch.float32).view(parameter.shape))
+    helper = nn.Module()
+    helper.network, helper.channels = network.eval(), 3
+    return helper
+
+
+def masks(method, data, classifier=True, testing=True, **options):
+    callback = ContentMasks("what" if classifier else None, images=20, **options)
+    callback.helper, callback.targets = eye() if classifier else None, ("Eyeglasses",)
+    run = attach(method, data, testing)
+    callback.begin(run, method.eval())
+    return callback.report(run, testing)
+
+
+def test_masks():
+    data = Blocks("glasses")
+    data.rules = {"glasses": "Eyeglasses and not Smiling", "plain": "not Eyeglasses and not Smiling"}
+    values = masks(Surgeon(data.domains, masked=True), data)
+    for suffix in ("", "_difference", "_cam"):
+        assert values[f"mask_iou{suffix}/glasses"] == 1
+        assert 0 < values[f"mask_threshold{suffix}/glasses"] < 1
+    assert values["l1_outside_mask/glasses"] < 1e-6
+    assert values["n_masks/glasses"] == 20
+    assert values["mask_mean/glasses"] == pytest.approx(0.9 * 25 / 256)
+    tinted = masks(Surgeon(data.domains, tint=0.01), data, classifier=False)
+    assert tinted["l1_outside_mask/glasses"] == pytest.approx(0.01, rel=1e-3)
+    assert set(tinted) == {
+        f"{key}/glasses" for key in ("mask_iou_difference", "mask_threshold_difference", "l1_outside_mask", "n_masks")
+    }
+    assert masks(Surgeon(data.domains, lazy=True), data, classifier=False)["mask_iou_difference/glasses"] == 0
+
+
+def test_masks_that_miss():
+    """A mask of everything has the area of the content as its index."""
+    data = Blocks("glasses")
+    method = Surgeon(data.domains, masked=True)
+    method.mask = lambda images: torch.full_like(images[:, :1], 0.97)
+    assert masks(method, data, classifier=False)["mask_iou/glasses"] == pytest.approx(25 / 256)
+
+
+def test_no_masks_without_truth_nor_in_a_validation():
+    data = Blocks("glasses")
+    assert masks(Surgeon(data.domains), data, testing=False) == {}
+    assert masks(Surgeon(("smile", "neutral")), Blocks("smile")) == {}
+    with pytest.raises(UserError, match="target of ContentMasks is 'Hat', but the classifier has Eyeglasses"):
+        masks(Surgeon(data.domains), data, target="Hat")
+
+
+def tile(picture, row, column):
+    """The 16x16 image at a place of a grid with a border of one pixel."""
+    return picture[1 + 17 * row : 17 + 17 * row, 1 + 17 * column : 17 + 17 * column]
+
+
+def test_pictures():
+    data, method = Blocks(), Surgeon()
+    run = trainer(callbacks=[TransferPictures(count=3)])
+    run.test(method, datamodule=data, verbose=False)
+    folder = run.run_dir / "samples"
+    assert {path.name for path in folder.iterdir()} == {
+        *("transfer_smile_to_glasses_test.png", "transfer_glasses_to_smile_test.png"),
+        *("removal_smile_test.png", "removal_glasses_test.png", "interpolation.png"),
+    }
+    images, guides = (data.data(role, "test").images for role in "ab")
+    (x, y) = (part[spread(len(part), 3)] for part in (images, guides))
+    picture = np.array(Image.open(folder / "transfer_smile_to_glasses_test.png"))
+    assert picture.shape == (4 * 17 + 1, 4 * 17 + 1, 3)
+    assert (tile(picture, 0, 0) == 255).all()
+    for i in range(3):
+        assert np.array_equal(tile(picture, 0, i + 1), y[i].transpose(1, 2, 0))
+        assert np.array_equal(tile(picture, i + 1, 0), x[i].transpose(1, 2, 0))
+        for j in range(3):
+            at = [spread(len(part), 3)[k] for part, k in ((images, i), (guides, j))]
+            wanted = data.counterfactual("a", "b", [at[0]], [at[1]], "test")[0][0].permute(1, 2, 0).numpy()
+            assert np.abs(tile(picture, i + 1, j + 1).astype(int) - wanted).max() <= 1
+    picture = np.array(Image.open(folder / "removal_glasses_test.png"))
+    assert picture.shape == (2 * 17 + 1, 3 * 17 + 1, 3)
+    assert np.array_equal(tile(picture, 0, 2), y[2].transpose(1, 2, 0))
+    assert (tile(picture, 1, 2) == y[2][:, 0, 0]).all()
+    assert Image.open(folder / "interpolation.png").size == (3 * 17 + 1, 3 * 17 + 1)
+
+
+def test_pictures_of_masks():
+    data = Blocks("glasses")
+    method = Surgeon(data.domains, masked=True)
+    attach(method, data)
+    shown = TransferPictures(count=4).pictures(method, "val")
+    assert set(shown) == {"transfer_plain_to_glasses", "removal_glasses", "masks"}
+    picture = shown["masks"].permute(1, 2, 0).numpy()
+    x = data.data("a", "val").images[spread(len(data.data("a", "val")), 4)]
+    share = 0.7 * 0.9
+    block = (1 - share) * x[1][:, 10, 10] + share * np.array([255, 0, 0])
+    assert np.abs(tile(picture, 1, 1)[10, 10] - block).max() < 1
+    assert np.array_equal(tile(picture, 1, 1)[0, 0], x[1][:, 0, 0])
+    assert set(TransferPictures().pictures(method, "test")) == {*shown, "interpolation"}
+    method.guided = False
+    assert "transfer_plain_to_glasses" not in TransferPictures().pictures(method, "val")
+
+
+def test_a_real_method_in_the_loop_of_lightning(tmp_path):
+    """Also in inference mode, as Lightning's test is."""
+    data = Blocks("glasses", batch_size=4)
+    method = MaskedTransfer(width=4, sep=3, domains=data.domains, channels=data.channels, image_size=16)
+    callbacks = [ContentTransfer(pairs=8, val_pairs=8), ContentMasks(images=8), TransferPictures(2)]
+    callbacks[1].helper, callbacks[1].targets, callbacks[1].classifier = eye(), ("Eyeglasses",), None
+    run = trainer(max_steps=2, val_check_interval=2, callbacks=callbacks)
+    run.fit(method, datamodule=data)
+    assert run.callback_metrics["val/l1/plain_to_glasses"] > 0
+    assert (run.run_dir / "samples" / "masks_0000002.png").exists()
+    (values,) = run.test(method, datamodule=data, verbose=False)
+    assert {"mask_iou/glasses", "mask_iou_cam/glasses", "probe/common", "l1_outside_mask/glasses"} <= set(values)
+    x = to_float(torch.from_numpy(data.data("a", "test").images))
+    assert values["mask_mean/glasses"] == pytest.approx(method.mask(x[spread(len(x), 8)]).mean().item(), rel=1e-4)

@@ -1,0 +1,127 @@
+"""DIDD against the formulas of the paper, with separate calls for both domains."""
+
+import copy
+
+import pytest
+import torch
+from torch.nn import functional as F
+from torch.nn.utils import parametrizations
+
+from tests.methods.faces import Faces, assert_gradients, first_batch, fitted, make, millions, moved, one_step, owners
+from xdomain.methods import DIDD
+
+WEIGHTS = {"reconstruction": 1.3, "zero": 0.7, "confusion": 0.9}
+
+
+def reconstruction(m, slots, a, b):
+    """Images of both domains from their common codes and the two slots."""
+    s_a, s_b = m.E_a(a), m.E_b(b)
+    empty = torch.zeros_like(s_a)
+    of_a, of_b = {
+        "zero": ((s_a, empty), (empty, s_b)),
+        "ones": ((s_a, empty), (s_b, empty + 1)),
+        "copy": ((s_a, s_a), (s_b, s_b)),
+    }[slots]
+    y_a = torch.tanh(m.G(torch.cat([m.E_c(a), *of_a], 1)))
+    y_b = torch.tanh(m.G(torch.cat([m.E_c(b), *of_b], 1)))
+    return (y_a - a).abs().mean() + (y_b - b).abs().mean()
+
+
+def autoencoder_losses(m, slots, a, b):
+    zero = m.E_a(b).abs().mean() + m.E_b(a).abs().mean()
+    confuse = F.softplus(-m.d(m.E_c(a))).mean() + F.softplus(-m.d(m.E_c(b))).mean()  # both are to look like b: 1
+    return {"l_reconstruction": reconstruction(m, slots, a, b), "l_zero": zero, "l_confuse": confuse}
+
+
+def discriminator_loss(m, c_a, c_b):
+    return F.softplus(m.d(c_a)).mean() + F.softplus(-m.d(c_b)).mean()  # a is 0, b is 1
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"spectral": True},
+        {"last_norm": False, "second_norm": False},
+        {"slots": "copy"},
+        {"slots": "ones"},
+        {"stale_codes": True},
+    ],
+    ids=str,
+)
+def test_one_step_equals_the_formulas(settings, monkeypatch):
+    # every pass moves the estimates of the singular values: hold them still
+    monkeypatch.setattr(parametrizations._SpectralNorm, "_power_method", lambda *_: None)
+    method = make(DIDD, **{"spectral": False, **WEIGHTS, **settings})
+    m = copy.deepcopy(method)
+    (g, d), logged = one_step(method)
+    a, b = first_batch()
+
+    assert (g.name, d.name) == ("g", "d")
+    losses = autoencoder_losses(m, settings.get("slots", "zero"), a, b)
+    total = sum(weight * loss for weight, loss in zip(WEIGHTS.values(), losses.values(), strict=True))
+    assert owners(g.gradients) == {"E_c", "E_a", "E_b", "G"}
+    assert_gradients(g.gradients, total, m)
+    expected = {**losses, "l_g": total}
+    assert {name: logged[name] for name in expected} == pytest.approx(
+        {name: loss.item() for name, loss in expected.items()}, rel=1e-4
+    )
+
+    old = [m.E_c(a).detach(), m.E_c(b).detach()]
+    m.load_state_dict(d.state)
+    new = [m.E_c(a).detach(), m.E_c(b).detach()]
+    assert max((x - y).abs().max() for x, y in zip(old, new, strict=True)) > 1e-3
+    assert owners(d.gradients) == {"d"}
+    assert_gradients(d.gradients, discriminator_loss(m, *(old if settings.get("stale_codes") else new)), m)
+
+
+def test_training_with_spectral_norms_moves_everything():
+    method = make(DIDD, confusion=0.5)
+    before = copy.deepcopy(method.state_dict())
+    run = fitted(method, steps=3)
+    assert moved(method, before) == {"E_c", "E_a", "E_b", "G", "d"}
+    assert all(value.isfinite() for value in run.callback_metrics.values())
+    assert method.clip == 5.0
+
+
+def test_sizes_of_the_paper():
+    with torch.device("meta"):
+        method = DIDD(domains=Faces.domains, channels=(3, 3), image_size=128, spectral=False)
+    sizes = {name: millions(getattr(method, name)) for name in ("E_c", "E_a", "E_b", "G", "d")}
+    assert sizes == {"E_c": "6.29", "E_a": "2.99", "E_b": "2.99", "G": "6.98", "d": "0.95"}
+    assert (method.E_c.dim, method.E_a.dim, method.E_b.dim) == (1848, 100, 100)
+    assert method.G.shape == (512, 2, 2)
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_smaller_sizes_have_smaller_trunks(size):
+    with torch.device("meta"):
+        method = DIDD(domains=Faces.domains, channels=(3, 3), image_size=size, sep=8, spectral=False)
+    last = {32: 256, 64: 512}[size]
+    widths = [32, 64, 128, 256][: {32: 3, 64: 4}[size]]
+    convolutions = {
+        name: [m.out_channels for m in getattr(method, name).modules() if hasattr(m, "kernel_size")]
+        for name in ("E_c", "E_a", "G")
+    }
+    assert convolutions == {"E_c": [*widths, last - 16], "E_a": [*widths, 8], "G": [*reversed(widths), 3]}
+    assert method.d[0].out_features == last
+
+
+def test_norms_that_the_code_of_the_paper_lacks_or_has():
+    def norms(net):
+        return [type(layer).__name__ for layer in net.layers].count("InstanceNorm2d")
+
+    def counts(**options):
+        method = make(DIDD, **options)
+        return norms(method.E_c), norms(method.E_a), norms(method.E_b)
+
+    assert counts() == (3, 3, 3)
+    assert counts(second_norm=False) == (2, 3, 3)
+    assert counts(last_norm=False) == (2, 2, 2)
+    assert counts(last_norm=False, second_norm=False) == (1, 2, 2)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_spectral_axis_is_that_of_the_decoder(axis):
+    layer = make(DIDD, spectral_axis=axis).G.blocks[0][0]
+    assert layer.parametrizations.weight[0].dim == axis

@@ -1,0 +1,147 @@
+"""Mask based content transfer against the losses (1) to (8) of the paper, with BatchNorm over one domain at a time."""
+
+import copy
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tests.methods.faces import Faces, assert_gradients, first_batch, fitted, make, millions, one_step, owners, pictures
+from xdomain.methods import MaskedTransfer
+
+WEIGHTS = {
+    "gamma": 1.7,
+    "delta": 1.1,
+    "alpha1": 0.6,
+    "alpha2": 0.8,
+    "beta1": 0.5,
+    "beta2": 0.4,
+    "confusion": 0.9,
+}
+
+
+def d_b(m, common, content, background):
+    """Laid over a background by its mask."""
+    mask, *image = m.D_B(torch.cat([common, content], 1)).split(1, 1)
+    mask, image = torch.sigmoid(mask), torch.tanh(torch.cat(image, 1))
+    return mask * image + (1 - mask) * background
+
+
+def losses(m, p, n):
+    c_p, c_n, s = m.E_1(p), m.E_1(n), m.E_2(p)
+    empty = torch.zeros_like(s)
+    shaved = torch.tanh(m.D_A(torch.cat([c_p, empty], 1)))
+    plain = torch.tanh(m.D_A(torch.cat([c_n, empty], 1)))
+    t = d_b(m, c_n, s, n)
+    return {
+        "gamma": (d_b(m, c_p, s, shaved) - p).abs().mean(),
+        "delta": (plain - n).abs().mean(),
+        "alpha1": (d_b(m, c_p, s, p) - p).abs().mean(),
+        "alpha2": (d_b(m, c_n, empty, n) - n).abs().mean(),
+        "beta1": (m.E_1(t) - c_n).square().mean(),
+        "beta2": (m.E_2(t) - s).square().mean(),
+        "confusion": F.softplus(m.d(c_p)).mean() + F.softplus(m.d(c_n)).mean(),
+    }
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"stale_codes": True}, {"beta1": 0.0}, {"beta1": 0.0, "beta2": 0.0}, {"norm": "instance"}], ids=str
+)
+def test_one_step_equals_the_formulas(settings):
+    weights = {**WEIGHTS, **{k: v for k, v in settings.items() if k in WEIGHTS}}
+    method = make(MaskedTransfer, **{**weights, **settings})
+    m = copy.deepcopy(method)
+    (g, d), logged = one_step(method)
+    p, n = first_batch()
+
+    assert (g.name, d.name) == ("g", "d")
+    total = sum(weights[name] * loss for name, loss in losses(m, p, n).items())
+    assert owners(g.gradients) == {"E_1", "E_2", "D_A", "D_B"}
+    assert_gradients(g.gradients, total, m)
+    assert logged["l_g"] == pytest.approx(total.item(), rel=1e-4)
+
+    old = [m.E_1(p).detach(), m.E_1(n).detach()]
+    m.load_state_dict(d.state)
+    new = [m.E_1(p).detach(), m.E_1(n).detach()]
+    assert max((x - y).abs().max() for x, y in zip(old, new, strict=True)) > 1e-3
+    c_p, c_n = old if settings.get("stale_codes") else new
+    assert owners(d.gradients) == {"d"}
+    assert_gradients(d.gradients, F.softplus(-m.d(c_p)).mean() + F.softplus(m.d(c_n)).mean(), m)
+
+
+@pytest.mark.parametrize(("beta1", "beta2", "passes"), [(1, 1, (5, 2)), (0, 1, (4, 2)), (1, 0, (5, 1)), (0, 0, (4, 1))])
+def test_cycles_without_weight_are_not_computed(beta1, beta2, passes):
+    method = make(MaskedTransfer, beta1=beta1, beta2=beta2)
+    calls = {"E_1": 0, "E_2": 0}
+    for name in calls:
+        getattr(method, name).register_forward_hook(lambda *_, n=name: calls.__setitem__(n, calls[n] + 1))
+    fitted(method)
+    assert (calls["E_1"], calls["E_2"]) == passes  # two of E_1 are for d
+
+
+def test_sizes_of_the_paper():
+    with torch.device("meta"):
+        method = MaskedTransfer(domains=Faces.domains, channels=(3, 3), image_size=128)
+    sizes = {name: millions(getattr(method, name)) for name in ("E_1", "E_2", "D_A", "D_B", "d")}
+    assert sizes == {"E_1": "6.48", "E_2": "0.74", "D_A": "6.98", "D_B": "6.98", "d": "1.00"}
+    assert [net.blocks[-1].out_channels for net in (method.D_A, method.D_B)] == [3, 4]
+    kinds = {type(m).__name__ for m in method.modules()}
+    assert "BatchNorm2d" in kinds
+    assert not kinds & {"InstanceNorm2d", "ReLU"}
+    assert list(method.weights.values()) == [7, 5, 0.7, 0.7, 0, 0.001, 0.005]
+    assert (method.threshold, method.clip, method.contents) == (0.1, 5.0, ("plus",))
+
+
+def varied(**options):
+    """A method whose masks lie on both sides of a threshold within every image."""
+    method = make(MaskedTransfer, **options)
+    with torch.no_grad():
+        method.D_B.blocks[-1].weight.mul_(200)
+    return method.eval()
+
+
+def test_masks_are_in_their_range_and_of_the_image_itself():
+    method, p = varied(), pictures(1)
+    mask = method.mask(p)
+    assert mask.shape == (3, 1, 16, 16)
+    assert mask.min() >= 0
+    assert mask.max() <= 1
+    assert mask.amax((1, 2, 3)).min() > 0.5 > mask.amin((1, 2, 3)).max()
+    raw = method.D_B(torch.cat([method.E_1(p), method.E_2(p)], 1))
+    torch.testing.assert_close(mask, 1 / (1 + torch.exp(-raw[:, :1])))
+
+
+@pytest.mark.parametrize("zero_content", [True, False])
+@pytest.mark.parametrize("threshold", [0.1, 0.5])
+def test_removal_draws_the_candidate_where_the_mask_is_above_the_threshold(zero_content, threshold):
+    method, p = varied(threshold=threshold, removal_zero_content=zero_content), pictures(2)
+    inside = (method.mask(p) > threshold).expand_as(p)
+    content = method.E_2(p)
+    slot = torch.zeros_like(content) if zero_content else content
+    candidate = torch.tanh(method.D_A(torch.cat([method.E_1(p), slot], 1)))
+    for task in ("remove", "transfer"):
+        result = method.translate(p, "plus", "plain", task=task)
+        assert inside.any()
+        assert not inside.all()
+        assert torch.equal(result[~inside], p[~inside])  # to the bit
+        torch.testing.assert_close(result[inside], candidate[inside])
+        assert (result[inside] != p[inside]).all()
+
+
+def test_the_content_slot_matters_to_the_candidate():
+    p = pictures(2)
+    with_zero, with_own = (varied(removal_zero_content=zero).translate(p, "plus", "plain") for zero in (True, False))
+    assert (with_zero - with_own).abs().max() > 1e-3
+
+
+def test_swap_lays_the_guide_over_the_removal():
+    method, p, guide = varied(), pictures(3), pictures(4)
+    removed = method.translate(p, "plus", "plain", task="remove")
+    expected = d_b(method, method.E_1(removed), method.E_2(guide), removed)
+    torch.testing.assert_close(method.translate(p, "plus", "plus", guide=guide, task="swap"), expected)
+
+
+def test_plain_images_have_nothing_to_lose():
+    method, n = varied(), pictures(5)
+    for task in ("remove", "transfer", "add"):
+        assert torch.equal(method.translate(n, "plain", "plain", task=task), n)

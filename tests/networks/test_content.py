@@ -1,0 +1,158 @@
+"""Encoders and decoders of content transfer: sizes, order of the codes, norms."""
+
+import pytest
+import torch
+from torch import nn
+
+from xdomain.networks import CodeDiscriminator, ContentDecoder, ContentEncoder, FaderDiscriminator
+from xdomain.networks.content import halvings, trunk
+
+
+def parameters(network):
+    return sum(p.numel() for p in network.parameters())
+
+
+def layers(network, kind):
+    return [module for module in network.modules() if isinstance(module, kind)]
+
+
+def test_trunks_end_at_2x2_and_at_most_six_layers():
+    assert [halvings(size) for size in (16, 32, 64, 128, 256, 512)] == [3, 4, 5, 6, 6, 6]
+    assert trunk(256, 32) == trunk(128, 32) == [32, 64, 128, 256, 512, 512]
+    assert trunk(64, 32) == [32, 64, 128, 256, 512]
+    assert trunk(32, 32) == [32, 64, 128, 256]
+    assert trunk(16, 4) == [4, 8, 16]
+    assert trunk(64, 16, 4) == [16, 32, 64, 128]
+    decoder = ContentDecoder(3, 64, 2, depth=4)
+    assert decoder.shape == (16, 4, 4)
+    assert decoder(torch.randn(2, 16 * 4 * 4)).shape == (2, 3, 64, 64)
+
+
+@pytest.mark.parametrize("size", [0, 8, 100, 178])
+def test_other_sizes_are_refused(size):
+    with pytest.raises(ValueError, match=f"image_size is {size}, but content transfer needs a power of two"):
+        trunk(size, 4)
+    with pytest.raises(ValueError, match=f"image_size is {size}"):
+        ContentDecoder(3, size, 4)
+
+
+@pytest.mark.parametrize(("size", "side"), [(32, 2), (64, 2), (128, 2), (256, 4)])
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+def test_shapes(size, side, norm):
+    *hidden, last = trunk(size, 2)
+    encoder = ContentEncoder(3, [*hidden, last - 3], size, norm)
+    other = ContentEncoder(3, [*hidden, 3], size, norm)
+    decoder = ContentDecoder(4, size, 2, norm=norm)
+    images = torch.rand(2, 3, size, size) * 2 - 1
+    code, rest = encoder(images), other(images)
+    assert code.shape == (2, encoder.dim) == (2, (last - 3) * side**2)
+    assert decoder.shape == (last, side, side)
+    assert decoder(torch.cat([code, rest], 1)).shape == (2, 4, size, size)
+    assert CodeDiscriminator(encoder.dim, 5)(code).shape == (2, 1)
+    assert FaderDiscriminator(decoder.shape, 2, 8)(torch.cat([code, rest], 1)).shape == (2, 2)
+
+
+def test_parameters_of_the_tables():
+    # the channels by hand; the tables print two digits
+    kernels = 16 * (3 * 32 + 32 * 64 + 64 * 128 + 128 * 256 + 256 * 487 + 487 * 462)
+    biases = 32 + 64 + 128 + 256 + 487 + 462
+    encoder = ContentEncoder(3, [32, 64, 128, 256, 487, 462], 128)
+    assert parameters(encoder) == kernels + biases
+    assert f"{parameters(encoder) / 1e6:.2f}" == "6.29"
+    kernels = 16 * (512 * 512 + 512 * 256 + 256 * 128 + 128 * 64 + 64 * 32 + 32 * 3)
+    assert parameters(ContentDecoder(3, 128, 32)) == kernels + 512 + 256 + 128 + 64 + 32 + 3
+    assert f"{parameters(CodeDiscriminator(1848, 512)) / 1e6:.2f}" == "0.95"
+    assert parameters(encoder) == parameters(ContentEncoder(3, [32, 64, 128, 256, 487, 462], 128, spectral=True))
+
+
+@pytest.mark.parametrize(
+    ("shape", "convolutions", "millions"),
+    [((512, 4, 4), 2, "8.66"), ((512, 2, 2), 1, "4.46"), ((256, 4, 4), 2, "6.56"), ((256, 2, 2), 1, "2.36")],
+)
+def test_parameters_of_the_latent_discriminator(shape, convolutions, millions):
+    d = FaderDiscriminator(shape, 2)
+    assert f"{parameters(d) / 1e6:.2f}" == millions
+    assert len(layers(d, nn.Conv2d)) == len(layers(d, nn.BatchNorm2d)) == len(layers(d, nn.Dropout)) == convolutions
+
+
+def test_joined_codes_are_joined_channels():
+    common, rest = torch.randn(2, 5, 2, 2), torch.randn(2, 3, 2, 2)
+    seen = []
+    decoder = ContentDecoder(3, 16, 2)
+    decoder.blocks[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    decoder(torch.cat([common.flatten(1), rest.flatten(1)], 1))
+    assert torch.equal(seen[0], torch.cat([common, rest], 1))
+    encoder = ContentEncoder(3, [2, 4, 5], 16)
+    images = torch.randn(2, 3, 16, 16)
+    assert torch.equal(encoder(images).unflatten(1, (5, 2, 2)), encoder.layers(images))
+
+
+def test_instance_norm_treats_every_image_by_itself():
+    encoder, decoder = ContentEncoder(3, [2, 4, 8], 16), ContentDecoder(3, 16, 2)
+    images = torch.rand(3, 3, 16, 16)
+    codes = encoder(images)
+    torch.testing.assert_close(codes, torch.cat([encoder(image[None]) for image in images]))
+    torch.testing.assert_close(decoder(codes), torch.cat([decoder(code[None]) for code in codes]))
+    assert not layers(encoder, nn.BatchNorm2d)
+    assert not list(encoder.buffers())
+
+
+def test_last_norm_fixes_the_scale_of_the_code():
+    images = 0.01 * torch.rand(4, 3, 16, 16)
+    channels = ContentEncoder(3, [2, 4, 6], 16)(images).unflatten(1, (6, 2, 2))
+    before = torch.where(channels < 0, channels / 0.2, channels)  # LeakyReLU undone
+    torch.testing.assert_close(before.mean((2, 3)), torch.zeros(4, 6), atol=1e-4, rtol=0)
+    assert len(layers(ContentEncoder(3, [2, 4, 6], 16, without_norm=[-1]), nn.InstanceNorm2d)) == 2
+
+
+def test_norms_are_left_out_where_asked():
+    def kinds(without):
+        return [type(layer).__name__ for layer in ContentEncoder(3, [2, 4, 6], 16, without_norm=without).layers]
+
+    norm = ["Conv2d", "InstanceNorm2d", "LeakyReLU"]
+    bare = ["Conv2d", "LeakyReLU"]
+    assert kinds([]) == norm + norm + norm
+    assert kinds([1]) == norm + bare + norm
+    assert kinds([1, -1]) == norm + bare + bare
+    assert kinds([0]) == bare + norm + norm
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_spectral_norms_are_one(axis):
+    encoder = ContentEncoder(3, [4, 6, 8], 16, spectral=True)
+    decoder = ContentDecoder(3, 16, 2, spectral=True, spectral_axis=axis)
+    with torch.no_grad():
+        for network in (encoder, decoder):
+            for p in network.parameters():
+                p.mul_(7)
+        for _ in range(200):  # one power iteration each, while training
+            decoder(encoder(torch.rand(2, 3, 16, 16)))
+        for layer in layers(encoder, nn.Conv2d):
+            assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1, rel=1e-3)
+        *normed, last = layers(decoder, nn.ConvTranspose2d)
+        for layer in normed:
+            matrix = layer.weight.transpose(0, axis).flatten(1)
+            assert torch.linalg.matrix_norm(matrix, 2).item() == pytest.approx(1, rel=1e-3)
+        assert type(last) is nn.ConvTranspose2d  # the last layer is free
+    assert len(normed) == 2
+    state = {name: value.clone() for name, value in encoder.state_dict().items()}
+    encoder.eval()(torch.rand(2, 3, 16, 16))
+    assert all(torch.equal(value, state[name]) for name, value in encoder.state_dict().items())
+
+
+def test_labels_are_joined_at_every_layer():
+    decoder = ContentDecoder(3, 16, 2, norm="batch", labels=2, bias=False).eval()
+    assert all(layer.bias is None for layer in layers(decoder, nn.ConvTranspose2d))
+    assert [layer.in_channels for layer in layers(decoder, nn.ConvTranspose2d)] == [8 + 2, 4 + 2, 2 + 2]
+    codes, y = torch.randn(2, 32), torch.tensor([[1.0, 0.0], [0.25, 0.75]])
+    x = codes.view(2, 8, 2, 2)
+    for block in decoder.blocks:
+        x = block(torch.cat([x, y.view(2, 2, 1, 1).repeat(1, 1, x.shape[2], x.shape[3])], 1))
+    torch.testing.assert_close(decoder(codes, y), x)
+
+
+def test_activations_of_the_decoder():
+    assert {type(m) for m in layers(ContentDecoder(3, 16, 2), (nn.ReLU, nn.LeakyReLU))} == {nn.ReLU}
+    leaky = layers(ContentDecoder(3, 16, 2, slope=0.2), (nn.ReLU, nn.LeakyReLU))
+    assert [m.negative_slope for m in leaky] == [0.2, 0.2]
+    assert {m.negative_slope for m in layers(ContentEncoder(3, [2, 2, 2], 16), nn.LeakyReLU)} == {0.2}

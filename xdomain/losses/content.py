@@ -1,0 +1,27 @@
+"""The latent adversarial loss of content transfer: is a code one of domain a or of domain b?"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def l_domain(logits_a: Tensor, logits_b: Tensor, label_a: float, label_b: float) -> Tensor:
+    """Binary cross-entropy of d on the codes of two domains, the sum of both means.
+
+    With two labels it is what d minimises; with the same label for both it is what an encoder minimises, so that d
+    takes the codes of both domains for those of one.
+
+    Args:
+        logits_a: of codes of domain a, any shape.
+        logits_b: of codes of domain b, any shape.
+        label_a: 0 or 1.
+        label_b: 0 or 1.
+
+    Returns:
+        scalar; 2 log 2 where d knows nothing.
+    """
+    losses = (
+        F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
+        for logits, label in ((logits_a, label_a), (logits_b, label_b))
+    )
+    return sum(losses, logits_a.new_zeros(()))

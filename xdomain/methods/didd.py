@@ -1,0 +1,142 @@
+"""Domain Intersection and Domain Difference."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from xdomain.batch import Batch
+from xdomain.losses import l_domain
+from xdomain.methods.content import Codes, ContentMethod
+from xdomain.networks import CodeDiscriminator, ContentDecoder, ContentEncoder
+from xdomain.networks.content import Norm, trunk
+
+
+class DIDD(ContentMethod):
+    """Domain Intersection and Domain Difference: one common and two separate codes, one decoder.
+
+    Benaim, Khaitov, Galanti, Wolf, "Domain Intersection and Domain Difference", ICCV 2019. E_c is the common encoder,
+    E_a and E_b are the separate ones, G the decoder of [common, slot a, slot b], d the discriminator of common codes.
+    The defaults are the architecture and weights of the paper's code; what that code does by accident is a setting.
+
+    Args:
+        sep: channels of each separate code.
+        width: channels after the first layer; 32 in the paper.
+        depth: number of layers that halve the image; None goes down to 2x2 like the paper's networks.
+        norm: ``instance`` as in the paper, or ``batch``, with statistics of both domains together: colours, which
+            InstanceNorm hides from the codes, are learned many times sooner.
+        reconstruction: weight of the reconstruction losses.
+        zero: weight of the loss that empties E_a on domain b and E_b on domain a.
+        confusion: weight of the domain confusion. The first thing to tune in a short run: d should be right on some
+            60 % of the codes.
+        slots: ``zero`` gives every domain a slot of its own and leaves the other's empty; two ablations of the paper's
+            code are ``ones``, where both domains share the first slot and ones in the second mark those of b, and
+            ``copy``, which puts an image's own code into both slots.
+        last_norm: put a norm behind the last layer of the encoders. It fixes the scale of the codes: without it the
+            separate codes of a short run shrink to nothing and guides have no effect.
+        second_norm: put one behind E_c's second layer, which the paper's code forgets.
+        spectral: divide weights by their largest singular values.
+        spectral_axis: see :class:`xdomain.networks.ContentDecoder`; the paper's code has 0.
+        stale_codes: train d on the codes from before the update of E_c, which saves one pass of E_c.
+        clip: largest gradient norm, of d too; the paper's code means to clip d but does not.
+        options: see :class:`xdomain.methods.base.Method`.
+    """
+
+    def __init__(
+        self,
+        sep: int = 25,
+        width: int = 32,
+        depth: int | None = None,
+        norm: Norm = "instance",
+        reconstruction: float = 1.0,
+        zero: float = 1.0,
+        confusion: float = 0.001,
+        slots: Literal["zero", "ones", "copy"] = "zero",
+        last_norm: bool = True,
+        second_norm: bool = True,
+        spectral: bool = True,
+        spectral_axis: int = 1,
+        stale_codes: bool = False,
+        clip: float | None = 5.0,
+        **options: Any,
+    ) -> None:
+        super().__init__(clip=clip, **options)
+        self.contents = self.domains
+        self.weights = {"l_reconstruction": reconstruction, "l_zero": zero, "l_confuse": confusion}
+        self.slots, self.stale_codes = slots, stale_codes
+        channels, size = self.channels[0], self.image_size
+        *hidden, last = trunk(size, width, depth)
+        shared: dict[str, Any] = {"image_size": size, "norm": norm, "spectral": spectral}
+        bare = [] if last_norm else [-1]
+        self.E_c = ContentEncoder(
+            channels,
+            [*(min(c, last - sep) for c in hidden), last - 2 * sep],
+            without_norm=bare if second_norm else [1, *bare],
+            **shared,
+        )
+        self.E_a = ContentEncoder(channels, [*hidden, sep], without_norm=bare, **shared)
+        self.E_b = ContentEncoder(channels, [*hidden, sep], without_norm=bare, **shared)
+        self.G = ContentDecoder(channels, width=width, depth=depth, spectral_axis=spectral_axis, **shared)
+        self.d = CodeDiscriminator(self.E_c.dim, last)
+
+    def build_optimizers(self) -> dict[str, Optimizer]:
+        autoencoder = [p for net in (self.E_c, self.E_a, self.E_b, self.G) for p in net.parameters()]
+        return {"g": self.optimizer(autoencoder), "d": self.optimizer(self.d.parameters())}
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        x = torch.cat([batch["a"].image, batch["b"].image])  # InstanceNorm treats every image by itself
+        codes: list[Tensor] = []
+
+        def autoencoder_loss() -> Tensor:
+            c, s_a, s_b = self.E_c(x), self.E_a(x), self.E_b(x)
+            codes.append(c.detach())
+            d_a, d_b = self.d(c).chunk(2)
+            (own_a, other_a), (other_b, own_b) = s_a.chunk(2), s_b.chunk(2)
+            y = self.G(torch.cat([c, self._filled(own_a, own_b)], 1)).tanh()
+            losses = {
+                "l_reconstruction": 2 * (y - x).abs().mean(),  # the sum of the means of two equal batches
+                "l_zero": other_a.abs().mean() + other_b.abs().mean(),
+                "l_confuse": l_domain(d_a, d_b, 1, 1),
+            }
+            self.log_dict({name: loss.detach() for name, loss in losses.items()})
+            return torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
+
+        def discriminator_loss() -> Tensor:
+            with torch.no_grad():
+                c = codes[0] if self.stale_codes else self.E_c(x)
+            logits = self.d(c)
+            a, b = logits.chunk(2)
+            self.log("d_accuracy", torch.cat([a < 0, b > 0]).float().mean())
+            return l_domain(a, b, 0, 1)
+
+        self.log("l_g", self.step("g", autoencoder_loss), prog_bar=True)
+        self.log("l_d", self.step("d", discriminator_loss), prog_bar=True)
+
+    def _filled(self, a: Tensor, b: Tensor) -> Tensor:
+        """Both slots of images of a and of b, [2N, D], from their own separate codes."""
+        codes = dict(zip(self.domains, (a, b), strict=True))
+        return torch.cat([self._slots({domain: code}, a) for domain, code in codes.items()])
+
+    def _slots(self, codes: Codes, like: Tensor) -> Tensor:
+        """Both slots [N, D] of the separate codes that there are."""
+        a, b = (codes.get(domain) for domain in self.domains)
+        empty = torch.zeros_like(like)
+        if self.slots == "ones" and b is not None:
+            return torch.cat([b, torch.ones_like(like)], 1)  # a slot for both: there is no union
+        if self.slots == "copy":
+            a, b = (a if a is not None else b), (b if b is not None else a)
+        return torch.cat([empty if code is None else code for code in (a, b)], 1)
+
+    def common(self, images: Tensor) -> Tensor:
+        code: Tensor = self.E_c(images)
+        return code
+
+    def content(self, images: Tensor, domain: str) -> Tensor:
+        code: Tensor = (self.E_a if domain == self.domains[0] else self.E_b)(images)
+        return code
+
+    def decode(self, codes: Codes, images: Tensor) -> Tensor:
+        slots = self._slots(codes, images.new_zeros(len(images), self.E_a.dim))
+        result: Tensor = self.G(torch.cat([codes["common"], slots], 1)).tanh()
+        return result

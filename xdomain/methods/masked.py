@@ -1,0 +1,171 @@
+"""Mask based content transfer."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from xdomain.batch import Batch
+from xdomain.losses import l_domain
+from xdomain.methods.content import Codes, ContentMethod, Task
+from xdomain.networks import CodeDiscriminator, ContentDecoder, ContentEncoder
+from xdomain.networks.content import Norm, trunk
+
+
+class MaskedTransfer(ContentMethod):
+    """Content is drawn into an image where a learned mask says so, and everything else stays as it is.
+
+    Mokady, Benaim, Wolf, Bermano, "Mask Based Unsupervised Content Transfer", ICLR 2020; (n) counts its losses. The
+    first domain has the content ("plus"), the second lacks it ("plain"). E_1 is the common encoder, E_2 that of the
+    content, D_A draws whole images without content, D_B an image and the mask by which it is laid over a background,
+    d is the discriminator of common codes.
+
+    Args:
+        sep: channels of the content code.
+        width: channels after the first layer; 32 in the paper.
+        depth: number of layers that halve the image; None goes down to 2x2 like the paper's networks.
+        gamma: weight of (1), plus images over the image that D_A makes of them.
+        delta: weight of (2), plain images by D_A.
+        alpha1: weight of (3), plus images over themselves; alpha1 and alpha2 keep the mask small.
+        alpha2: weight of (4), plain images over themselves.
+        beta1: weight of (5), the common code of a translation.
+        beta2: weight of (6), the content code of a translation.
+        confusion: weight of (7), the domain confusion.
+        threshold: a removal replaces the pixels whose mask is above it.
+        removal_zero_content: remove with an empty content code, which is how D_A was trained; the script beside the
+            paper gives it the image's own.
+        norm: ``batch`` as in the paper, or ``instance``.
+        stale_codes: train d on the codes from before the update of E_1, which saves two passes of E_1.
+        clip: largest gradient norm.
+        options: see :class:`xdomain.methods.base.Method`.
+    """
+
+    masked = True
+
+    def __init__(
+        self,
+        sep: int = 25,
+        width: int = 32,
+        depth: int | None = None,
+        gamma: float = 7.0,
+        delta: float = 5.0,
+        alpha1: float = 0.7,
+        alpha2: float = 0.7,
+        beta1: float = 0.0,
+        beta2: float = 0.001,
+        confusion: float = 0.005,
+        threshold: float = 0.1,
+        removal_zero_content: bool = True,
+        norm: Norm = "batch",
+        stale_codes: bool = False,
+        clip: float | None = 5.0,
+        **options: Any,
+    ) -> None:
+        super().__init__(clip=clip, **options)
+        self.contents = self.domains[:1]
+        self.weights = {
+            "l_plus": gamma,
+            "l_plain": delta,
+            "l_plus_kept": alpha1,
+            "l_plain_kept": alpha2,
+            "l_cycle_common": beta1,
+            "l_cycle_content": beta2,
+            "l_confuse": confusion,
+        }
+        self.threshold, self.removal_zero_content, self.stale_codes = threshold, removal_zero_content, stale_codes
+        channels, size = self.channels[0], self.image_size
+        *hidden, last = trunk(size, width, depth)
+        self.E_1 = ContentEncoder(channels, [*(min(c, last - sep) for c in hidden), last - sep], size, norm)
+        self.E_2 = ContentEncoder(channels, [*(min(c, last // 4) for c in hidden), sep], size, norm)
+        self.D_A = ContentDecoder(channels, size, width, depth, norm, slope=0.2)
+        self.D_B = ContentDecoder(channels + 1, size, width, depth, norm, slope=0.2)
+        self.d = CodeDiscriminator(self.E_1.dim, last)
+
+    def build_optimizers(self) -> dict[str, Optimizer]:
+        autoencoder = [p for net in (self.E_1, self.E_2, self.D_A, self.D_B) for p in net.parameters()]
+        return {"g": self.optimizer(autoencoder), "d": self.optimizer(self.d.parameters())}
+
+    def plain(self, common: Tensor, content: Tensor | None = None) -> Tensor:
+        """D_A: whole images [N, C, H, W] in [-1, 1]."""
+        if content is None:
+            content = common.new_zeros(len(common), self.E_2.dim)
+        result: Tensor = self.D_A(torch.cat([common, content], 1)).tanh()
+        return result
+
+    def layer(self, common: Tensor, content: Tensor) -> tuple[Tensor, Tensor]:
+        """D_B: masks [N, 1, H, W] in [0, 1] and images [N, C, H, W] in [-1, 1]."""
+        drawn = self.D_B(torch.cat([common, content], 1))
+        return drawn[:, :1].sigmoid(), drawn[:, 1:].tanh()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        p, n = batch["a"].image, batch["b"].image  # never one batch: BatchNorm would mix the domains
+        codes: list[Tensor] = []
+
+        def autoencoder_loss() -> Tensor:
+            c_p, s_p, c_n = self.E_1(p), self.E_2(p), self.E_1(n)
+            codes.extend([c_p.detach(), c_n.detach()])
+            own = self.layer(c_p, s_p)
+            mask, drawn = self.layer(c_n, s_p)
+            t = blend(mask, drawn, n)
+            losses = {
+                "l_plus": F.l1_loss(blend(*own, self.plain(c_p)), p),  # (1)
+                "l_plain": F.l1_loss(self.plain(c_n), n),  # (2)
+                "l_plus_kept": F.l1_loss(blend(*own, p), p),  # (3)
+                "l_plain_kept": F.l1_loss(blend(*self.layer(c_n, torch.zeros_like(s_p)), n), n),  # (4)
+                "l_confuse": l_domain(self.d(c_p), self.d(c_n), 0, 0),  # (7)
+            }
+            if self.weights["l_cycle_common"]:
+                losses["l_cycle_common"] = F.mse_loss(self.E_1(t), c_n)  # (5)
+            if self.weights["l_cycle_content"]:
+                losses["l_cycle_content"] = F.mse_loss(self.E_2(t), s_p)  # (6)
+            self.log_dict({name: loss.detach() for name, loss in losses.items()})
+            self.log_dict({"mask_mean": own[0].detach().mean(), "mask_mean_transfer": mask.detach().mean()})
+            return torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
+
+        def discriminator_loss() -> Tensor:
+            with torch.no_grad():
+                c_p, c_n = codes if self.stale_codes else (self.E_1(p), self.E_1(n))
+            plus, plain = self.d(c_p), self.d(c_n)
+            self.log("d_accuracy", torch.cat([plus > 0, plain < 0]).float().mean())
+            return l_domain(plus, plain, 1, 0)  # (8)
+
+        self.log("l_g", self.step("g", autoencoder_loss), prog_bar=True)
+        self.log("l_d", self.step("d", discriminator_loss), prog_bar=True)
+
+    def common(self, images: Tensor) -> Tensor:
+        code: Tensor = self.E_1(images)
+        return code
+
+    def content(self, images: Tensor, domain: str) -> Tensor:
+        code: Tensor = self.E_2(images)
+        return code
+
+    def mask(self, images: Tensor) -> Tensor:
+        with self.evaluating():
+            return self.layer(self.E_1(images), self.E_2(images))[0]
+
+    def recombine(self, images: Tensor, source: str, given: str | None, guide: Tensor | None, task: Task) -> Tensor:
+        if source in self.contents and task != "add" and guide is not images:  # what guides itself keeps its content
+            images = self._removed(images)
+        if guide is None:
+            return images  # plain images have nothing to lose
+        with self.evaluating():
+            return self.decode({"common": self.common(images), self.contents[0]: self.content(guide, "")}, images)
+
+    def _removed(self, images: Tensor) -> Tensor:
+        with self.evaluating():
+            common, content = self.E_1(images), self.E_2(images)
+            candidate = self.plain(common, None if self.removal_zero_content else content)
+            return torch.where(self.layer(common, content)[0] > self.threshold, candidate, images)
+
+    def decode(self, codes: Codes, images: Tensor) -> Tensor:
+        if (content := codes.get(self.contents[0])) is None:
+            return self.plain(codes["common"])
+        return blend(*self.layer(codes["common"], content), images)
+
+
+def blend(mask: Tensor, image: Tensor, background: Tensor) -> Tensor:
+    """An image over a background, by a mask in [0, 1]."""
+    return mask * image + (1 - mask) * background
