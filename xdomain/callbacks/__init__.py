@@ -2,6 +2,7 @@
 
 from xdomain.callbacks.accuracy import ClassificationAccuracy, TransferAccuracy
 from xdomain.callbacks.attributes import AttributeAccuracy
+from xdomain.callbacks.channels_last import ChannelsLast
 from xdomain.callbacks.compile import CompileNetworks
 from xdomain.callbacks.content import ContentMasks, ContentTransfer, TransferPictures
 from xdomain.callbacks.distribution import DistributionDistance
@@ -13,6 +14,7 @@ from xdomain.callbacks.results import Results
 
 __all__ = [
     "AttributeAccuracy",
+    "ChannelsLast",
     "ClassificationAccuracy",
     "CompileNetworks",
     "ContentMasks",
