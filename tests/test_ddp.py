@@ -10,7 +10,9 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torchmetrics import MeanMetric
 
+from tests.methods.faces import Faces, make
 from tests.toys import ToyGAN, ToyPair, trainer, weights
+from xdomain.methods import DIDD, FaderNetwork, GuidedTransfer, MaskedTransfer
 
 STEPS = 4
 
@@ -65,14 +67,62 @@ def train(rank, world_size, folder, port):
     dist.destroy_process_group()
 
 
-@pytest.fixture(scope="module")
-def ranks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ddp")
+def spawn(function, folder):
+    """What two ranks know at the end."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    mp.spawn(train, (2, folder, port), nprocs=2)
-    return [pickle.loads((folder / f"{rank}.pickle").read_bytes()) for rank in range(2)], folder
+    mp.spawn(function, (2, folder, port), nprocs=2)
+    return [pickle.loads((folder / f"{rank}.pickle").read_bytes()) for rank in range(2)]
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ddp")
+    return spawn(train, folder), folder
+
+
+CONTENT = {
+    "DIDD": DIDD,
+    "GuidedTransfer": GuidedTransfer,
+    "MaskedTransfer": MaskedTransfer,
+    "FaderNetwork": FaderNetwork,
+}
+
+
+def train_content(rank, world_size, folder, port):
+    """One rank; every method of content transfer in turn."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "LOCAL_RANK": str(rank)}
+    torch.set_num_threads(1)
+    states = {}
+    for name, method in CONTENT.items():
+        run = trainer(
+            max_steps=3,
+            limit_val_batches=0,
+            strategy="ddp_find_unused_parameters_true",
+            devices=world_size,
+            run_dir=str(folder / name),
+        )
+        model = make(method)
+        start = weights(model)
+        run.fit(model, datamodule=Faces(batch_size=2))
+        states[name] = start, weights(model)
+    (folder / f"{rank}.pickle").write_bytes(pickle.dumps(states))
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def content_ranks(tmp_path_factory):
+    return spawn(train_content, tmp_path_factory.mktemp("ddp_content"))
+
+
+@pytest.mark.parametrize("method", CONTENT)
+def test_ddp_ranks_of_content_transfer_stay_equal(method, content_ranks):
+    (start, first), (_, second) = (states[method] for states in content_ranks)
+    parameters = [n for n in first if n.endswith((".weight", ".original"))]  # biases in front of a norm never move
+    for name in parameters:
+        assert torch.equal(first[name], second[name]), name
+    assert any(not torch.equal(first[name], start[name]) for name in parameters)
 
 
 def test_ddp_ranks_stay_equal_on_different_batches(ranks):
