@@ -57,6 +57,10 @@ class ContentMethod(Method):
         """Where the content of the first domain is, soft masks [N, 1, H, W] in [0, 1]."""
         raise NotImplementedError(f"{type(self).__name__} has no masks")
 
+    def ramped(self, weight: float, ramp: int) -> float:
+        """A weight that grows from 0 over the first ``ramp`` batches; at once if that is 0."""
+        return weight * min(1.0, self.trainer.global_step / ramp) if ramp else weight
+
     @contextmanager
     def evaluating(self) -> Iterator[None]:
         """Evaluation mode, and back."""

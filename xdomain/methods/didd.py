@@ -30,6 +30,8 @@ class DIDD(ContentMethod):
         zero: weight of the loss that empties E_a on domain b and E_b on domain a.
         confusion: weight of the domain confusion. The first thing to tune in a short run: d should be right on some
             60 % of the codes.
+        ramp: batches in which the confusion's weight grows from 0; 0 is none, as in the paper. A code that is confused
+            before it can reconstruct carries less and less.
         slots: ``zero`` gives every domain a slot of its own and leaves the other's empty; two ablations of the paper's
             code are ``ones``, where both domains share the first slot and ones in the second mark those of b, and
             ``copy``, which puts an image's own code into both slots.
@@ -52,6 +54,7 @@ class DIDD(ContentMethod):
         reconstruction: float = 1.0,
         zero: float = 1.0,
         confusion: float = 0.001,
+        ramp: int = 0,
         slots: Literal["zero", "ones", "copy"] = "zero",
         last_norm: bool = True,
         second_norm: bool = True,
@@ -64,6 +67,7 @@ class DIDD(ContentMethod):
         super().__init__(clip=clip, **options)
         self.contents = self.domains
         self.weights = {"l_reconstruction": reconstruction, "l_zero": zero, "l_confuse": confusion}
+        self.ramp = ramp
         self.slots, self.stale_codes = slots, stale_codes
         channels, size = self.channels[0], self.image_size
         *hidden, last = trunk(size, width, depth)
@@ -100,7 +104,8 @@ class DIDD(ContentMethod):
                 "l_confuse": l_domain(d_a, d_b, 1, 1),
             }
             self.log_dict({name: loss.detach() for name, loss in losses.items()})
-            return torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
+            weights = {**self.weights, "l_confuse": self.ramped(self.weights["l_confuse"], self.ramp)}
+            return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
 
         def discriminator_loss() -> Tensor:
             with torch.no_grad():

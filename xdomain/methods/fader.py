@@ -64,7 +64,7 @@ class FaderNetwork(ContentMethod):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         x = torch.cat([batch["a"].image, batch["b"].image])
         y = torch.arange(2, device=x.device).repeat_interleave(len(batch["a"].image))
-        weight = self.adversarial * min(1.0, self.trainer.global_step / self.ramp if self.ramp else 1.0)
+        weight = self.ramped(self.adversarial, self.ramp)
         shared = self.E(x) if self.share_codes else None
 
         def discriminator_loss() -> Tensor:

@@ -29,6 +29,8 @@ class GuidedTransfer(ContentMethod):
             InstanceNorm hides from the codes, are learned many times sooner.
         reconstruction: ``mse`` as in the paper's code, or ``l1`` as in its text.
         confusion: weight of the domain confusion.
+        ramp: batches in which the confusion's weight grows from 0; 0 is none, as in the paper. A code that is confused
+            before it can reconstruct carries less and less.
         stale_codes: train d on the codes from before the update of E_1, which saves one pass of E_1.
         clip: largest gradient norm.
         options: see :class:`xdomain.methods.base.Method`.
@@ -42,13 +44,14 @@ class GuidedTransfer(ContentMethod):
         norm: Norm = "instance",
         reconstruction: Literal["mse", "l1"] = "mse",
         confusion: float = 0.001,
+        ramp: int = 0,
         stale_codes: bool = False,
         clip: float | None = 5.0,
         **options: Any,
     ) -> None:
         super().__init__(clip=clip, **options)
         self.contents = self.domains[:1]
-        self.confusion, self.stale_codes = confusion, stale_codes
+        self.confusion, self.ramp, self.stale_codes = confusion, ramp, stale_codes
         self.distance = F.mse_loss if reconstruction == "mse" else F.l1_loss
         channels, size = self.channels[0], self.image_size
         *hidden, last = trunk(size, width, depth)
@@ -75,7 +78,7 @@ class GuidedTransfer(ContentMethod):
             l_reconstruction = 2 * self.distance(y, x)  # the sum of the means of two equal batches
             l_confuse = l_domain(d_a, d_b, 0, 0)
             self.log_dict({"l_reconstruction": l_reconstruction.detach(), "l_confuse": l_confuse.detach()})
-            return l_reconstruction + self.confusion * l_confuse
+            return l_reconstruction + self.ramped(self.confusion, self.ramp) * l_confuse
 
         def discriminator_loss() -> Tensor:
             with torch.no_grad():

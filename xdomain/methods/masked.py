@@ -33,6 +33,8 @@ class MaskedTransfer(ContentMethod):
         beta1: weight of (5), the common code of a translation.
         beta2: weight of (6), the content code of a translation.
         confusion: weight of (7), the domain confusion.
+        ramp: batches in which the confusion's weight grows from 0; 0 is none, as in the paper. A code that is confused
+            before it can reconstruct carries less and less.
         threshold: a removal replaces the pixels whose mask is above it.
         removal_zero_content: remove with an empty content code, which is how D_A was trained; the script beside the
             paper gives it the image's own.
@@ -56,6 +58,7 @@ class MaskedTransfer(ContentMethod):
         beta1: float = 0.0,
         beta2: float = 0.001,
         confusion: float = 0.005,
+        ramp: int = 0,
         threshold: float = 0.1,
         removal_zero_content: bool = True,
         norm: Norm = "batch",
@@ -74,6 +77,7 @@ class MaskedTransfer(ContentMethod):
             "l_cycle_content": beta2,
             "l_confuse": confusion,
         }
+        self.ramp = ramp
         self.threshold, self.removal_zero_content, self.stale_codes = threshold, removal_zero_content, stale_codes
         channels, size = self.channels[0], self.image_size
         *hidden, last = trunk(size, width, depth)
@@ -122,7 +126,8 @@ class MaskedTransfer(ContentMethod):
                 losses["l_cycle_content"] = F.mse_loss(self.E_2(t), s_p)  # (6)
             self.log_dict({name: loss.detach() for name, loss in losses.items()})
             self.log_dict({"mask_mean": own[0].detach().mean(), "mask_mean_transfer": mask.detach().mean()})
-            return torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
+            weights = {**self.weights, "l_confuse": self.ramped(self.weights["l_confuse"], self.ramp)}
+            return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
 
         def discriminator_loss() -> Tensor:
             with torch.no_grad():
