@@ -25,7 +25,7 @@ demo: $(STAMP) ## train DTN on the embedded digits, test it, say where the pictu
 	@echo "The pictures are in the run folder named above, the numbers in results/dtn.json."
 
 test: $(STAMP) ## run all tests; fail if they cover less than 90 % of the package
-	$(BIN)/python -m pytest -n 2 --cov --cov-report=term-missing:skip-covered --cov-fail-under=90 --durations=10
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term-missing:skip-covered --cov-fail-under=90 --durations=10
 
 lint: $(STAMP) ## check style and formatting
 	$(BIN)/ruff check
