@@ -93,4 +93,4 @@ def test_the_command_prints_a_table(tmp_path, capsys):
     assert xdomain(["table", "dtn", "--results", str(tmp_path)]) == 0
     assert "| `dtn` | 50.0 | not measured |" in capsys.readouterr().out
     assert xdomain(["table", "dtm", "--results", str(tmp_path)]) == 2
-    assert capsys.readouterr().err == "xdomain: error: there is no table 'dtm', did you mean 'dtn'?\n"
+    assert capsys.readouterr().err == "xdomain: error: there is no table 'dtm': did you mean dtn?\n"
