@@ -61,7 +61,10 @@ def _classes(folder: str) -> Iterator[tuple[str, set[str], str]]:
 
 
 def classes(folder: str, roots: set[str]) -> dict[str, str]:
-    """Classes of a package folder that descend from one of ``roots``: from name to first line of the docstring."""
+    """Classes of a package folder that descend from one of ``roots``: from name to first line of the docstring.
+
+    Without those whose docstring begins with "Base ": no recipe can name them.
+    """
     known, found = set(roots), {}
     everything = list(_classes(folder))
     for _ in everything:  # a class may stand before its base: repeat until nothing is added
@@ -72,7 +75,7 @@ def classes(folder: str, roots: set[str]) -> dict[str, str]:
                 found[name] = doc
         if len(known) == before:
             break
-    return found
+    return {name: doc for name, doc in found.items() if not name.startswith("_") and not doc.startswith("Base ")}
 
 
 def methods() -> dict[str, str]:
@@ -82,8 +85,7 @@ def methods() -> dict[str, str]:
 
 def data_modules() -> dict[str, str]:
     """All data modules that a recipe can name."""
-    found = classes("data", {"BaseDataModule"})
-    return {name: doc for name, doc in found.items() if not name.startswith("_") and not doc.startswith("Base ")}
+    return classes("data", {"BaseDataModule"})
 
 
 def catalogue() -> str:
