@@ -28,7 +28,7 @@ from xdomain.methods import Method
 from xdomain.runs import CHECKPOINTS, resolve_checkpoint
 from xdomain.trainer import Trainer
 
-LINKED = ("domains", "channels", "image_size")
+LINKED = ("domains", "channels", "image_size", "shapes")
 OPTION = re.compile(r"(--config|-c|--ckpt_path)(?:=(.*))?$", re.DOTALL)
 
 

@@ -30,7 +30,7 @@ def test_a_small_image_stays_as_it_is(tmp_path):
     path, pixels = save(tmp_path / "x.png", 40, 60)
     data = SingleImage(path)
     assert torch.equal(data.image(), pixels)
-    assert (data.shape, data.image_size) == ((40, 60), 60)
+    assert (data.shapes, data.image_size) == (((40, 60),), 60)
     assert (data.domains, data.channels, data.roles) == (("image",), (3,), ("a",))
     for split in SPLITS:
         np.testing.assert_array_equal(data.data("a", split).images, pixels[None])
@@ -50,7 +50,7 @@ def test_a_small_image_stays_as_it_is(tmp_path):
 def test_the_longer_side_is_shrunk(tmp_path, height, width, max_size, shape):
     path, _ = save(tmp_path / "x.png", height, width)
     data = SingleImage(path, max_size=max_size)
-    assert data.shape == shape
+    assert data.shapes == (shape,)
     assert data.image().shape == (3, *shape)
     assert data.image().dtype == torch.uint8
     assert data.image_size == max(shape)
@@ -82,7 +82,7 @@ def test_grey_and_transparent_files_become_rgb(tmp_path):
 def test_home_folders(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     save(tmp_path / "x.png", 20, 20)
-    assert SingleImage("~/x.png").shape == (20, 20)
+    assert SingleImage("~/x.png").shapes == ((20, 20),)
 
 
 # ---------------------------------------------------------------- photographs that come with scikit-image
@@ -94,7 +94,7 @@ def test_photographs_are_installed(name):
     data = SingleImage(f"scikit-image:{name}", max_size=64)
     assert data.image_size == 64
     with Image.open(file) as image:
-        thumbnail = np.asarray(image.convert("RGB").resize(data.shape[::-1], Image.Resampling.BICUBIC)).astype(int)
+        thumbnail = np.asarray(image.convert("RGB").resize(data.shapes[0][::-1], Image.Resampling.BICUBIC)).astype(int)
     difference = np.abs(data.image().permute(1, 2, 0).numpy() - thumbnail)
     assert np.percentile(difference, 99) <= 12  # PIL's cubic is a little softer
 
@@ -124,7 +124,7 @@ def test_images_without_room_for_patches(tmp_path, height, width, max_size, beco
 
 def test_the_smallest_image(tmp_path):
     path, _ = save(tmp_path / "x.png", 12, 12)
-    assert SingleImage(path).shape == (12, 12)
+    assert SingleImage(path).shapes == ((12, 12),)
 
 
 def test_a_huge_image(tmp_path):
@@ -140,7 +140,7 @@ def test_one_colour(tmp_path):
         SingleImage(str(tmp_path / "x.png"))
     image.putpixel((19, 19), (10, 200, 31))
     image.save(tmp_path / "x.png")
-    assert SingleImage(str(tmp_path / "x.png")).shape == (20, 20)
+    assert SingleImage(str(tmp_path / "x.png")).shapes == ((20, 20),)
 
 
 def test_missing_and_damaged_files(tmp_path):
@@ -215,7 +215,7 @@ def test_a_pair_keeps_both_aspect_ratios(tmp_path):
     data = ImagePair(a, b, max_size=60)
     assert data.domains == ("left.one", "right")
     assert data.channels == (3, 3)
-    assert data.shapes == {"a": (20, 30), "b": (60, 30)}
+    assert data.shapes == ((20, 30), (60, 30))
     assert data.image_size == 60
     assert torch.equal(data.image("a"), pixels)
     for role, split in itertools.product("ab", SPLITS):

@@ -345,7 +345,7 @@ def test_a_clip_from_a_folder(folder):
     path, video = folder
     data = SingleVideo(str(path), start=1, frames=5, stride=2, steps_per_epoch=4)
     assert torch.equal(data.clip(), video[1:10:2])
-    assert (data.shape, data.image_size) == ((5, 16, 20), 20)
+    assert (data.shapes, data.image_size) == (((5, 16, 20),), 20)
     assert (data.domains, data.channels) == (("video",), (3,))
     batches = [batch["a"] for batch, *_ in data.train_dataloader()]
     assert len(batches) == 4
@@ -359,14 +359,14 @@ def test_a_clip_from_a_folder(folder):
 
 def test_a_clip_is_shrunk(files):
     data = SingleVideo(str(files / "x.mp4"), max_size=24)
-    assert data.shape == (13, 16, 24)
+    assert data.shapes == ((13, 16, 24),)
     assert torch.equal(data.clip(), read_video(files / "x.mp4", frames=13, size=24))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_drawn_clips(kind):
     data = SingleVideo(f"engine:{kind}", max_size=40, start=1, frames=2, stride=2, world_seed=1)
-    assert data.shape == (2, 22, 40)
+    assert data.shapes == ((2, 22, 40),)
     assert torch.equal(data.clip(), render_clip(kind, 4, 22, 40, 1)[1::2])
     assert not torch.equal(data.clip(), SingleVideo(f"engine:{kind}", 40, 1, 2, 2).clip())
 

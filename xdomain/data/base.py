@@ -138,6 +138,11 @@ class BaseDataModule(pl.LightningDataModule):
         return None
 
     @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Height and width of the images of every domain in pixels; of clips, frames, height and width."""
+        return ((self.image_size, self.image_size),) * len(self.domains)
+
+    @property
     def roles(self) -> tuple[str, ...]:
         """One role for every domain."""
         return ROLES[: len(self.domains)]

@@ -108,6 +108,10 @@ class SingleSample(BaseDataModule):
             raise UserError(f"data.init_args.steps_per_epoch is {steps_per_epoch}: give at least 1.")
         self.steps_per_epoch = steps_per_epoch
 
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        return tuple(tuple(sample.shape[1:]) for sample in self.samples.values())
+
     def data(self, role: str, split: Split) -> ImageData:
         return ImageData(self.samples[role][None].numpy())
 
@@ -129,9 +133,6 @@ class SingleImage(SingleSample):
         path: an image file, or ``scikit-image:<name>`` for a photograph that comes with the installation: one of
             :data:`PHOTOGRAPHS`, e.g. ``scikit-image:coffee``.
         max_size: largest height or width in pixels; a larger image is shrunk, a smaller one stays as it is.
-
-    Attributes:
-        shape: height and width in pixels; ``image_size`` is the larger of them.
     """
 
     domains = ("image",)
@@ -140,8 +141,7 @@ class SingleImage(SingleSample):
     def __init__(self, path: str, max_size: int = 250, **options: Any) -> None:
         super().__init__(**options)
         self.samples = {"a": read_picture(path, max_size)}
-        _, height, width = self.image().shape
-        self.shape, self.image_size = (height, width), max(height, width)
+        self.image_size = max(self.shapes[0])
 
     def image(self) -> Tensor:
         """The image, ``uint8`` [3, H, W]."""
@@ -156,9 +156,6 @@ class ImagePair(SingleSample):
         b: target, likewise.
         names: names of the two domains; by default those of the files without folder and ending.
         max_size: largest height or width in pixels; a larger image is shrunk, a smaller one stays as it is.
-
-    Attributes:
-        shapes: from role to height and width in pixels; ``image_size`` is the largest of them.
     """
 
     channels = (3, 3)
@@ -172,8 +169,7 @@ class ImagePair(SingleSample):
             raise UserError(f"both images of the pair are called {first}: set data.init_args.names to two names.")
         self.domains = (first, second)
         self.samples = {"a": read_picture(a, max_size), "b": read_picture(b, max_size)}
-        self.shapes = {role: (image.shape[1], image.shape[2]) for role, image in self.samples.items()}
-        self.image_size = max(max(shape) for shape in self.shapes.values())
+        self.image_size = max(max(shape) for shape in self.shapes)
 
     def image(self, role: str) -> Tensor:
         """The image of a role, ``uint8`` [3, H, W]."""

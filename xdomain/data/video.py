@@ -245,9 +245,6 @@ class SingleVideo(SingleSample):
         frames: number of frames T.
         stride: every ``stride``-th frame is taken.
         world_seed: seed of a drawn clip.
-
-    Attributes:
-        shape: T, height and width; ``image_size`` is the larger of the last two.
     """
 
     domains = ("video",)
@@ -272,8 +269,7 @@ class SingleVideo(SingleSample):
             clip = read_video(Path(path).expanduser(), start, frames, stride)
         clip = worth_learning(clip, path, max_size)
         self.samples = {"a": clip.transpose(0, 1).contiguous()}
-        count, _, height, width = clip.shape
-        self.shape, self.image_size = (count, height, width), max(height, width)
+        self.image_size = max(clip.shape[2:])
 
     def clip(self) -> Tensor:
         """The frames in order, ``uint8`` [T, 3, H, W]."""

@@ -3,5 +3,6 @@
 from xdomain.losses.content import l_domain
 from xdomain.losses.dtn import l_d, l_gang
 from xdomain.losses.tv import total_variation
+from xdomain.losses.wgan import gradient_penalty, l_critic
 
-__all__ = ["l_d", "l_domain", "l_gang", "total_variation"]
+__all__ = ["gradient_penalty", "l_critic", "l_d", "l_domain", "l_gang", "total_variation"]

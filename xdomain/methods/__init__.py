@@ -10,6 +10,8 @@ from xdomain.methods.fader import FaderNetwork
 from xdomain.methods.guided import GuidedTransfer
 from xdomain.methods.identity import IdentityEmbedder
 from xdomain.methods.masked import MaskedTransfer
+from xdomain.methods.pyramid import PyramidMethod
+from xdomain.methods.singan import SinGAN
 
 __all__ = [
     "DIDD",
@@ -22,4 +24,6 @@ __all__ = [
     "IdentityEmbedder",
     "MaskedTransfer",
     "Method",
+    "PyramidMethod",
+    "SinGAN",
 ]

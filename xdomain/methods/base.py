@@ -33,12 +33,17 @@ class Phase(NamedTuple):
 class StepCounter(pl.Callback):
     """Ends every training batch of a :class:`Method`: counts it and steps the schedules.
 
-    A callback, and the first of all, so that the others find the count of finished batches.
+    A callback, and the first of all, so that the others find the count of finished batches. A method whose phases all
+    have a length trains to the end of the last one, unless the trainer's ``max_steps`` says otherwise.
     """
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
         callbacks.insert(0, callbacks.pop(callbacks.index(self)))
+        assert isinstance(pl_module, Method)
+        lengths = [phase.steps for phase in pl_module.build_phases()]
+        if stage == "fit" and trainer.max_steps == -1 and None not in lengths:
+            trainer.fit_loop.epoch_loop.max_steps = sum(length or 0 for length in lengths)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         assert isinstance(pl_module, Method)
@@ -55,7 +60,9 @@ class Method(pl.LightningModule):
     Args:
         domains: names of the domains, source first; the data module gives them.
         channels: image channels of every domain; the data module gives them.
-        image_size: height and width in pixels; the data module gives it.
+        image_size: height and width in pixels, the longest where they vary; the data module gives it.
+        shapes: height and width of the images of every domain (of clips: frames, height and width); the data module
+            gives them. By default squares of ``image_size``.
         optimizer: makes an optimiser from parameters.
         scheduler: makes a learning-rate schedule from an optimiser; stepped once per update of the weights.
         clip: largest gradient norm per optimiser, applied to unscaled gradients; None does not clip.
@@ -67,6 +74,7 @@ class Method(pl.LightningModule):
         domains: Sequence[str],
         channels: Sequence[int],
         image_size: int,
+        shapes: Sequence[tuple[int, ...]] | None = None,
         optimizer: OptimizerCallable = GANAdam,
         scheduler: LRSchedulerCallable | None = None,
         clip: float | None = None,
@@ -77,6 +85,7 @@ class Method(pl.LightningModule):
         if accumulate < 1:
             raise UserError(f"model.init_args.accumulate is {accumulate}: give a number of batches of at least 1.")
         self.domains, self.channels, self.image_size = tuple(domains), tuple(channels), image_size
+        self.shapes = tuple(tuple(shape) for shape in shapes or [(image_size, image_size)] * len(self.domains))
         self.optimizer, self.scheduler, self.clip, self.accumulate = optimizer, scheduler, clip, accumulate
         self._index: dict[str, int] = {}
         self._stepped: set[str] = set()

@@ -1,0 +1,132 @@
+"""What methods that learn from a single sample share: scales as phases, what stays the same within one, sampling."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from pytorch_lightning.cli import OptimizerCallable
+from torch import Tensor
+
+from xdomain.batch import Batch
+from xdomain.errors import UserError
+from xdomain.methods.base import Method, Phase
+from xdomain.networks.pyramid import Size
+
+
+class PyramidMethod(Method):
+    """Base of methods that learn a pyramid of scales, one after the other, from a single sample.
+
+    Scale i is phase i; every phase has as many batches as the others, and optimisers ``d<i>`` and ``g<i>`` of its own.
+    All networks exist from the start. What a scale needs from the finished ones is made in :meth:`begin_scale` at its
+    first batch, or is a :meth:`constant` that can be made again after a resume.
+
+    Args:
+        iterations: batches per scale.
+        decay: factor of the learning rates in the last fifth of every scale; 1 keeps them.
+        d_optimizer: makes the optimisers of discriminators; by default ``optimizer``.
+        options: see :class:`xdomain.methods.base.Method`; ``scheduler`` is not used.
+    """
+
+    begun: Tensor
+
+    def __init__(
+        self,
+        iterations: int = 2000,
+        decay: float = 1.0,
+        d_optimizer: OptimizerCallable | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        if iterations < 1:
+            raise UserError(f"model.init_args.iterations is {iterations}: give a number of batches of at least 1.")
+        if self.scheduler is not None:
+            raise UserError("model.init_args.scheduler does not know where scales begin: set decay instead.")
+        if self.accumulate > 1:
+            raise UserError(
+                f"model.init_args.accumulate is {self.accumulate}, but a batch holds one sample: set it to 1."
+            )
+        self.iterations, self.decay = iterations, decay
+        self.d_optimizer = d_optimizer or self.optimizer
+        self.register_buffer("begun", torch.zeros((), dtype=torch.int64))  # scales that training has come to
+        self._constants: dict[Any, Any] = {}
+        self._constants_of: int | None = None
+
+    # What a method implements
+
+    @property
+    def scales(self) -> int:
+        """Number of scales."""
+        raise NotImplementedError(f"{type(self).__name__} must implement scales")
+
+    def begin_scale(self, scale: int, batch: Batch) -> None:
+        """Called at the first batch of a scale: copy weights of the scale before, measure the noise."""
+
+    def sample(self, count: int, size: Size | None = None, **options: Any) -> Tensor:
+        """New samples, of the finest scale that training has come to.
+
+        Args:
+            count: how many.
+            size: height and width in pixels (of clips: frames, height and width); by default that of the scale.
+            options: what the method offers beside.
+
+        Returns:
+            float [count, 3, (T,) H, W] in [-1, 1].
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not sample")
+
+    # Scales
+
+    def build_phases(self) -> tuple[Phase, ...]:
+        return tuple(Phase(f"scale {i}", self.iterations, (f"d{i}", f"g{i}")) for i in range(self.scales))
+
+    def place(self, step: int) -> tuple[int, int]:
+        """Scale of batch number ``step`` (from 0) and position within it; the last scale holds all later batches."""
+        scale = min(step // self.iterations, self.scales - 1)
+        return scale, step - scale * self.iterations
+
+    @property
+    def scale(self) -> int:
+        """The scale that is being trained."""
+        return self.place(self.trainer.global_step)[0]
+
+    @property
+    def finest(self) -> int:
+        """The finest scale that training has come to.
+
+        Raises:
+            UserError: before the first batch.
+        """
+        begun = int(self.begun)
+        if begun == 0:
+            raise UserError(f"this {type(self).__name__} is not trained: there is nothing to sample from.")
+        return begun - 1
+
+    def constant(self, key: Any, make: Callable[[], Any]) -> Any:
+        """A value that stays the same for a whole scale.
+
+        It is made when first asked for, and again after a resume: ``make`` must draw no random numbers and read no
+        weights but those of finished scales.
+        """
+        if self._constants_of != self.scale:
+            self._constants.clear()
+            self._constants_of = self.scale
+        if key not in self._constants:
+            with torch.no_grad():
+                self._constants[key] = make()
+        return self._constants[key]
+
+    def on_fit_start(self) -> None:
+        """Forget the constants of an earlier training."""
+        self._constants_of = None
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Begin a scale at its first batch, and set the learning rates of its optimisers."""
+        scale, position = self.place(self.trainer.global_step)
+        if position == 0:
+            self.begin_scale(scale, batch)
+            self.begun.fill_(scale + 1)
+        factor = self.decay if position >= 0.8 * self.iterations else 1.0
+        for name in (f"d{scale}", f"g{scale}"):
+            if name in self._index:
+                for group in self.named_optimizer(name).param_groups:
+                    group["lr"] = factor * group.setdefault("initial_lr", group["lr"])

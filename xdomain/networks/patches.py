@@ -1,0 +1,131 @@
+"""Stacks of small convolutions that see patches of an image or a clip: generators and discriminators of pyramids."""
+
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
+
+Norm = Literal["batch", "instance", "none"]
+
+
+class Conv3d(nn.Conv3d):
+    """A 3D convolution that runs on a CPU as one 2D convolution, numerically equal to :class:`torch.nn.Conv3d`.
+
+    The temporal taps are stacked on the channels and time is folded into the batch. On a CPU that is several times
+    faster, most of all where gradients of gradients are needed, as for a gradient penalty. On other devices, with a
+    stride or a dilation, it is the usual convolution.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        plain = {*self.stride, *self.dilation} == {1} and self.groups == 1 and self.padding_mode == "zeros"
+        if x.device.type != "cpu" or not plain:
+            return super().forward(x)
+        time, high, wide = (int(p) for p in self.padding)
+        x = F.pad(x.transpose(1, 2), (0, 0, 0, 0, 0, 0, time, time))  # [N, T, C, H, W]
+        taps = self.kernel_size[0]
+        frames = x.shape[1] - taps + 1
+        stacked = torch.cat([x[:, k : k + frames] for k in range(taps)], 2)
+        weight = self.weight.transpose(1, 2).flatten(1, 2)
+        y = F.conv2d(stacked.flatten(0, 1), weight, self.bias, padding=(high, wide))
+        return y.view(len(x), frames, *y.shape[1:]).transpose(1, 2)
+
+
+def conv(dims: int, inputs: int, outputs: int, padding: int = 0, kernel: int = 3) -> nn.Module:
+    """A convolution over images (``dims`` 2) or clips (3)."""
+    return (nn.Conv2d if dims == 2 else Conv3d)(inputs, outputs, kernel, padding=padding)
+
+
+def patch_block(
+    inputs: int, outputs: int, padding: int, norm: Norm, slope: float, dims: int = 2, spectral: bool = False
+) -> nn.Sequential:
+    """Convolution of 3 pixels, norm, leaky ReLU.
+
+    A method that trains on batches of one image and keeps BatchNorm in training mode normalises every image by itself:
+    that is ``instance`` here, which stays right in batches of any size.
+    """
+    convolution = conv(dims, inputs, outputs, padding)
+    layers: list[nn.Module] = [spectral_norm(convolution) if spectral else convolution]
+    if norm != "none":
+        kinds = {"batch": (nn.BatchNorm2d, nn.BatchNorm3d), "instance": (nn.InstanceNorm2d, nn.InstanceNorm3d)}
+        layers.append(kinds[norm][dims - 2](outputs, affine=True))
+    return nn.Sequential(*layers, nn.LeakyReLU(slope))
+
+
+def patch_stack(
+    inputs: int,
+    width: int,
+    outputs: int,
+    layers: int = 5,
+    padding: int = 0,
+    norm: Norm = "batch",
+    slope: float = 0.2,
+    dims: int = 2,
+    spectral: bool = False,
+) -> nn.Sequential:
+    """``layers`` convolutions of 3 pixels, all but the last with norm and leaky ReLU.
+
+    Args:
+        inputs: channels of the input.
+        width: channels in between.
+        outputs: channels of the output.
+        layers: number of convolutions; ``layers`` of them see patches of ``2 layers + 1`` pixels.
+        padding: zeros around the input of each of them; with 0 an image loses ``layers`` pixels at every side.
+        norm: ``batch``, ``instance`` or ``none``; see :func:`patch_block`.
+        slope: of the leaky ReLU.
+        dims: 2 for images [N, C, H, W], 3 for clips [N, C, T, H, W].
+        spectral: spectral normalisation of all but the last convolution.
+    """
+    widths = [inputs, *[width] * (layers - 1)]
+    blocks = [patch_block(i, o, padding, norm, slope, dims, spectral) for i, o in pairwise(widths)]
+    return nn.Sequential(*blocks, conv(dims, widths[-1], outputs, padding))
+
+
+def pad_zeros(images: Tensor, pixels: int) -> Tensor:
+    """Zeros at every side of images [N, C, H, W] or clips [N, C, T, H, W], in time too."""
+    return F.pad(images, (pixels, pixels) * (images.ndim - 2))
+
+
+class PatchGenerator(nn.Module):
+    """The generator of a scale of SinGAN: what it adds to the picture of the scale before (Shaham et al. 2019, (3)).
+
+    Args:
+        width: channels in between.
+        layers: number of convolutions.
+        norm: see :func:`patch_block`.
+        dims: 2 for images, 3 for clips.
+    """
+
+    def __init__(self, width: int, layers: int = 5, norm: Norm = "batch", dims: int = 2) -> None:
+        super().__init__()
+        self.margin = layers
+        self.body = patch_stack(3, width, 3, layers, norm=norm, dims=dims)
+
+    def forward(self, noise: Tensor, previous: Tensor) -> Tensor:
+        """A picture from noise and the enlarged picture of the scale before, both [N, 3, (T,) H, W]."""
+        y: Tensor = self.body(pad_zeros(noise + previous, self.margin))
+        return y.tanh() + previous
+
+
+def init_normal(network: nn.Module) -> None:
+    """Weights of convolutions from N(0, 0.02), of norms from N(1, 0.02), biases 0 (Radford et al. 2016).
+
+    The biases of convolutions keep torch's start, as in SinGAN's code.
+    """
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.Conv3d)):
+            nn.init.normal_(module.weight, 0.0, 0.02)
+        elif isinstance(module, (nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm2d, nn.InstanceNorm3d)):
+            nn.init.normal_(module.weight, 1.0, 0.02)
+            nn.init.zeros_(module.bias)
+
+
+def warm_start(network: nn.Module, previous: nn.Module) -> bool:
+    """Copy the weights of the network of the scale before; returns whether their shapes allowed it."""
+    ours, theirs = network.state_dict(), previous.state_dict()
+    if [v.shape for v in ours.values()] != [v.shape for v in theirs.values()]:
+        return False
+    network.load_state_dict(theirs)
+    return True

@@ -1,0 +1,163 @@
+"""The arithmetic of pyramids that are learned from a single sample: sizes of the scales, widths, resizing."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Size = tuple[int, ...]
+"""Height and width in pixels; of a clip, frames, height and width."""
+EPSILON = 1e-6  # sides that are whole but for rounding stay whole: 188 (25 / 188) is 25, not 26
+
+
+def singan_sizes(
+    height: int, width: int, min_size: int = 25, max_size: int = 250, factor: float = 0.75, guard: bool = True
+) -> list[Size]:
+    """Sizes of the scales of SinGAN, coarsest first (Shaham et al. 2019, section 2, as their code computes them).
+
+    The number of scales follows from ``factor``, which is then adjusted so that the shorter side of the coarsest scale
+    has ``min_size`` pixels and the longer side of the finest at most ``max_size``.
+
+    Args:
+        height: of the image, in pixels.
+        width: likewise.
+        min_size: shorter side of the coarsest scale.
+        max_size: longest side of the finest scale; a smaller image keeps its size.
+        factor: wanted ratio of two neighbouring scales.
+        guard: take a side that is whole but for rounding for whole. Without, as in the authors' code, the coarsest
+            scale of a 188x250 image has 26 instead of 25 rows.
+
+    Raises:
+        ValueError: for an image that is not larger than the coarsest scale.
+    """
+    shorter, longer = min(height, width), max(height, width)
+    if not 0 < factor < 1:
+        raise ValueError(f"the factor between scales is {factor}: give a number between 0 and 1")
+    count = _ceil(math.log(min_size / shorter, factor), guard) + 1 if shorter > min_size else 0
+    left_out = _ceil(math.log(min(max_size, longer) / longer, factor), guard)
+    last = count - left_out
+    finest = [_ceil(side * min(max_size / longer, 1), guard) for side in (height, width)]
+    if last < 1 or min(finest) <= min_size:
+        raise ValueError(
+            f"an image of {height}x{width} pixels is too small for a pyramid from {min_size} to {max_size}: its "
+            "shorter side must be larger than min_size when the longer one has max_size; make min_size smaller"
+        )
+    ratio = (min_size / min(finest)) ** (1 / last)
+    return [tuple(_ceil(side * ratio ** (last - i), guard) for side in finest) for i in range(last + 1)]
+
+
+def consingan_sizes(
+    height: int, width: int, stages: int = 6, min_size: int = 25, max_size: int = 250, geometric: bool = False
+) -> list[Size]:
+    """Sizes of the stages of ConSinGAN, coarsest first: denser at low resolution (Hinz et al. 2021, section 3.3).
+
+    Args:
+        height: of the image, in pixels.
+        width: likewise.
+        stages: number of stages.
+        min_size: shorter side of the coarsest stage.
+        max_size: longest side of the finest stage; a smaller image keeps its size.
+        geometric: equal ratios instead, as for harmonisation.
+
+    Raises:
+        ValueError: for less than two stages, or an image that is not larger than the coarsest stage.
+    """
+    if stages < 2:
+        raise ValueError(f"the number of stages is {stages}: give at least 2")
+    finest = [_ceil(side * min(max_size / max(height, width), 1)) for side in (height, width)]
+    if min(finest) <= min_size:
+        raise ValueError(
+            f"an image of {height}x{width} pixels is too small for stages from {min_size} to {max_size} pixels: its "
+            "shorter side must be larger than min_size when the longer one has max_size; make min_size smaller"
+        )
+    last = stages - 1
+    ratio = (min_size / min(finest)) ** (1 / last)
+
+    def exponent(i: int) -> float:
+        if geometric or last == 1 or i == last:
+            return float(last - i)
+        return (last - 1) / math.log(last) * math.log(last - i) + 1
+
+    return [tuple(_ceil(side * ratio ** exponent(i)) for side in finest) for i in range(stages)]
+
+
+def vaegan_sizes(
+    height: int, width: int, min_size: int = 32, max_size: int = 256, factor: float = 0.75, guard: bool = True
+) -> list[Size]:
+    """Sizes of the levels of the patch VAE-GAN, coarsest first: by the width (Gur et al. 2020, as their code does it).
+
+    Args:
+        height: of the frames, in pixels.
+        width: likewise.
+        min_size: width of the coarsest level.
+        max_size: width of the finest level; a narrower sample keeps its own.
+        factor: wanted ratio of two neighbouring levels.
+        guard: see :func:`singan_sizes`.
+
+    Raises:
+        ValueError: for a sample that is not wider than the coarsest level.
+    """
+    finest = min(max_size, width)
+    if not 0 < factor < 1:
+        raise ValueError(f"the factor between levels is {factor}: give a number between 0 and 1")
+    if finest <= min_size:
+        raise ValueError(
+            f"a sample of {height}x{width} pixels is too narrow for levels from {min_size} to {max_size} pixels: its "
+            "width must be larger than min_size; make min_size smaller"
+        )
+    last = _ceil(math.log(min_size / finest, factor), guard) + 1
+    ratio = (min_size / finest) ** (1 / last)
+    widths = [_ceil(finest * ratio ** (last - i), guard) for i in range(last + 1)]
+    slack = EPSILON if guard else 0.0
+    return [(max(1, math.floor(w * height / width + slack)), w) for w in widths]
+
+
+def vaegan_frames(level: int, last: int, rates: Sequence[int] = (4, 3, 2, 1)) -> tuple[int, int]:
+    """Number of frames of a level of the patch VAE-GAN and the step between them (Gur et al. 2020, their code).
+
+    Args:
+        level: from 0, the coarsest.
+        last: the finest level.
+        rates: steps between frames, of the coarse levels first; a clip has their least common multiple + 1 frames.
+    """
+    rate = rates[int(level / last * (len(rates) - 1))] if last else rates[-1]
+    return math.lcm(*rates) // rate + 1, rate
+
+
+def sizes_like(sizes: Sequence[Size], finest: Sequence[int]) -> list[Size]:
+    """The sizes of a pyramid, scaled so that its finest scale has another size, with another aspect ratio if wanted."""
+    return [
+        tuple(max(1, round(side * new / old)) for side, old, new in zip(size, sizes[-1], finest, strict=True))
+        for size in sizes
+    ]
+
+
+def width_at(scale: int, base: int = 32, most: int = 128) -> int:
+    """Channels of the networks of a scale: doubled every four scales (Shaham et al. 2019, supplement)."""
+    return int(min(base * 2 ** (scale // 4), most))
+
+
+def resize(images: Tensor, size: Sequence[int]) -> Tensor:
+    """Resize images float [N, C, H, W] in [-1, 1] to (height, width): bicubic, antialiased, clamped."""
+    if tuple(images.shape[-2:]) == tuple(size):
+        return images
+    return F.interpolate(images, size=tuple(size), mode="bicubic", align_corners=False, antialias=True).clamp(-1, 1)
+
+
+def resize_clip(clips: Tensor, size: Sequence[int]) -> Tensor:
+    """Resize images [N, C, H, W] or clips [N, C, T, H, W] linearly, corners on corners, as the patch VAE-GAN does."""
+    if tuple(clips.shape[2:]) == tuple(size):
+        return clips
+    mode = "bilinear" if clips.ndim == 4 else "trilinear"
+    return F.interpolate(clips, size=tuple(size), mode=mode, align_corners=True)
+
+
+def rmse(x: Tensor, y: Tensor) -> Tensor:
+    """Root of the mean squared difference: what the noise of a scale is proportional to."""
+    return torch.sqrt((x - y).square().mean())
+
+
+def _ceil(value: float, guard: bool = True) -> int:
+    return math.ceil(value - EPSILON) if guard else math.ceil(value)
