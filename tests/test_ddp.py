@@ -11,8 +11,9 @@ import torch.multiprocessing as mp
 from torchmetrics import MeanMetric
 
 from tests.methods.faces import Faces, make
+from tests.methods.single import OneImage, facts
 from tests.toys import ToyGAN, ToyPair, trainer, weights
-from xdomain.methods import DIDD, FaderNetwork, GuidedTransfer, MaskedTransfer
+from xdomain.methods import DIDD, FaderNetwork, GuidedTransfer, MaskedTransfer, SinGAN
 
 STEPS = 4
 
@@ -123,6 +124,51 @@ def test_ddp_ranks_of_content_transfer_stay_equal(method, content_ranks):
     for name in parameters:
         assert torch.equal(first[name], second[name]), name
     assert any(not torch.equal(first[name], start[name]) for name in parameters)
+
+
+SINGLE = {
+    "SinGAN": (SinGAN, OneImage, {"min_size": 12, "width": 4, "layers": 3}),
+}
+
+
+def train_single(rank, world_size, folder, port):
+    """One rank; every method of a single sample in turn, through its first scales."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "LOCAL_RANK": str(rank)}
+    torch.set_num_threads(1)
+    states = {}
+    for name, (method, data, options) in SINGLE.items():
+        run = trainer(
+            max_steps=-1,
+            max_epochs=-1,
+            limit_val_batches=0,
+            strategy="ddp_find_unused_parameters_true",
+            devices=world_size,
+            run_dir=str(folder / name),
+        )
+        torch.manual_seed(0)
+        model = method(iterations=2, **facts(data()), **options)
+        start = weights(model)
+        run.fit(model, datamodule=data())
+        states[name] = start, weights(model), torch.randn(3), run.global_step
+    (folder / f"{rank}.pickle").write_bytes(pickle.dumps(states))
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def single_ranks(tmp_path_factory):
+    return spawn(train_single, tmp_path_factory.mktemp("ddp_single"))
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_ddp_ranks_of_pyramids_stay_equal_with_noise_of_their_own(name, single_ranks):
+    (start, first, noise, steps), (_, second, other_noise, _) = (states[name] for states in single_ranks)
+    assert steps >= 4
+    assert not torch.equal(noise, other_noise)
+    parameters = [n for n in first if n.endswith((".weight", ".original"))]
+    for key in parameters:
+        assert torch.equal(first[key], second[key]), key
+    moved = [key for key in parameters if not torch.equal(first[key], start[key])]
+    assert len(moved) >= 0.9 * len(parameters), set(parameters) - set(moved)
 
 
 def test_ddp_ranks_stay_equal_on_different_batches(ranks):

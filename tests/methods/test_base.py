@@ -219,8 +219,21 @@ def test_checkpoint_of_a_method_made_in_python_loads_safely(tmp_path):
     run.fit(model, datamodule=ToyPair())
     checkpoint = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
     assert checkpoint["hyper_parameters"] == {"dropout": 0.5, "clip": None, "accumulate": 1} | {
-        k: v for k, v in checkpoint["hyper_parameters"].items() if k in ("domains", "channels", "image_size", "options")
+        k: v
+        for k, v in checkpoint["hyper_parameters"].items()
+        if k in ("domains", "channels", "image_size", "shapes", "options")
     }
+
+
+def test_phases_that_all_have_a_length_end_the_training():
+    class Short(Phased):
+        def build_phases(self):
+            return (Phase("pretrain", 3, ("g",)), Phase("adversarial", 4))
+
+    for max_steps, end in ((-1, 7), (5, 5)):
+        run = trainer(max_steps=max_steps, max_epochs=-1, limit_val_batches=0)
+        run.fit(Short(), datamodule=ToyPair())
+        assert run.global_step == end
 
 
 def test_needs_one_of_our_data_modules():

@@ -8,6 +8,7 @@ from pytorch_lightning.cli import OptimizerCallable
 from torch import Tensor
 
 from xdomain.batch import Batch
+from xdomain.data.sampler import derive_seed
 from xdomain.errors import UserError
 from xdomain.methods.base import Method, Phase
 from xdomain.networks.pyramid import Size
@@ -118,6 +119,11 @@ class PyramidMethod(Method):
     def on_fit_start(self) -> None:
         """Forget the constants of an earlier training."""
         self._constants_of = None
+
+    def on_train_start(self) -> None:
+        """Let every rank draw noise of its own: all have the same sample. After a resume the saved states do that."""
+        if self.trainer.world_size > 1 and self.trainer.global_step == 0:
+            torch.manual_seed(derive_seed(torch.initial_seed(), self.global_rank))
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Begin a scale at its first batch, and set the learning rates of its optimisers."""

@@ -1,0 +1,70 @@
+"""The critic's loss against closed forms."""
+
+import pytest
+import torch
+from torch import nn
+
+from xdomain.losses import gradient_penalty, l_critic
+
+
+def linear(weights):
+    """A critic of single pixels whose gradient is the same everywhere."""
+    D = nn.Conv2d(3, 1, 1, bias=False)
+    D.weight.data = torch.tensor(weights).view(1, 3, 1, 1)
+    return D
+
+
+@pytest.mark.parametrize(
+    ("weights", "penalty"), [([0.0, 0.6, 0.8], 0.0), ([0.0, 3.0, 4.0], 16.0), ([0.3, 0.0, 0.4], 0.25)]
+)
+def test_penalty_of_a_linear_critic(weights, penalty):
+    D, x = linear(weights), torch.randn(2, 3, 5, 4)
+    assert gradient_penalty(D, x, torch.randn(2, 3, 5, 4)).item() == pytest.approx(penalty, abs=1e-5)
+
+
+def test_penalty_is_taken_between_real_and_fake():
+    # D(x) = |x|^2 / 2 at every position, so the gradient is x itself, on the line between the two images.
+    def D(x):
+        return x.square().sum(1, keepdim=True) / 2
+
+    real, fake = torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 4)
+    fake[:, 0] = 1.0
+    torch.manual_seed(3)
+    u = torch.rand(()).item()
+    torch.manual_seed(3)
+    assert gradient_penalty(D, real, fake).item() == pytest.approx(u**2, rel=1e-4)  # (|1 - u| - 1)^2
+
+
+def test_gradients_of_the_penalty_equal_finite_differences():
+    torch.manual_seed(0)
+    D = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Softplus(), nn.Conv2d(4, 1, 3)).double()
+    real, fake = torch.randn(2, 2, 3, 7, 7, dtype=torch.float64)
+
+    def value():
+        torch.manual_seed(5)
+        return gradient_penalty(D, real, fake)
+
+    value().backward()
+    weight = D[0].weight
+    found, step = weight.grad[1, 2, 0, 1].item(), 1e-5
+    with torch.no_grad():
+        weight[1, 2, 0, 1] += step
+    above = value().item()
+    with torch.no_grad():
+        weight[1, 2, 0, 1] -= 2 * step
+    assert found == pytest.approx((above - value().item()) / (2 * step), rel=1e-4)
+
+
+def test_loss_of_the_critic():
+    D = linear([0.0, 3.0, 4.0])
+    real, fake = torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 2)
+    real[:, 1] = 1.0  # scores 3
+    fake[:, 2] = 0.5  # scores 2
+    assert l_critic(D, real, fake, 0.1).item() == pytest.approx(2 - 3 + 0.1 * 16, abs=1e-5)
+    assert l_critic(D, real, fake, 0.0).item() == pytest.approx(-1)
+
+
+def test_no_gradient_reaches_the_generator():
+    fake = torch.randn(1, 3, 4, 4, requires_grad=True)
+    gradient_penalty(linear([0.0, 3.0, 4.0]), torch.randn(1, 3, 4, 4), fake).backward()
+    assert fake.grad is None
