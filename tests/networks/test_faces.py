@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from xdomain.networks import AttributeNet, FaceEmbedder, UpConvDecoder
+from xdomain.networks.faces import Whitening
 
 
 def parameters(network):
@@ -27,6 +28,35 @@ def test_embedder_logits_are_scaled_cosines():
     wanted = torch.stack([5 * F.cosine_similarity(features, row[None]) for row in network.head.directions], 1)
     torch.testing.assert_close(network.head(features), wanted)
     torch.testing.assert_close(network.head(7 * features), wanted)
+
+
+def test_whitening_is_the_likelihood_ratio_of_two_gaussians():
+    generator = torch.Generator().manual_seed(0)
+    signal = torch.tensor([4.0, 1.0, 0.25, 0.0])  # variance of people along each axis, where images have 1
+    mix = torch.randn(4, 4, generator=generator) + 3 * torch.eye(4)
+    people = torch.randn(20000, 1, 4, generator=generator) * signal.sqrt()
+    vectors = (people + torch.randn(20000, 3, 4, generator=generator)) @ mix + 5
+    whitening = Whitening(4)
+    torch.testing.assert_close(whitening(vectors[0]), F.normalize(vectors[0]) * 2)  # nothing learned yet
+    whitening.fit(vectors)
+    torch.testing.assert_close(whitening.mean, vectors.mean((0, 1)), atol=0.1, rtol=0)
+    # the product of the mapped vectors is the cross term x' Q y of the log-likelihood ratio, computed from covariances
+    between, within = mix.T @ signal.diag() @ mix, mix.T @ mix
+    total = between + within
+    joint = torch.cat([torch.cat([total, between], 1), torch.cat([between, total], 1)])
+    cross = -torch.linalg.inv(joint)[:4, 4:]
+    torch.testing.assert_close(whitening.matrix @ whitening.matrix.T, cross, atol=0.03 * cross.abs().max(), rtol=0)
+    torch.testing.assert_close(whitening(vectors[0]).square().sum(1), torch.full((3,), 4.0))
+
+
+def test_embedder_features_are_whitened_and_its_training_is_not():
+    network = FaceEmbedder(classes=4, image_size=16, width=2, dim=6).eval()
+    images = torch.rand(5, 3, 16, 16) * 2 - 1
+    raw = network.body(images)
+    torch.testing.assert_close(network.features(images), raw)
+    network.whitening.fit(torch.randn(50, 2, 6))
+    assert not torch.allclose(network.features(images), raw)
+    torch.testing.assert_close(network.features(images), network.whitening(raw))
 
 
 def test_attribute_net_at_the_published_size():

@@ -2,14 +2,19 @@
 
 from typing import Any
 
+import numpy as np
+import torch
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from xdomain.batch import Batch
+from xdomain.batch import Batch, to_channels, to_float
 from xdomain.data.avatars import Avatars
 from xdomain.errors import UserError
 from xdomain.methods.classifier import Classifier
+
+WHITENED_PEOPLE = 4000  # training identities that the whitening is learned from; more change nothing
 
 
 class IdentityEmbedder(Classifier):
@@ -21,20 +26,32 @@ class IdentityEmbedder(Classifier):
 
     Args:
         network: see :class:`xdomain.methods.classifier.Classifier`.
+        naming: weight of the cross-entropy on identities; 0 trains by the reading alone, for any number of identities.
         reading: weight of the reading; 0 trains by identities alone.
+        whiten: learn the network's :class:`xdomain.networks.faces.Whitening` from the training images before every
+            validation. Training itself goes on with the features as they are before it.
         options: see :class:`xdomain.methods.classifier.Classifier`.
     """
 
-    def __init__(self, network: nn.Module, reading: float = 0.0, **options: Any) -> None:
+    def __init__(
+        self, network: nn.Module, naming: float = 1.0, reading: float = 0.0, whiten: bool = False, **options: Any
+    ) -> None:
         super().__init__(network, **options)
-        self.reading = reading
+        if not naming and not reading:
+            raise UserError("model.init_args.naming and model.init_args.reading are both 0: there is nothing to learn.")
+        if whiten and naming:
+            raise UserError(
+                f"model.init_args.whiten turns the features away from the directions that naming ({naming}) learns: "
+                "set one of them to 0 or false."
+            )
+        self.naming, self.reading, self.whiten = naming, reading, whiten
         dim: int = network.dim  # type: ignore[assignment]
         self.reader = nn.Linear(dim, Avatars.identity_size) if reading else None
         self._values: Tensor | None = None
 
     def build_optimizers(self) -> dict[str, Optimizer]:
-        parameters = [*self.network.parameters(), *(self.reader.parameters() if self.reader else ())]
-        return {"c": self.optimizer(parameters)}
+        unused = set() if self.naming else set(self.network.head.parameters())  # type: ignore[union-attr]
+        return {"c": self.optimizer([p for p in self.parameters() if p not in unused])}
 
     def on_fit_start(self) -> None:
         """Get the identities' values of all training images."""
@@ -47,15 +64,23 @@ class IdentityEmbedder(Classifier):
                 )
             self._values = data.identity_values("a", "train").to(self.device)
 
+    def raw_features(self, images: Tensor) -> Tensor:
+        """Features [N, dim] of images [N, C, H, W] in [-1, 1] before the whitening."""
+        features: Tensor = self.network.body(to_channels(images, self.in_channels))  # type: ignore[operator]
+        return features
+
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         x, label, position = batch["a"].image, batch["a"].label, batch["a"].position
         if label is None:
             raise UserError(f"an embedder of identities needs them, but {self.domains[0]} has none.")
 
         def loss() -> Tensor:
-            features = self.features(x)
-            losses = {"l_identity": F.cross_entropy(self.logits(features), label, label_smoothing=self.label_smoothing)}
-            total = losses["l_identity"]
+            features, losses = self.raw_features(x), {}
+            total = features.new_zeros(())
+            if self.naming:
+                named = F.cross_entropy(self.logits(features), label, label_smoothing=self.label_smoothing)
+                losses["l_identity"] = named
+                total = total + self.naming * named
             if self.reader is not None and self._values is not None:
                 losses["l_reading"] = F.mse_loss(self.reader(features), self._values[position])
                 total = total + self.reading * losses["l_reading"]
@@ -63,3 +88,26 @@ class IdentityEmbedder(Classifier):
             return total
 
         self.log("loss", self.step("c", loss), prog_bar=True)
+
+    def on_validation_start(self) -> None:
+        """Learn the whitening from what the network makes of the training images by now; rank 0 does it for all."""
+        state = self.trainer.state
+        if not self.whiten or state.fn != TrainerFn.FITTING or self.trainer.sanity_checking:
+            return
+        whitening: nn.Module = self.network.whitening  # type: ignore[assignment]
+        if self.trainer.is_global_zero:
+            whitening.fit(self._features_by_person())  # type: ignore[operator]
+        learned = self.trainer.strategy.broadcast({k: v.cpu() for k, v in whitening.state_dict().items()})
+        whitening.load_state_dict(learned)
+
+    @torch.no_grad()
+    def _features_by_person(self) -> Tensor:
+        """Features [people, images, dim] of training images before the whitening, equally many of each person."""
+        data = self.data.data("a", "train")
+        assert data.labels is not None
+        order = np.argsort(data.labels, kind="stable")
+        _, starts, counts = np.unique(data.labels[order], return_index=True, return_counts=True)
+        rows = order[starts[:WHITENED_PEOPLE, None] + np.arange(counts.min())]
+        parts = np.array_split(rows.ravel(), -(-rows.size // self.data.eval_batch_size))
+        images = (to_float(data.__getitems__(part.tolist()).image.to(self.device)) for part in parts)
+        return torch.cat([self.raw_features(part) for part in images]).view(*rows.shape, -1)
