@@ -1,9 +1,11 @@
 """Kills a run with SIGKILL at ten moments, resumes it each time, and compares it with a straight run.
 
     python benchmarks/resume.py [--kills 10] [--config dtn.yaml]
+    python benchmarks/resume.py --config singan_tiny.yaml --set model.iterations=20 --set data.steps_per_epoch=20
 
-The moments alternate between steps, validations and checkpoint writes. Writes results/resume.json: everything in the
-final checkpoint but the time spent, and all of metrics.csv, must be equal.
+The moments alternate between steps, validations and checkpoint writes. Writes results/resume.json, for another recipe
+results/resume_<recipe>.json: everything in the final checkpoint but the time spent, and all of metrics.csv, must be
+equal.
 """
 
 import argparse
@@ -21,9 +23,9 @@ from common import report
 EVERY = 10
 
 
-def command(config: str, run: Path, steps: int) -> list[str]:
+def command(config: str, settings: list[str], run: Path, steps: int) -> list[str]:
     """``xdomain fit``, resuming if the run has a checkpoint."""
-    words = [sys.executable, "-m", "xdomain", "fit", "--config", config, "--trainer.run_dir", str(run)]
+    words = [sys.executable, "-m", "xdomain", "fit", "--config", config, "--trainer.run_dir", str(run), *settings]
     words += ["--trainer.max_steps", str(steps), "--trainer.val_check_interval", str(EVERY)]
     words += ["--trainer.log_every_n_steps", "1", "--trainer.enable_progress_bar", "false"]
     last = run / "checkpoints" / "last.ckpt"
@@ -81,28 +83,32 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--config", default="dtn.yaml")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="setting of the recipe")
     options = parser.parse_args()
     random.seed(options.seed)
     steps = EVERY * (options.kills + 4)
+    settings = [f"--{pair}" for pair in options.set]
+    recipe = Path(options.config).stem
     with tempfile.TemporaryDirectory() as folder:
         straight, killed = Path(folder) / "straight", Path(folder) / "killed"
-        subprocess.run(command(options.config, straight, steps), check=True)
+        subprocess.run(command(options.config, settings, straight, steps), check=True)
         moments = []
         while len(moments) < options.kills:
-            process = subprocess.Popen(command(options.config, killed, steps))
+            process = subprocess.Popen(command(options.config, settings, killed, steps))
             moment = ("step", "validation", "checkpoint")[len(moments) % 3]
             if not kill_at(process, killed, moment):
                 break
             moments.append(moment)
             print(f"killed ({moment}) after {rows(killed)} rows of metrics", flush=True)
-        subprocess.run(command(options.config, killed, steps), check=True)
+        subprocess.run(command(options.config, settings, killed, steps), check=True)
         one, other = (torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (straight, killed))
         found = [d for part in ("state_dict", "optimizer_states", "random_states", "ema", "global_step")
                  for d in differences(one.get(part), other.get(part), part)]  # fmt: skip
         same_metrics = (straight / "metrics.csv").read_text() == (killed / "metrics.csv").read_text()
         leftovers = [str(p) for p in killed.rglob("*") if p.is_file() and p.name.startswith(".")]
     metrics = {"kills": len(moments), "differing_tensors": len(found), "metrics_identical": float(same_metrics)}
-    report("resume", metrics, moments=moments, steps=steps, differences=found[:5], leftovers=leftovers)
+    name = "resume" if recipe == "dtn" else f"resume_{recipe}"
+    report(name, metrics, moments=moments, steps=steps, differences=found[:5], leftovers=leftovers)
     sys.exit(bool(found) or not same_metrics)
 
 

@@ -1,6 +1,7 @@
 """What methods that learn from a single sample share: scales as phases, what stays the same within one, sampling."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from xdomain.batch import Batch
 from xdomain.data.sampler import derive_seed
 from xdomain.errors import UserError
 from xdomain.methods.base import Method, Phase
-from xdomain.networks.pyramid import Size
+from xdomain.networks.pyramid import Size, resize, soft_mask
 
 
 class PyramidMethod(Method):
@@ -80,6 +81,9 @@ class PyramidMethod(Method):
     def build_phases(self) -> tuple[Phase, ...]:
         return tuple(Phase(f"scale {i}", self.iterations, (f"d{i}", f"g{i}")) for i in range(self.scales))
 
+    def phase_at(self, step: int) -> Phase:
+        return self.build_phases()[self.place(step)[0]]
+
     def place(self, step: int) -> tuple[int, int]:
         """Scale of batch number ``step`` (from 0) and position within it; the last scale holds all later batches."""
         scale = min(step // self.iterations, self.scales - 1)
@@ -101,6 +105,50 @@ class PyramidMethod(Method):
         if begun == 0:
             raise UserError(f"this {type(self).__name__} is not trained: there is nothing to sample from.")
         return begun - 1
+
+    def check_target(self, target: str) -> None:
+        """Raise a UserError for a domain that was not learned."""
+        learned = self.domains[-1]
+        if target != learned:
+            raise UserError(f"target is {target}, but this {type(self).__name__} has learned {learned}: give that.")
+
+    def check_start(self, start: int, lowest: int = 0) -> None:
+        """Raise a UserError for a scale that an image cannot take the place of."""
+        if not lowest <= start <= self.finest:
+            raise UserError(f"start is {start}: give a scale from {lowest} to {self.finest}.")
+
+    def blend(self, made: Tensor, images: Tensor, mask: Tensor, radius: float) -> Tensor:
+        """What was made of images where a mask is, and the images around it, with a soft edge.
+
+        Args:
+            made: [N, 3, H, W] in [-1, 1].
+            images: [N, 3, h, w] in [-1, 1].
+            mask: [N, 1, h, w] in [0, 1], or [1, 1, h, w] for all images.
+            radius: of the disk that the mask is dilated by, in pixels of a picture of 250 pixels.
+
+        Raises:
+            UserError: for a mask that is empty or does not fit the images.
+        """
+        if mask.ndim != 4 or mask.shape[0] not in (1, len(images)) or mask.shape[1:] != (1, *images.shape[2:]):
+            expected = f"[{len(images)}, 1, {images.shape[2]}, {images.shape[3]}]"
+            raise UserError(f"the mask is {list(mask.shape)}: give one of {expected}, or one for all images.")
+        size, unit = made.shape[2:], max(made.shape[2:]) / 250
+        inside = resize(mask.float(), size)
+        if not (inside > 0.5).flatten(1).any(1).all():
+            raise UserError("the mask is empty: mark a region of every image with 1.")
+        return torch.lerp(resize(images, size), made, soft_mask(inside, radius * unit, 5 * unit))
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Evaluation mode without gradients, and back."""
+        modes = {module: module.training for module in self.modules()}
+        self.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
 
     def constant(self, key: Any, make: Callable[[], Any]) -> Any:
         """A value that stays the same for a whole scale.
@@ -136,3 +184,19 @@ class PyramidMethod(Method):
             if name in self._index:
                 for group in self.named_optimizer(name).param_groups:
                     group["lr"] = factor * group.setdefault("initial_lr", group["lr"])
+
+
+def check_at_least_one(**counts: int) -> None:
+    """Raise a UserError for a setting of a model that is no positive number."""
+    for name, count in counts.items():
+        if count < 1:
+            raise UserError(f"model.init_args.{name} is {count}: give at least 1.")
+
+
+def check_walk(frames: int, alpha: float, beta: float) -> None:
+    """Raise a UserError for an animation that does not exist."""
+    if frames < 1:
+        raise UserError(f"frames is {frames}: give at least 1.")
+    for name, value in {"alpha": alpha, "beta": beta}.items():
+        if not 0 <= value <= 1:
+            raise UserError(f"{name} is {value}: give a number from 0 to 1.")

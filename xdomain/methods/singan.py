@@ -1,5 +1,8 @@
 """SinGAN: a pyramid of patch GANs that learns from one image."""
 
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -9,10 +12,22 @@ from torch.optim import Optimizer
 
 from xdomain.batch import Batch, to_float, to_uint8
 from xdomain.data.base import ROLES
+from xdomain.errors import UserError
 from xdomain.losses import l_critic
-from xdomain.methods.pyramid import PyramidMethod
+from xdomain.methods.pyramid import PyramidMethod, check_at_least_one, check_walk
 from xdomain.networks.patches import PatchGenerator, init_normal, patch_stack, warm_start
-from xdomain.networks.pyramid import Size, resize, rmse, singan_sizes, sizes_like, width_at
+from xdomain.networks.pyramid import (
+    Size,
+    random_walk,
+    resize,
+    rmse,
+    singan_sizes,
+    size_of_longest,
+    sizes_like,
+    width_at,
+)
+
+Sizes = Sequence[Size] | Mapping[int, Size]
 
 
 class SinGAN(PyramidMethod):
@@ -61,6 +76,8 @@ class SinGAN(PyramidMethod):
         **options: Any,
     ) -> None:
         super().__init__(decay=decay, **options)
+        check_at_least_one(d_steps=d_steps, g_steps=g_steps, min_size=min_size, max_size=max_size)
+        check_at_least_one(width=width, max_width=max_width, layers=layers)
         self.alpha, self.penalty, self.d_steps, self.g_steps = alpha, penalty, d_steps, g_steps
         self.noise, self.fixed_z = noise, fixed_z
         height, wide = self.shapes[-1]
@@ -96,10 +113,10 @@ class SinGAN(PyramidMethod):
         self._settle(n)
         G, D, size = self.G[n], self.D[n], self.sizes[n]
         x = self.constant("real", lambda: self.real(n))
-        known = self.constant("known", lambda: self.reconstruction(n - 1, size))  # below n nothing changes any more
+        prefix = self.constant("prefix", lambda: self.reconstruction(n - 1, size))  # below n nothing changes any more
         if n == 0 and not self.fixed_z:
             self.z_star.normal_()
-        z_rec = self.z_star.expand(-1, 3, -1, -1) if n == 0 else torch.zeros_like(x)
+        z_rec = self.known(n)
         z = self.draw(n, 1)
         previous = self.pictures(self.d_steps, n - 1, size)  # for all updates of D in one batch
 
@@ -110,7 +127,7 @@ class SinGAN(PyramidMethod):
             l_d = self.step(f"d{n}", lambda y=y: l_critic(D, x, y.detach(), self.penalty))  # type: ignore[misc]
         for k in range(self.g_steps):
             y = y if k == 0 else G(z, previous[-1:])
-            l_rec = F.mse_loss(G(z_rec, known), x)  # (5)
+            l_rec = F.mse_loss(G(z_rec, prefix), x)  # (5)
             l_g = self.step(f"g{n}", lambda y=y, l_rec=l_rec: self.alpha * l_rec - D(y).mean())  # type: ignore[misc]
         self.log_dict({"l_d": l_d, "l_rec": l_rec.detach(), "scale": float(n)})
         self.log("l_g", l_g, prog_bar=True)
@@ -131,14 +148,21 @@ class SinGAN(PyramidMethod):
         z = torch.randn(count, 1 if scale == 0 else 3, *(size or self.sizes[scale]), device=self.device)
         return self.amps[scale] * z.expand(-1, 3, -1, -1)
 
+    def known(self, scale: int) -> Tensor:
+        """The noise from which the image itself is reconstructed: z* at the coarsest scale, none above."""
+        return self.z_star.expand(-1, 3, -1, -1) if scale == 0 else self.amps.new_zeros(1, 3, *self.sizes[scale])
+
+    def climb(self, y: Tensor, noises: Iterable[tuple[int, Tensor]], sizes: Sizes) -> Tensor:
+        """Pictures after some more scales, (1) and (2); noises comes with the numbers of the scales."""
+        for i, z in noises:
+            y = self.G[i](z, resize(y, sizes[i]))
+        return y
+
     @torch.no_grad()
     def reconstruction(self, scale: int, size: Size) -> Tensor:
         """The image as the scales up to this one know it, (5), resized; nothing (zeros) below the coarsest."""
-        y = torch.zeros(1, 3, *self.sizes[0], device=self.device)
-        for i in range(scale + 1):
-            z = self.z_star.expand(-1, 3, -1, -1) if i == 0 else torch.zeros(1, 3, *self.sizes[i], device=self.device)
-            y = self.G[i](z, resize(y, self.sizes[i]))
-        return resize(y, size)
+        nothing = self.amps.new_zeros(1, 3, *self.sizes[0])
+        return resize(self.climb(nothing, ((i, self.known(i)) for i in range(scale + 1)), self.sizes), size)
 
     @torch.no_grad()
     def pictures(
@@ -161,10 +185,9 @@ class SinGAN(PyramidMethod):
             sizes: of the scales; by default those of training.
         """
         sizes = sizes or self.sizes
-        y = torch.zeros(count, 3, *sizes[start], device=self.device) if given is None else given
-        for i in range(start, scale + 1):
-            y = self.G[i](self.draw(i, count, sizes[i]), resize(y, sizes[i]))
-        return resize(y, size)
+        y = self.amps.new_zeros(count, 3, *sizes[start]) if given is None else given
+        noises = ((i, self.draw(i, count, sizes[i])) for i in range(start, scale + 1))
+        return resize(self.climb(y, noises, sizes), size)
 
     def sample(self, count: int, size: Size | None = None, start: int = 0, **options: Any) -> Tensor:
         """Random samples of any size and aspect ratio.
@@ -175,12 +198,124 @@ class SinGAN(PyramidMethod):
             start: first scale that draws noise; below it stands the image itself, so that its layout is kept.
             options: none.
         """
-        finest = self.finest
-        size = size or self.sizes[finest]
-        sizes = sizes_like(self.sizes[: finest + 1], size)
-        given = self.coarse(self.real(finest).expand(count, -1, -1, -1), start, sizes) if start else None
-        return self.pictures(count, finest, size, start, given, sizes).clamp(-1, 1)
+        self.check_start(start)
+        size = size or self.sizes[self.finest]
+        if start:
+            return self.inject(self.real(self.finest).expand(count, -1, -1, -1), start, size)
+        with self.evaluating():
+            return self.pictures(count, self.finest, size, sizes=self.sizes_to(size)).clamp(-1, 1)
 
-    def coarse(self, images: Tensor, start: int, sizes: list[Size]) -> Tensor:
-        """Images as the scale before ``start`` would hand them on."""
-        return resize(resize(images, sizes[start - 1]), sizes[start])
+    # What can be done to an image: it takes the place of a picture of a coarse scale (section 4)
+
+    def sizes_to(self, size: Size) -> list[Size]:
+        """The sizes of the scales that training has come to, when the finest of them is to have another size."""
+        return sizes_like(self.sizes[: self.finest + 1], size)
+
+    def inject(self, images: Tensor, start: int, size: Size | None = None) -> Tensor:
+        """Images after the scales from ``start`` on.
+
+        Args:
+            images: [N, 3, H, W] in [-1, 1].
+            start: the scale that takes them for what the scale before handed on; from 1.
+            size: height and width of the result; by default the aspect ratio of the images and the longest side of
+                the finest scale.
+        """
+        self.check_start(start, 1)
+        size = size or size_of_longest(images.shape[2], images.shape[3], max(self.sizes[self.finest]))
+        sizes = self.sizes_to(size)
+        with self.evaluating():
+            given = resize(resize(images, sizes[start - 1]), sizes[start])  # no sharper than the scale before
+            return self.pictures(len(images), self.finest, size, start, given, sizes).clamp(-1, 1)
+
+    def translate(self, images: Tensor, source: str, target: str, start: int = 1, **options: Any) -> Tensor:
+        """Images in the look of the learned one, as "paint to image" does with clip art.
+
+        Args:
+            images: float [N, 3, H, W] in [-1, 1], of any size.
+            source: name of any domain.
+            target: name of the learned domain.
+            start: scale that the images are injected at, from 1; a coarse one changes their layout too.
+            options: none.
+
+        Returns:
+            float [N, 3, H', W'] in [-1, 1], with the aspect ratio of the images and the longest side of the finest
+            scale.
+        """
+        self.check_target(target)
+        return self.inject(images, start)
+
+    def harmonise(self, images: Tensor, mask: Tensor, start: int, radius: float = 7.0) -> Tensor:
+        """Fit a pasted object into its background, which is the learned image.
+
+        Args:
+            images: with the object, float [N, 3, H, W] in [-1, 1].
+            mask: where the object is, [N, 1, H, W] or [1, 1, H, W] in [0, 1].
+            start: scale that the images are injected at, from 1.
+            radius: by which the mask is dilated, in pixels of a picture of 250 pixels.
+
+        Returns:
+            float [N, 3, H', W'] in [-1, 1]; outside of the dilated mask the images themselves.
+        """
+        return self.blend(self.inject(images, start), images, mask, radius)
+
+    def edit(self, images: Tensor, mask: Tensor, start: int, radius: float = 20.0) -> Tensor:
+        """Make a collage of parts of the learned image seamless.
+
+        Args:
+            images: in which parts were moved or copied, float [N, 3, H, W] in [-1, 1].
+            mask: where, [N, 1, H, W] or [1, 1, H, W] in [0, 1].
+            start: scale that the images are injected at, from 1.
+            radius: by which the mask is dilated, in pixels of a picture of 250 pixels.
+
+        Returns:
+            float [N, 3, H', W'] in [-1, 1]; outside of the dilated mask the images themselves.
+        """
+        return self.blend(self.inject(images, start), images, mask, radius)
+
+    def super_resolve(self, images: Tensor, factor: float) -> Tensor:
+        """Enlarge images in steps of about the ratio of two scales; after each the finest G adds details.
+
+        Args:
+            images: of the size of the finest scale or larger, float [N, 3, H, W] in [-1, 1].
+            factor: how much, above 1.
+
+        Returns:
+            float [N, 3, factor H, factor W] in [-1, 1].
+        """
+        if not factor > 1:
+            raise UserError(f"factor is {factor}: give a number above 1.")
+        n = self.finest
+        ratio = max(self.sizes[n]) / max(self.sizes[n - 1]) if n else factor
+        steps = max(1, round(math.log(factor) / math.log(ratio)))
+        y = images
+        with self.evaluating():
+            for k in range(1, steps + 1):
+                size = tuple(round(side * factor ** (k / steps)) for side in images.shape[2:])
+                y = self.climb(y, [(n, self.draw(n, len(y), size))], {n: size})
+        return y.clamp(-1, 1)
+
+    def animate(self, frames: int, alpha: float = 0.1, beta: float = 0.9, start: int = 2) -> Tensor:
+        """A clip that begins at the image: the noise wanders around that of its reconstruction (supplement).
+
+        Args:
+            frames: how many.
+            alpha: how strongly the noise is drawn back to that of the image, from 0 to 1.
+            beta: how smoothly it moves, from 0 to 1.
+            start: first scale whose noise moves.
+
+        Returns:
+            float [frames, 3, H, W] in [-1, 1].
+        """
+        self.check_start(start)
+        check_walk(frames, alpha, beta)
+        scales = range(self.finest + 1)
+        with self.evaluating():
+            known = [self.z_star if i == 0 else self.known(i) for i in scales]
+            walks = [
+                random_walk(z, frames, alpha, beta, 0.05) if i >= start else repeat(z) for i, z in enumerate(known)
+            ]
+            clip = []
+            for _ in range(frames):
+                noises = [(i, self.amps[i] * next(walk).expand(-1, 3, -1, -1)) for i, walk in enumerate(walks)]
+                clip.append(self.climb(torch.zeros_like(noises[0][1]), noises, self.sizes))
+        return torch.cat(clip).clamp(-1, 1)

@@ -1,9 +1,11 @@
 """The arithmetic of pyramids that are learned from a single sample: sizes of the scales, widths, resizing."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
+from scipy.ndimage import binary_dilation, gaussian_filter
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -83,6 +85,28 @@ def consingan_sizes(
     return [tuple(_ceil(side * ratio ** exponent(i)) for side in finest) for i in range(stages)]
 
 
+def paired_sizes(
+    shapes: Sequence[Size], min_size: int = 18, max_size: int = 220, factor: float = 0.75
+) -> list[list[Size]]:
+    """Sizes of as many scales for each of several images, coarsest first, all at their own aspect ratio.
+
+    Every pyramid goes geometrically from ``min_size``, its shorter side, to ``max_size``, its longer side; all have as
+    many scales as :func:`singan_sizes` gives the image that needs most. For square images of one size these are the
+    sizes of Benaim et al. 2020 but for rounding.
+
+    Args:
+        shapes: heights and widths in pixels.
+        min_size: shorter side of the coarsest scale.
+        max_size: longer side of the finest scale; a smaller image keeps its size.
+        factor: wanted ratio of two neighbouring scales.
+
+    Raises:
+        ValueError: for an image that is not larger than the coarsest scale.
+    """
+    count = max(len(singan_sizes(h, w, min_size, max_size, factor)) for h, w in shapes)
+    return [consingan_sizes(h, w, count, min_size, max_size, geometric=True) for h, w in shapes]
+
+
 def vaegan_sizes(
     height: int, width: int, min_size: int = 32, max_size: int = 256, factor: float = 0.75, guard: bool = True
 ) -> list[Size]:
@@ -134,6 +158,11 @@ def sizes_like(sizes: Sequence[Size], finest: Sequence[int]) -> list[Size]:
     ]
 
 
+def size_of_longest(height: int, width: int, longest: int) -> Size:
+    """The size of an image whose longer side becomes ``longest`` pixels; it keeps its aspect ratio."""
+    return tuple(max(1, round(side * longest / max(height, width))) for side in (height, width))
+
+
 def width_at(scale: int, base: int = 32, most: int = 128) -> int:
     """Channels of the networks of a scale: doubled every four scales (Shaham et al. 2019, supplement)."""
     return int(min(base * 2 ** (scale // 4), most))
@@ -157,6 +186,45 @@ def resize_clip(clips: Tensor, size: Sequence[int]) -> Tensor:
 def rmse(x: Tensor, y: Tensor) -> Tensor:
     """Root of the mean squared difference: what the noise of a scale is proportional to."""
     return torch.sqrt((x - y).square().mean())
+
+
+def random_walk(z: Tensor, frames: int, alpha: float, beta: float, first: float) -> Iterator[Tensor]:
+    """Noise that wanders around ``z`` (Shaham et al. 2019, supplement, section 5).
+
+    Args:
+        z: where it begins, and is drawn back to.
+        frames: how many to give, each of the shape of ``z``.
+        alpha: how strongly it is drawn back, from 0 to 1.
+        beta: how much of the last step goes into the next one, from 0 to 1: smoothness.
+        first: share of noise in the first step.
+    """
+    before, now = z, torch.lerp(z, torch.randn_like(z), first)
+    for _ in range(frames):
+        step = beta * (now - before) + (1 - beta) * torch.randn_like(z)
+        before, now = now, alpha * z + (1 - alpha) * (now + step)
+        yield now
+
+
+def soft_mask(mask: Tensor, radius: float, sigma: float) -> Tensor:
+    """A mask, dilated by a disk and blurred, so that what it covers blends in with its surroundings.
+
+    Args:
+        mask: [N, 1, H, W]; above 0.5 is inside. Some of it must be.
+        radius: of the disk, in pixels.
+        sigma: of the Gaussian, in pixels.
+
+    Returns:
+        float [N, 1, H, W] in [0, 1], 1 at its highest.
+    """
+    reach = int(radius)
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    disk = y**2 + x**2 <= radius**2
+    soft = []
+    for inside in (mask[:, 0] > 0.5).cpu().numpy():
+        blurred = gaussian_filter(binary_dilation(inside, disk).astype(np.float32), sigma, mode="nearest")
+        lowest = 0.0 if blurred.min() == blurred.max() else blurred.min()
+        soft.append((blurred - lowest) / (blurred.max() - lowest))
+    return torch.from_numpy(np.stack(soft))[:, None].to(mask.device)
 
 
 def _ceil(value: float, guard: bool = True) -> int:
