@@ -1,12 +1,18 @@
 """What the benchmarks share."""
 
+import json
+import os
 import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pytorch_lightning.cli import instantiate_module
 
+from xdomain.callbacks.results import rounded
 from xdomain.data import DomainPair, Handwritten, Street
 from xdomain.discover import find_config
 from xdomain.methods import DTN, Method
@@ -42,3 +48,63 @@ def report(name: str, metrics: dict[str, float], **more: Any) -> None:
 def median(values: list[float]) -> float:
     """The median, rounded for a JSON file."""
     return round(statistics.median(values), 6)
+
+
+def train_and_test(recipe: str, run: Path, settings: Sequence[str] = (), threads: int | None = None) -> dict[str, Any]:
+    """Train and test in processes of their own.
+
+    Args:
+        recipe: with overlays after ``+``.
+        run: the run folder; what an interrupted call left in it is continued. The log lies beside it.
+        settings: words of the command line, for both.
+        threads: of the processes; by default as many as there are.
+
+    Returns:
+        the content of the result's JSON file.
+    """
+    configs = [word for part in recipe.split("+") for word in ("--config", part)]
+    words = [*configs, "--trainer.run_dir", str(run), "--trainer.enable_progress_bar", "false", *settings]
+    last, results = run / "checkpoints" / "last.ckpt", run / "json"
+    fit = ["fit", *words, *(["--ckpt_path", str(last)] if last.exists() else [])]
+    test = ["test", *words, "--trainer.results_dir", str(results), "--ckpt_path", str(last)]
+    environment = {**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
+    run.parent.mkdir(parents=True, exist_ok=True)
+    log = run.with_name(f"{run.name}.log")
+    with log.open("a") as out:
+        for command in (fit, test):
+            status = subprocess.run(
+                [sys.executable, "-m", "xdomain", *command], stdout=out, stderr=out, env=environment
+            )
+            if status.returncode:
+                raise SystemExit(f"xdomain {command[0]} of {recipe} failed, see the end of {log}")
+    (path,) = results.glob("*.json")
+    result: dict[str, Any] = json.loads(path.read_text())
+    return result
+
+
+def summary(results: list[dict[str, Any]], over: str, which: Sequence[Any]) -> dict[str, Any]:
+    """Several results as one: every metric that all have with mean, standard deviation (n - 1) and n.
+
+    Args:
+        results: contents of results' JSON files.
+        over: what differs between them, such as ``seeds``.
+        which: its values, in the order of the results.
+    """
+
+    def spread(name: str) -> dict[str, Any]:
+        values = [result["metrics"][name] for result in results]
+        deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+        mean = rounded(statistics.mean(values))
+        return {"mean": mean, "std": rounded(deviation), "n": len(values), over: list(which), "values": values}
+
+    first = {k: v for k, v in results[0].items() if k != "metrics"}
+    names = [name for name in results[0]["metrics"] if all(name in result["metrics"] for result in results)]
+    hidden = ("seed", "enable_progress", "data.init_args.path") if over == "inputs" else ("seed", "enable_progress")
+    overrides = {k: v for k, v in first["overrides"].items() if not any(word in k for word in hidden)}
+    seconds = [result["wall_seconds"] for result in results]
+    return {
+        **first,
+        "metrics": {name: spread(name) for name in names},
+        "wall_seconds": round(statistics.mean(seconds), 1),
+        "overrides": overrides,
+    }

@@ -17,6 +17,7 @@ commands:
   predict    translate the test images of the data into the run folder
   translate  a folder of images:  xdomain translate --ckpt_path RUN --input DIR --output DIR
                                   --source street --target handwritten
+  sample     from one image:      xdomain sample --ckpt_path RUN --output DIR --n 20 --size 256x400
   data check what is wrong with image files:  xdomain data check DIR, or --config RECIPE
   table      results side by side: xdomain table didd
   list       methods, recipes, data and overlays that there are
@@ -28,7 +29,7 @@ options:
 
 Any setting can follow on the command line: xdomain fit --config dtn.yaml --trainer.max_steps 100
 """
-COMMANDS = ("fit", "validate", "test", "predict", "translate")
+COMMANDS = ("fit", "validate", "test", "predict", "translate", "sample")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -62,6 +63,10 @@ def main(argv: list[str] | None = None) -> int:
             from xdomain.translate import translate_command
 
             return translate_command(args[1:])
+        if args[0] == "sample":
+            from xdomain.sample import sample_command
+
+            return sample_command(args[1:])
         from xdomain.cli import run
 
         run(args)

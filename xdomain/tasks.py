@@ -1,5 +1,6 @@
-"""What ``xdomain translate`` can ask of a method: its plain translation, and the tasks of content transfer."""
+"""What ``xdomain translate`` can ask of a method: to translate, to move content, to work out of a single image."""
 
+import inspect
 from argparse import Namespace
 from collections.abc import Iterable
 
@@ -9,9 +10,11 @@ from torchvision.utils import make_grid
 from xdomain.batch import to_uint8
 from xdomain.errors import UserError
 from xdomain.messages import choice, did_you_mean
-from xdomain.methods import Method
+from xdomain.methods import Method, PyramidMethod
 from xdomain.methods.content import ContentMethod
 
+SINGLE = ("paint", "harmonise", "edit", "super_resolve")
+"""Tasks of methods that have learned from a single image; but for the first, each is a function of the method."""
 NO_GUIDES = "which takes no guides: leave --guide out"
 
 
@@ -33,8 +36,11 @@ def direction(method: Method, options: Namespace) -> tuple[str, str]:
 def check_task(method: Method, options: Namespace, source: str, target: str) -> None:
     """Raise a UserError if the method cannot do the task, or for a guide that is missing or of no use."""
     task, holder = options.task, f"{options.ckpt_path} holds a {type(method).__name__}"
+    _check_single(method, options, holder)
+    if isinstance(method, PyramidMethod):
+        method.finest  # noqa: B018 - refuses one without training
     if not isinstance(method, ContentMethod):
-        if task != "transfer":
+        if task not in ("transfer", *SINGLE):
             raise UserError(f"{holder}, which knows no content to {task}: leave --task out.")
         if options.guide:
             raise UserError(f"{holder}, {NO_GUIDES}.")
@@ -50,6 +56,23 @@ def check_task(method: Method, options: Namespace, source: str, target: str) -> 
         hint = did_you_mean(options.fixed, codes, f": give {choice(codes)}.")
         raise UserError(f"--fixed {options.fixed} is no code of {options.ckpt_path}{hint}")
     _check_guide(method, options, source, target)
+
+
+def _check_single(method: Method, options: Namespace, holder: str) -> None:
+    """What methods that have learned from a single image can do, and others cannot."""
+    task, pyramid = options.task, isinstance(method, PyramidMethod)
+    translates = type(method).translate is not Method.translate
+    if task in SINGLE and not (pyramid and translates if task == "paint" else hasattr(method, task)):
+        raise UserError(f"{holder}, which knows no task {task}: give another --task or checkpoint.")
+    if task not in SINGLE and not translates:
+        hint = " but makes random samples: use xdomain sample" if pyramid else ": give another"
+        raise UserError(f"{holder}, which does not translate{hint}.")
+    work = getattr(method, task) if task in SINGLE[1:] else method.translate
+    start = inspect.signature(work).parameters.get("start")
+    if options.start is not None and start is None:
+        raise UserError(f"{holder}, which has no scales to start at: leave --start out.")
+    if options.start is None and start is not None and start.default is start.empty:
+        raise UserError(f"--task {task} needs --start: give the number of a scale.")
 
 
 def _check_guide(method: ContentMethod, options: Namespace, source: str, target: str) -> None:
@@ -78,16 +101,21 @@ def pictures(
     Args:
         method: the method.
         images: float [N, C, H, W] in [-1, 1].
-        guides: as many as images, likewise, or None.
-        options: with ``task``, ``fixed`` and ``steps``.
+        guides: as many as images, likewise, or None; where the task needs them, masks [N, 1, H, W] in [0, 1].
+        options: with ``task``, and with ``fixed``, ``steps``, ``start`` and ``factor``, where it needs them.
         source: name of the domain of the images.
         target: name of the domain to translate into.
 
     Returns:
         N pictures, ``uint8`` [C, H, W]: masks have one channel, interpolations are grids of tiles.
     """
+    start = {} if options.start is None else {"start": options.start}
+    if options.task in ("harmonise", "edit"):
+        return to_uint8(getattr(method, options.task)(images, guides, **start))
+    if options.task == "super_resolve":
+        return to_uint8(getattr(method, options.task)(images, options.factor))
     if not isinstance(method, ContentMethod):
-        return to_uint8(method.translate(images, source, target))
+        return to_uint8(method.translate(images, source, target, **start))
     if options.task == "mask":
         return to_uint8(2 * method.mask(images) - 1)
     if options.task == "interpolate":

@@ -11,6 +11,7 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from xdomain.callbacks.resume import ExactResume
 from xdomain.callbacks.run import RunCheckpoint, RunFolder
 from xdomain.loggers import MetricsFile
+from xdomain.outputs import check_folder
 from xdomain.runs import new_run_dir, run_dir_of
 
 
@@ -83,6 +84,7 @@ class Trainer(pl.Trainer):
     def settle_run_dir(self) -> None:
         """Choose the run folder, the same on every rank: the given one, or a new one."""
         chosen = self._run_dir
+        check_folder(chosen or self.runs_dir)
         if chosen is None and self.is_global_zero:
             chosen = new_run_dir(self.runs_dir)
         self._run_dir = Path(self.strategy.broadcast(str(chosen)))

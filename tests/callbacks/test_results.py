@@ -6,7 +6,7 @@ import torch
 
 from tests.toys import ToyGAN, ToyPair, trainer
 from xdomain.callbacks import Results
-from xdomain.callbacks.results import table
+from xdomain.callbacks.results import rounded, table
 
 
 class Measured(ToyGAN):
@@ -52,3 +52,8 @@ def test_table_is_aligned():
     lines = table({"accuracy": 0.5, "n@long-name": 2000.0}).splitlines()
     assert lines == ["accuracy         0.5000", "n@long-name   2000     "]
     assert table({}) == ""
+    assert table({"style": 7.012e-7, "loss": -0.25}).splitlines() == ["style     7.0e-07", "loss      -0.2500"]
+
+
+def test_small_numbers_keep_their_figures():
+    assert [rounded(x) for x in (12.3456789, 0.12345678, 7.0123456789e-7, 0.0)] == [12.345679, 0.123457, 7.01235e-7, 0]

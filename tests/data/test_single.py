@@ -228,11 +228,24 @@ def test_names_of_a_pair(tmp_path):
     assert ImagePair("scikit-image:coffee", "scikit-image:rocket", names=("cup", "sky")).domains == ("cup", "sky")
     (tmp_path / "other").mkdir()
     (a, _), (b, _) = save(tmp_path / "x.png", 20, 20, 1), save(tmp_path / "other/x.bmp", 20, 20, 2)
-    with pytest.raises(UserError, match=r"both images of the pair are called x: set data\.init_args\.names"):
+    with pytest.raises(UserError, match=r"both sides of the pair are called x: set data\.init_args\.names"):
         ImagePair(a, b)
     assert ImagePair(a, b, names=("x", "y")).domains == ("x", "y")
     with pytest.raises(UserError, match="are called y"):
         ImagePair(a, b, names=("y", "y"))
+
+
+def test_relative_paths_are_also_looked_for_in_the_data_root(tmp_path, monkeypatch):
+    root = tmp_path / "root"
+    (root / "pairs").mkdir(parents=True)
+    monkeypatch.setenv("XDOMAIN_DATA", str(root))
+    _, below = save(root / "pairs/x.png", 20, 24)
+    assert torch.equal(SingleImage("pairs/x.png").image(), below)
+    (tmp_path / "pairs").mkdir()
+    _, here = save(tmp_path / "pairs/x.png", 20, 24, 1)  # tests run in tmp_path
+    assert torch.equal(SingleImage("pairs/x.png").image(), here)
+    with pytest.raises(UserError, match=r"pairs/y\.png"):
+        SingleImage("pairs/y.png")
 
 
 def test_both_images_of_a_pair_are_checked(tmp_path):

@@ -13,7 +13,7 @@ from tests.fakes.videos import FORMATS, gif_frame, moving_square, rotate_mp4, wr
 from xdomain.data import video as module
 from xdomain.data.images import read_image, write_image
 from xdomain.data.single import shrink
-from xdomain.data.video import SingleVideo, read_video, write_video
+from xdomain.data.video import ClipAndImage, SingleVideo, read_video, write_video
 from xdomain.engines.clips import KINDS, render_clip
 from xdomain.errors import UserError
 
@@ -388,3 +388,25 @@ def test_wrong_clips(folder, tmp_path):
     write_video(torch.full((3, 3, 16, 16), 7, dtype=torch.uint8), tmp_path / "dark")
     with pytest.raises(UserError, match="dark is of one colour"):
         SingleVideo(str(tmp_path / "dark"), frames=3)
+
+
+# ---------------------------------------------------------------- a clip and an image
+
+
+def test_a_clip_beside_an_image(folder, tmp_path):
+    path, video = folder
+    write_image(noise(3, 30, 24), tmp_path / "still.png")
+    data = ClipAndImage(str(path), str(tmp_path / "still.png"), frames=3, start=2, stride=4, max_size=24)
+    assert data.domains == ("frames", "still")
+    assert data.channels == (3, 3)
+    assert data.shapes == ((3, 16, 20), (24, 20))
+    assert data.image_size == 24
+    batch, _, _ = next(iter(data.train_dataloader()))
+    assert torch.equal(batch["a"].image, video[2::4][:3].transpose(0, 1)[None])
+    assert batch["b"].image.shape == (1, 3, 24, 20)
+    assert ClipAndImage("engine:fire", "scikit-image:coffee", frames=2, max_size=32).domains == ("fire", "coffee")
+    write_image(noise(3, 30, 24), tmp_path / "frames.png")
+    with pytest.raises(UserError, match="both sides of the pair are called frames"):
+        ClipAndImage(str(path), str(tmp_path / "frames.png"), frames=2)
+    with pytest.raises(UserError, match="frames is 1: a clip has at least 2"):
+        ClipAndImage(str(path), str(tmp_path / "still.png"), frames=1)

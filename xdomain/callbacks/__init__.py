@@ -1,6 +1,7 @@
 """Lightning callbacks: evaluation, pictures, results, averaging, exact resume."""
 
 from xdomain.callbacks.accuracy import ClassificationAccuracy, TransferAccuracy
+from xdomain.callbacks.analogy import AnalogyQuality
 from xdomain.callbacks.attributes import AttributeAccuracy
 from xdomain.callbacks.channels_last import ChannelsLast
 from xdomain.callbacks.compile import CompileNetworks
@@ -11,8 +12,10 @@ from xdomain.callbacks.identity import IdentityRetrieval, IdentityVerification
 from xdomain.callbacks.pictures import LearningCurves, SampleGrid
 from xdomain.callbacks.predictions import PredictionWriter
 from xdomain.callbacks.results import Results
+from xdomain.callbacks.single import SampleQuality, SampleSheet
 
 __all__ = [
+    "AnalogyQuality",
     "AttributeAccuracy",
     "ChannelsLast",
     "ClassificationAccuracy",
@@ -27,6 +30,8 @@ __all__ = [
     "PredictionWriter",
     "Results",
     "SampleGrid",
+    "SampleQuality",
+    "SampleSheet",
     "TransferAccuracy",
     "TransferPictures",
 ]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 
+from xdomain.outputs import check_folder
 from xdomain.runs import git_commit, hardware, write_json
 
 if TYPE_CHECKING:
@@ -19,10 +20,14 @@ class Results(pl.Callback):
     training and ``overrides`` (settings that were changed on the command line of training or test).
     """
 
+    def setup(self, trainer: "Trainer", pl_module: pl.LightningModule, stage: str) -> None:  # type: ignore[override]
+        if stage == "test":
+            check_folder(trainer.results_dir)
+
     def on_test_end(self, trainer: "Trainer", pl_module: pl.LightningModule) -> None:  # type: ignore[override]
         if not trainer.is_global_zero:
             return
-        metrics = {name: round(float(value), 6) for name, value in trainer.callback_metrics.items()}
+        metrics = {name: rounded(float(value)) for name, value in trainer.callback_metrics.items()}
         run = _facts(trainer.run_dir)
         result = {
             "recipe": trainer.recipe,
@@ -41,6 +46,11 @@ class Results(pl.Callback):
         print(f"numbers:  {target}\npictures: {trainer.run_dir / 'samples'}\nrun:      {trainer.run_dir}")
 
 
+def rounded(value: float) -> float:
+    """Six decimals, and of small numbers six figures."""
+    return round(value, 6) if abs(value) >= 0.1 else float(f"{value:.6g}")
+
+
 def _facts(run_dir: Path) -> dict[str, Any]:
     path = run_dir / "run.json"
     return dict(json.loads(path.read_text())) if path.is_file() else {}
@@ -49,4 +59,9 @@ def _facts(run_dir: Path) -> dict[str, Any]:
 def table(metrics: dict[str, float]) -> str:
     """Metrics as two aligned columns."""
     width = max((len(name) for name in metrics), default=0)
-    return "\n".join(f"{name:<{width}}  {value:10.4f}".replace(".0000", "     ") for name, value in metrics.items())
+    return "\n".join(f"{name:<{width}}  {_aligned(value)}" for name, value in metrics.items())
+
+
+def _aligned(value: float) -> str:
+    """Ten characters; what four decimals cannot show as a power of ten."""
+    return f"{value:10.1e}" if 0 < abs(value) < 5e-5 else f"{value:10.4f}".replace(".0000", "     ")

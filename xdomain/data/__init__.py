@@ -10,7 +10,7 @@ from xdomain.data.facades import Facades, FacadeWorld
 from xdomain.data.folders import LabelledFolders, UnpairedFolders
 from xdomain.data.official import MNIST, SVHN, USPS
 from xdomain.data.single import ImagePair, SingleImage
-from xdomain.data.video import SingleVideo
+from xdomain.data.video import ClipAndImage, SingleVideo
 
 __all__ = [
     "CIFAR10",
@@ -21,6 +21,7 @@ __all__ = [
     "Avatars",
     "BaseDataModule",
     "CelebA",
+    "ClipAndImage",
     "CorruptedCIFAR",
     "DigitShapes",
     "DomainPair",

@@ -70,6 +70,8 @@ def _to_8_bit(image: Image.Image, kind: str | None) -> Image.Image:
 def _why(path: Path, error: Exception) -> str:
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return f"it has more than {Image.MAX_IMAGE_PIXELS} pixels"
+    if path.is_dir():
+        return "it is a folder"
     if path.is_file() and path.stat().st_size == 0:
         return "it is empty"
     if isinstance(error, UnidentifiedImageError):

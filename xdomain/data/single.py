@@ -13,8 +13,9 @@ from xdomain.data.images import read_image
 from xdomain.data.sampler import EpochBatchSampler, ResumableLoader
 from xdomain.errors import UserError
 from xdomain.messages import did_you_mean
+from xdomain.paths import data_root
 
-BUNDLED = "scikit-image:"
+BUNDLED, DRAWN = "scikit-image:", "engine:"
 PHOTOGRAPHS = {
     name: f"{name}.{'jpg' if name in ('hubble_deep_field', 'retina', 'rocket') else 'png'}"
     for name in (
@@ -32,7 +33,7 @@ def read_picture(path: str, max_size: int) -> Tensor:
 
     Args:
         path: an image file (see :func:`xdomain.data.images.read_image`), or ``scikit-image:<name>`` for one of
-            :data:`PHOTOGRAPHS`.
+            :data:`PHOTOGRAPHS`. A relative path is also looked for in the data root.
         max_size: what the longer side is shrunk to where it is longer.
 
     Returns:
@@ -42,13 +43,20 @@ def read_picture(path: str, max_size: int) -> Tensor:
         UserError: for a file that cannot be read and an image that is too small, too large or of one colour.
     """
     if not path.startswith(BUNDLED):
-        return worth_learning(read_image(Path(path).expanduser(), 3)[None], path, max_size)[0]
+        return worth_learning(read_image(find_sample(path), 3)[None], path, max_size)[0]
     name = path.removeprefix(BUNDLED)
     if name not in PHOTOGRAPHS:
         hint = did_you_mean(name, PHOTOGRAPHS, f": choose from {' '.join(PHOTOGRAPHS)}.")
         raise UserError(f"{path} is none of the photographs of scikit-image{hint}")
     file = Path(str(files("skimage"))) / "data" / PHOTOGRAPHS[name]
     return worth_learning(read_image(file, 3)[None], path, max_size)[0]
+
+
+def find_sample(path: str) -> Path:
+    """A file or folder, from the current folder or, where it is not there, from the data root."""
+    given = Path(path).expanduser()
+    below = data_root() / given
+    return below if not given.exists() and below.exists() else given
 
 
 def shrink(images: Tensor, max_size: int) -> Tensor:
@@ -75,6 +83,8 @@ def worth_learning(images: Tensor, path: str, max_size: int) -> Tensor:
     Raises:
         UserError: for images that are too large or too small, or of a single colour.
     """
+    if max_size < 1:
+        raise UserError(f"data.init_args.max_size is {max_size}: give a number of pixels.")
     height, width = images.shape[-2:]
     if max(height, width) > LARGEST:
         raise UserError(f"{path} has {height}x{width} pixels: shrink it to sides of at most {LARGEST:,}.")
@@ -87,6 +97,14 @@ def worth_learning(images: Tensor, path: str, max_size: int) -> Tensor:
     if (images == images[:1, :, :1, :1]).all():
         raise UserError(f"{path} is of one colour: give one that shows something.")
     return small
+
+
+def pair_names(a: str, b: str, names: tuple[str, str] | None) -> tuple[str, str]:
+    """Names of two domains: the given ones, or those of the files without folder and ending."""
+    first, second = names or (Path(path.removeprefix(BUNDLED).removeprefix(DRAWN)).stem for path in (a, b))
+    if first == second:
+        raise UserError(f"both sides of the pair are called {first}: set data.init_args.names to two names.")
+    return first, second
 
 
 class SingleSample(BaseDataModule):
@@ -164,10 +182,7 @@ class ImagePair(SingleSample):
         self, a: str, b: str, names: tuple[str, str] | None = None, max_size: int = 250, **options: Any
     ) -> None:
         super().__init__(**options)
-        first, second = names or (Path(path.removeprefix(BUNDLED)).stem for path in (a, b))
-        if first == second:
-            raise UserError(f"both images of the pair are called {first}: set data.init_args.names to two names.")
-        self.domains = (first, second)
+        self.domains = pair_names(a, b, names)
         self.samples = {"a": read_picture(a, max_size), "b": read_picture(b, max_size)}
         self.image_size = max(max(shape) for shape in self.shapes)
 

@@ -15,13 +15,12 @@ from PIL import Image
 from torch import Tensor
 
 from xdomain.data.images import ENDINGS, read_image, write_image
-from xdomain.data.single import SingleSample, shrink, worth_learning
+from xdomain.data.single import DRAWN, SingleSample, find_sample, pair_names, read_picture, shrink, worth_learning
 from xdomain.engines.clips import KINDS, render_clip
 from xdomain.errors import UserError
 from xdomain.messages import did_you_mean
 
 ANIMATIONS = (".gif", ".webp")  # read by PIL, which lays their frames over each other as their rules say
-DRAWN = "engine:"
 
 Frame = Callable[[], Tensor]
 """Gives one frame, ``uint8`` [3, H, W], when it is wanted; frames that are left out are not converted."""
@@ -231,6 +230,17 @@ def _drawn(path: str, start: int, frames: int, stride: int, width: int, seed: in
     return clip[start::stride]
 
 
+def read_clip(path: str, max_size: int, start: int, frames: int, stride: int, world_seed: int) -> Tensor:
+    """A clip to learn from, ``uint8`` [3, T, H, W]; the arguments are those of :class:`SingleVideo`."""
+    if frames < 2:
+        raise UserError(f"data.init_args.frames is {frames}: a clip has at least 2.")
+    if path.startswith(DRAWN):
+        clip = _drawn(path, start, frames, stride, max_size, world_seed)
+    else:
+        clip = read_video(find_sample(path), start, frames, stride)
+    return worth_learning(clip, path, max_size).transpose(0, 1).contiguous()
+
+
 class SingleVideo(SingleSample):
     """One clip: ``video``, RGB, with its own aspect ratio.
 
@@ -261,16 +271,47 @@ class SingleVideo(SingleSample):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        if frames < 2:
-            raise UserError(f"data.init_args.frames is {frames}: a clip has at least 2.")
-        if path.startswith(DRAWN):
-            clip = _drawn(path, start, frames, stride, max_size, world_seed)
-        else:
-            clip = read_video(Path(path).expanduser(), start, frames, stride)
-        clip = worth_learning(clip, path, max_size)
-        self.samples = {"a": clip.transpose(0, 1).contiguous()}
+        clip = read_clip(path, max_size, start, frames, stride, world_seed)
+        self.samples = {"a": clip}
         self.image_size = max(clip.shape[2:])
 
     def clip(self) -> Tensor:
         """The frames in order, ``uint8`` [T, 3, H, W]."""
         return self.samples["a"].transpose(0, 1)
+
+
+class ClipAndImage(SingleSample):
+    """One clip, role ``a`` (source), and one image, role ``b`` (target), RGB, each with its own aspect ratio.
+
+    ``Sample.image`` of role ``a`` is [N, 3, T, H, W].
+
+    Args:
+        a: source: a video file, a folder of frames or a drawn clip; see :class:`SingleVideo`.
+        b: target: an image file or ``scikit-image:<name>``; see :class:`xdomain.data.single.SingleImage`.
+        names: names of the two domains; by default those of the files without folder and ending.
+        max_size: largest height or width in pixels; what is larger is shrunk. Drawn clips are this wide.
+        start: number of the first frame, from 0.
+        frames: number of frames T.
+        stride: every ``stride``-th frame is taken.
+        world_seed: seed of a drawn clip.
+    """
+
+    channels = (3, 3)
+
+    def __init__(
+        self,
+        a: str,
+        b: str,
+        names: tuple[str, str] | None = None,
+        max_size: int = 250,
+        start: int = 0,
+        frames: int = 13,
+        stride: int = 1,
+        world_seed: int = 0,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.domains = pair_names(a, b, names)
+        clip = read_clip(a, max_size, start, frames, stride, world_seed)
+        self.samples = {"a": clip, "b": read_picture(b, max_size)}
+        self.image_size = max(max(shape[-2:]) for shape in self.shapes)

@@ -1,0 +1,139 @@
+"""Evaluation of analogies between two images: whose look, and whose layout, does the result have?"""
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torchmetrics import MeanMetric
+
+from xdomain.batch import Batch, to_uint8
+from xdomain.callbacks.evaluation import Evaluation, ends, method_of
+from xdomain.callbacks.pictures import log_image, save_png
+from xdomain.data.video import write_video
+from xdomain.methods import Method, PyramidMethod
+from xdomain.metrics.extractors import ImageMetric, build_extractor
+from xdomain.metrics.layout import LayoutCorrelation
+from xdomain.metrics.perceptual import GramStyleDistance
+from xdomain.metrics.single import SIFID
+from xdomain.networks.pyramid import resize
+
+
+class AnalogyQuality(Evaluation):
+    """The image a in the look of the image b, in validations and in the test: what ``translate`` makes of it.
+
+    A validation leaves out a pyramid whose training has not come to its finest scale.
+
+    ``sifid@F/LAYER`` and ``style@F`` are distances between the result and b (SIFID and Gram matrices), with ``_source``
+    those between a and b, which a result has to beat. ``layout_luminance`` and ``layout_edges`` are the correlations of
+    the result's layout with that of a. ``cycle_l1``, of methods that also translate back: mean absolute difference in
+    [0, 2] between a and its result translated back. ``n``: number of results, of a clip the number of their frames.
+
+    Draws ``samples/analogy.png``: a, b, the result, and b in the look of a where the method can. Of a clip the frame in
+    the middle, and all of them in ``samples/analogy.gif``.
+
+    Args:
+        features: the feature network F; see :func:`xdomain.metrics.extractors.build_extractor`.
+        layer: its layer for SIFID; by default the second that it names.
+        samples: results to average over in the test; one where they do not differ, and in a validation.
+        options: what ``translate`` gets beside, e.g. ``{start: 3}``.
+        seed: of the random results.
+    """
+
+    def __init__(
+        self,
+        features: str = "random-conv",
+        layer: str | None = None,
+        samples: int = 8,
+        options: dict[str, Any] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.features, self.layer, self.samples = features, layer, samples
+        self.options, self.seed = options or {}, seed
+
+    def begin(self, trainer: pl.Trainer, module: Method) -> None:
+        network = build_extractor(self.features)
+        network.fetch(trainer.strategy, module.data.root)
+        network.to(module.device)
+        layer = self.layer or network.layers[min(1, len(network.layers) - 1)]
+
+        def looks() -> list[ImageMetric]:
+            return [SIFID(network, layer).to(module.device), GramStyleDistance(network).to(module.device)]
+
+        self.looks, self.looks_of_source = looks(), looks()
+        self.layouts = [LayoutCorrelation("luminance").to(module.device), LayoutCorrelation("edges").to(module.device)]
+        self.reversible = bool(getattr(module, "reversible", False))  # translates from last to first, too
+        self.cycle = MeanMetric().to(module.device)
+        self.shown: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def add(self, module: Method, batch: Batch, testing: bool) -> None:
+        if "a" not in batch or (unfinished(module) and not testing):  # the first process has the only sample
+            return
+        a, b = batch["a"].image[:1], batch["b"].image[:1]
+        source, target = ends(module)
+        devices = [module.device] if module.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(self.seed)
+            for _ in range(self.samples if testing else 1):
+                before = self.shown.get("result")
+                result = module.translate(a, source, target, **self.options).clamp(-1, 1)
+                if before is not None and torch.equal(before, result):
+                    break  # nothing random: more of it would only pretend to be more
+                self.shown["result"] = result
+                pictures, originals = frames(result), frames(a)
+                for look in self.looks:
+                    look.update(b, pictures)
+                for layout in self.layouts:  # a method may answer in the size of its finest scale
+                    layout.update(originals, resize(pictures, originals.shape[-2:]))
+                if self.reversible:
+                    back = module.translate(result, target, source, **self.options)
+                    self.cycle.update((back.clamp(-1, 1) - a).abs().mean())
+            if self.reversible:
+                self.shown["back"] = module.translate(b, target, source, **self.options)
+        for look in self.looks_of_source:
+            look.update(b, frames(a))
+        self.shown |= {"a": a, "b": b}
+
+    def report(self, trainer: pl.Trainer, testing: bool) -> dict[str, Tensor]:
+        if unfinished(method_of(trainer.lightning_module)) and not testing:
+            return {}
+        self._draw(trainer, testing)
+        values = {metric.name: metric.compute() for metric in (*self.looks, *self.layouts)}
+        for metric in self.looks_of_source:
+            values[metric.name.replace("@", "_source@")] = metric.compute()
+        if self.reversible:
+            values["cycle_l1"] = self.cycle.compute()
+        return values | {"n": torch.tensor(float(self.looks[0].n.fake))}
+
+    def _draw(self, trainer: pl.Trainer, testing: bool) -> None:
+        folder = getattr(trainer, "run_dir", None)
+        if not trainer.is_global_zero or trainer.sanity_checking or folder is None:
+            return
+        name = "analogy" if testing else f"analogy_{trainer.global_step:07d}"
+        picture = row([self.shown[part] for part in ("a", "b", "result", "back") if part in self.shown])
+        save_png(picture, Path(folder) / "samples" / f"{name}.png")
+        log_image(trainer, "analogy", picture)
+        if testing and self.shown["result"].ndim == 5:
+            write_video(to_uint8(frames(self.shown["result"])), Path(folder) / "samples" / f"{name}.gif")
+
+
+def unfinished(module: Method) -> bool:
+    """Whether a pyramid still lacks scales: an option such as ``{start: 3}`` may have no meaning yet."""
+    return isinstance(module, PyramidMethod) and module.finest < module.scales - 1
+
+
+def frames(images: Tensor) -> Tensor:
+    """Images [N, 3, H, W] as they are; clips [N, 3, T, H, W] as images [N T, 3, H, W]."""
+    return images if images.ndim == 4 else images.transpose(1, 2).flatten(0, 1)
+
+
+def row(parts: list[Tensor]) -> Tensor:
+    """Pictures [1, 3, H, W] of any sizes (of clips the middle frame) side by side, ``uint8``, as high as the first."""
+    pictures = [images[:, :, images.shape[2] // 2] if images.ndim == 5 else images for images in parts]
+    height = pictures[0].shape[2]
+    resized = [resize(x, (height, max(1, round(x.shape[3] * height / x.shape[2])))) for x in pictures]
+    gap = torch.ones(1, 3, height, 2, device=resized[0].device)
+    strip = torch.cat([part for x in resized for part in (x, gap)][:-1], 3)
+    return to_uint8(strip)[0]

@@ -1,0 +1,304 @@
+"""Evaluation and pictures of the methods that learn from a single image or clip."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.cli import instantiate_module
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics.utilities import rank_zero_warn
+from torchvision.utils import make_grid
+
+from xdomain.batch import Batch, to_float, to_uint8
+from xdomain.callbacks.content import spread
+from xdomain.callbacks.evaluation import Evaluation
+from xdomain.callbacks.pictures import log_image, save_png
+from xdomain.data.base import ROLES
+from xdomain.data.video import write_video
+from xdomain.errors import UserError
+from xdomain.methods import Method, PyramidMethod
+from xdomain.metrics.extractors import Extractor, PairMetric, build_extractor
+from xdomain.metrics.single import SIFID, SVFID, PatchCopyRate, PixelDiversity
+from xdomain.networks.pyramid import resize, resize_clip
+
+CHUNK = 10  # samples made at a time: of all at once the feature maps would not fit
+
+
+class SampleQuality(Evaluation):
+    """How random samples compare with the one real image or clip that a method learned from.
+
+    In the test ``sifid@F`` (of clips ``svfid@F``), ``diversity``, ``copied-11px`` and ``n``, the number of samples; in
+    a validation the first two, over fewer samples, of the finest scale that training has come to. F is the feature
+    network with its layer. Of clips ``copied-11px`` compares every frame with the real frame of that number.
+
+    Beside them in the test, with a word behind what is measured, as in ``sifid_shuffled@F``, the same numbers for
+
+    - ``_shuffled``: the real image with its square blocks in random order (of clips, the same in all frames): right in
+      every detail, wrong as a whole, and copied but for the borders;
+    - ``_untrained``: samples of the same method with the weights that it began with, and the noise levels of this one;
+    - ``_mirrored``: the real image turned left to right: what a picture scores that is as good as the real one and no
+      copy. It is one picture, so it has no diversity.
+
+    Args:
+        features: the feature network; see :func:`xdomain.metrics.extractors.build_extractor`. By default
+            ``random-conv``, for clips ``random-conv3d``.
+        layer: one of its layers; by default the second of these two, the first that others name.
+        count: samples in the test; by default 50, 20 for clips.
+        val_count: samples in a validation, at least 2.
+        patches: sides of the patches, in pixels, that may be copied; each gives a metric.
+        block: side of the shuffled blocks in pixels; by default a quarter of the shorter side.
+        seed: of samples and shuffles.
+    """
+
+    def __init__(
+        self,
+        features: str | None = None,
+        layer: str | None = None,
+        count: int | None = None,
+        val_count: int = 5,
+        patches: tuple[int, ...] = (11,),
+        block: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        for name, value in (("count", count), ("val_count", val_count)):
+            if value is not None and value < 2:
+                raise UserError(f"{name} of SampleQuality is {value}: diversity needs at least 2 samples.")
+        for name, value in (*(("patches", side) for side in patches), ("block", block)):
+            if value is not None and value < 1:
+                raise UserError(f"{name} of SampleQuality is {value}: give a number of pixels of at least 1.")
+        self.features, self.layer, self.count, self.val_count = features, layer, count, val_count
+        self.patches, self.block, self.seed = patches, block, seed
+        self._extractor: Extractor | None = None
+
+    def begin(self, trainer: pl.Trainer, module: Method) -> None:
+        method = pyramid_of(module)
+        clips = learns_clips(method)
+        if self._extractor is None:
+            self._extractor = self._build(trainer, module, clips)
+        extractor = self._extractor.to(module.device)
+        layer = self.layer or ("2" if "2" in extractor.layers else extractor.layers[0])
+        _check_layer(extractor, layer)
+        kinds = ("", "_shuffled", "_untrained", "_mirrored") if trainer.testing else ("",)
+        kind_of_distance = SVFID if clips else SIFID
+        self.distances = {kind: kind_of_distance(extractor, layer).to(module.device) for kind in kinds}
+        self.diversity = {kind: PixelDiversity().to(module.device) for kind in kinds if kind != "_mirrored"}
+        self.copies: dict[tuple[int, str], PatchCopyRate] = {}
+        if trainer.testing:
+            self.copies = {(p, kind): PatchCopyRate(p).to(module.device) for p in self.patches for kind in kinds}
+
+    def _build(self, trainer: pl.Trainer, module: Method, clips: bool) -> Extractor:
+        with torch.random.fork_rng():
+            extractor = build_extractor(self.features or ("random-conv3d" if clips else "random-conv"))
+        extractor.fetch(trainer.strategy, module.data.root)
+        if extractor.dims != 2 + clips:
+            what, wanted = ("clips", "random-conv3d") if clips else ("images", "random-conv")
+            raise UserError(
+                f"features of SampleQuality is {self.features}, which does not look at {what}: give another, such as "
+                f"{wanted}."
+            )
+        return extractor
+
+    def add(self, module: Method, batch: Batch, testing: bool) -> None:
+        if (sample := batch.get(ROLES[len(module.domains) - 1])) is None:
+            return
+        method = pyramid_of(module)
+        count = self.val_count if not testing else self.count or (20 if learns_clips(method) else 50)
+        samples = draw(method, count, self.seed)
+        real = like(sample.image[:1], samples)
+        self._update("", real, samples)
+        if testing:
+            generator = torch.Generator().manual_seed(self.seed)
+            side = self.block or max(1, min(real.shape[-2:]) // 4)
+            shuffled = torch.cat([shuffle_blocks(real, side, generator) for _ in range(count)])
+            self._update("_shuffled", real, shuffled)
+            self._update("_untrained", real, draw(untrained(method), count, self.seed))
+            self._update("_mirrored", real, real.flip(-1))
+
+    def _update(self, kind: str, real: Tensor, samples: Tensor) -> None:
+        copies: dict[int, PairMetric] = {patch: metric for (patch, of), metric in self.copies.items() if of == kind}
+        for chunk in torch.split(samples, CHUNK):
+            self.distances[kind].update(real, chunk)
+            if kind in self.diversity:
+                self.diversity[kind].update(real, chunk)
+            for patch, metric in copies.items():
+                if min(real.shape[-2:]) < patch:
+                    rank_zero_warn(
+                        f"{metric.name} is not measured: samples have {real.shape[-2]}x{real.shape[-1]} pixels"
+                    )
+                else:
+                    metric.update(*_frames(real, chunk))
+
+    def report(self, trainer: pl.Trainer, testing: bool) -> dict[str, Tensor]:
+        values: dict[str, Tensor] = {}
+        for kind, distance in self.distances.items():
+            what, _, network = distance.name.partition("@")
+            values[f"{what}{kind}@{network}"] = distance.compute()
+        for kind, diversity in self.diversity.items():
+            values[f"diversity{kind}"] = diversity.compute()
+        for (_, kind), copied in self.copies.items():
+            if copied.update_called:
+                values[f"{copied.name}{kind}"] = copied.compute()
+        return values | ({"n": torch.tensor(float(self.diversity[""].n.fake))} if testing else {})
+
+
+class SampleSheet(pl.Callback):
+    """The real image beside random samples at every validation and in the test, ``samples/*.png`` and in the loggers.
+
+    Samples are those of the finest scale that training has come to, out of the same noise each time; the real image is
+    shown at their size. Of clips every row shows frames of one, the real clip first, and the test writes all of them
+    side by side to ``samples/test.gif``.
+
+    Args:
+        count: samples.
+        columns: samples side by side.
+        frames: frames of a clip in its row, evenly spread.
+        fps: frames per second of the animation.
+        seed: of the samples.
+    """
+
+    def __init__(self, count: int = 12, columns: int = 4, frames: int = 6, fps: float = 10.0, seed: int = 0) -> None:
+        for name, value in (("count", count), ("columns", columns), ("frames", frames), ("fps", fps)):
+            if value <= 0:
+                raise UserError(f"{name} of SampleSheet is {value}: give more than 0.")
+        self.count, self.columns, self.frames, self.fps, self.seed = count, columns, frames, fps, seed
+
+    def samples(self, method: PyramidMethod) -> tuple[Tensor, Tensor]:
+        """The real image or clip [1, 3, (T,) H, W] and samples of its size, ``uint8``."""
+        samples = draw(method, self.count, self.seed)
+        data = method.data.data(ROLES[len(method.domains) - 1], "val")
+        real = to_float(data.__getitems__([0]).image.to(method.device))
+        return to_uint8(like(real, samples)), to_uint8(samples)
+
+    def board(self, real: Tensor, samples: Tensor) -> Tensor:
+        """An image [1, 3, H, W] at the left of a grid of samples, ``uint8`` [3, H', W']."""
+        left, grid = (_bordered(images, self.columns) for images in (real, samples))
+        left = F.pad(left, (0, 4, 0, grid.shape[1] - left.shape[1]), value=255)
+        return torch.cat([left, grid], 2)
+
+    def _show(self, trainer: pl.Trainer, module: pl.LightningModule, name: str, testing: bool) -> None:
+        folder = getattr(trainer, "run_dir", None)
+        if not trainer.is_global_zero or trainer.sanity_checking or folder is None:
+            return
+        method = pyramid_of(module)
+        real, samples = self.samples(method)
+        if learns_clips(method):
+            clips = torch.cat([real, samples])
+            shown = clips[:, :, spread(clips.shape[2], self.frames)].transpose(1, 2)
+            picture = _bordered(shown.flatten(0, 1), shown.shape[1])
+            if testing:
+                pairs = zip(real.unbind(2), samples.unbind(2), strict=True)
+                write_video(torch.stack([self.board(*pair) for pair in pairs]), folder / "samples/test.gif", self.fps)
+        else:
+            picture = self.board(real, samples)
+        save_png(picture, folder / "samples" / f"{name}.png")
+        log_image(trainer, "samples", picture)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._show(trainer, pl_module, f"step_{trainer.global_step:07d}", testing=False)
+
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._show(trainer, pl_module, "test", testing=True)
+
+
+def pyramid_of(module: pl.LightningModule) -> PyramidMethod:
+    """The module, known to make random samples.
+
+    Raises:
+        UserError: if it does not.
+    """
+    if not isinstance(module, PyramidMethod) or type(module).sample is PyramidMethod.sample:
+        raise UserError(
+            f"{type(module).__name__} makes no random samples: remove the callbacks that show or judge them."
+        )
+    return module
+
+
+def learns_clips(method: PyramidMethod) -> bool:
+    """Whether the method learns from a clip, not from an image; of two samples the second counts."""
+    return len(method.shapes[-1]) == 3
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Draw random numbers as a pure function of a seed, leaving those of the training alone."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+@torch.no_grad()
+def draw(method: PyramidMethod, count: int, seed: int) -> Tensor:
+    """Random samples, a pure function of weights and seed, float [count, 3, (T,) H, W] in [-1, 1]."""
+    with _seeded(seed, method.device):
+        chunks = [method.sample(min(CHUNK, count - done)) for done in range(0, count, CHUNK)]
+    return torch.cat(chunks).clamp(-1, 1)
+
+
+def like(real: Tensor, samples: Tensor) -> Tensor:
+    """The real image or clip at the size of samples: those of a coarse scale are smaller."""
+    size = samples.shape[2:]
+    return resize(real, size) if real.ndim == 4 else resize_clip(real, size)
+
+
+def untrained(method: PyramidMethod, seed: int = 0) -> PyramidMethod:
+    """A method of the same settings with fresh weights, in evaluation mode.
+
+    What the method itself has measured or drawn, above all the noise levels of the scales, is taken over: the samples
+    differ by the weights alone.
+    """
+    settings = {name: value for name, value in method.hparams.items() if name != "_instantiator"}
+    with _seeded(seed, method.device):
+        made = instantiate_module(Method, settings) if "_class_path" in settings else type(method)(**settings)
+    fresh = pyramid_of(made)
+    for name, buffer in method.named_buffers(recurse=False):
+        fresh.get_buffer(name).copy_(buffer)
+    return fresh.to(method.device).eval()
+
+
+def shuffle_blocks(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """Images with their square blocks in random order, the same for all of them and for all frames.
+
+    Rows at the bottom and columns at the right that fill no block stay where they are.
+
+    Args:
+        images: [..., H, W].
+        side: of the blocks, in pixels.
+        generator: draws the order.
+
+    Raises:
+        UserError: for blocks so large that there are less than two.
+    """
+    height, width = images.shape[-2:]
+    rows, columns = height // side, width // side
+    if rows * columns < 2:
+        raise UserError(f"block of SampleQuality is {side}, too large for {height}x{width} pixels: give a smaller one.")
+    whole = images[..., : rows * side, : columns * side]
+    blocks = whole.reshape(-1, rows, side, columns, side).transpose(2, 3).flatten(1, 2)  # [..., blocks, side, side]
+    order = torch.randperm(rows * columns, generator=generator).to(images.device)
+    blocks = blocks[:, order].view(-1, rows, columns, side, side).transpose(2, 3)
+    shuffled = images.clone()
+    shuffled[..., : rows * side, : columns * side] = blocks.reshape(whole.shape)
+    return shuffled
+
+
+def _frames(real: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
+    """Real and sampled images as they are; clips as pairs of frames."""
+    if real.ndim == 4:
+        return real, samples
+    return tuple(x.transpose(1, 2).flatten(0, 1) for x in (real.expand_as(samples), samples))  # type: ignore[return-value]
+
+
+def _bordered(images: Tensor, columns: int) -> Tensor:
+    """A grid with a border of one pixel around every image; make_grid leaves a single one without."""
+    picture: Tensor = make_grid(images, nrow=columns, padding=1)
+    return F.pad(picture, (1, 1, 1, 1)) if len(images) == 1 else picture
+
+
+def _check_layer(extractor: Extractor, layer: str) -> None:
+    probe = torch.zeros(1, 3, *((8, 64, 64) if extractor.dims == 3 else (64, 64)))
+    try:
+        extractor.maps(probe.to(next(extractor.parameters()).device), layer)
+    except ValueError as error:
+        raise UserError(f"layer of SampleQuality is {layer!r}, but {error}: give another.") from error
