@@ -11,9 +11,19 @@ import torch.multiprocessing as mp
 from torchmetrics import MeanMetric
 
 from tests.methods.faces import Faces, make
-from tests.methods.single import OneImage, facts
+from tests.methods.single import OneClip, OneImage, TwoImages, facts
 from tests.toys import ToyGAN, ToyPair, trainer, weights
-from xdomain.methods import DIDD, FaderNetwork, GuidedTransfer, MaskedTransfer, SinGAN
+from xdomain.methods import (
+    DIDD,
+    ConSinGAN,
+    FaderNetwork,
+    GuidedTransfer,
+    MaskedTransfer,
+    PatchVAEGAN,
+    SinGAN,
+    SinGAN3D,
+    StructuralAnalogy,
+)
 
 STEPS = 4
 
@@ -126,8 +136,13 @@ def test_ddp_ranks_of_content_transfer_stay_equal(method, content_ranks):
     assert any(not torch.equal(first[name], start[name]) for name in parameters)
 
 
+LEVELS = {"min_size": 10, "factor": 0.5, "rates": [4, 2, 1], "width": 4, "layers": 3}
 SINGLE = {
     "SinGAN": (SinGAN, OneImage, {"min_size": 12, "width": 4, "layers": 3}),
+    "ConSinGAN": (ConSinGAN, OneImage, {"min_size": 12, "width": 4, "layers": 2, "stages": 3, "train_depth": 2}),
+    "StructuralAnalogy": (StructuralAnalogy, TwoImages, {"min_size": 16, "width": 4, "layers": 3, "fixed_z": False}),
+    "PatchVAEGAN": (PatchVAEGAN, OneClip, {**LEVELS, "vae_levels": 2, "latent": 5}),
+    "SinGAN3D": (SinGAN3D, OneClip, {**LEVELS, "critic_layers": 3}),
 }
 
 

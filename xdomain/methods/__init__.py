@@ -1,29 +1,40 @@
 """Methods: one file per paper."""
 
+from xdomain.methods.analogy import StructuralAnalogy
 from xdomain.methods.attributes import AttributeClassifier
 from xdomain.methods.base import Method
 from xdomain.methods.classifier import Classifier
+from xdomain.methods.consingan import ConSinGAN
 from xdomain.methods.content import ContentMethod
 from xdomain.methods.didd import DIDD
 from xdomain.methods.dtn import DTN
 from xdomain.methods.fader import FaderNetwork
+from xdomain.methods.gram import GramStyleTransfer
 from xdomain.methods.guided import GuidedTransfer
 from xdomain.methods.identity import IdentityEmbedder
 from xdomain.methods.masked import MaskedTransfer
+from xdomain.methods.patch_vaegan import PatchVAEGAN
 from xdomain.methods.pyramid import PyramidMethod
 from xdomain.methods.singan import SinGAN
+from xdomain.methods.video_baselines import ConSinGAN3D, SinGAN3D
 
 __all__ = [
     "DIDD",
     "DTN",
     "AttributeClassifier",
     "Classifier",
+    "ConSinGAN",
+    "ConSinGAN3D",
     "ContentMethod",
     "FaderNetwork",
+    "GramStyleTransfer",
     "GuidedTransfer",
     "IdentityEmbedder",
     "MaskedTransfer",
     "Method",
+    "PatchVAEGAN",
     "PyramidMethod",
     "SinGAN",
+    "SinGAN3D",
+    "StructuralAnalogy",
 ]

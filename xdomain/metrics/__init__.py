@@ -5,6 +5,7 @@ from xdomain.metrics.cam import cam_layer, gradcam
 from xdomain.metrics.counterfactual import CounterfactualError
 from xdomain.metrics.distribution import FID, KID, InceptionScore, frechet_distance
 from xdomain.metrics.extractors import build_extractor
+from xdomain.metrics.layout import LayoutCorrelation
 from xdomain.metrics.masks import MaskIoU
 from xdomain.metrics.nearest import NearestNeighbourAccuracy
 from xdomain.metrics.perceptual import LPIPS, ContentDistance, GramStyleDistance, PerceptualDistance
@@ -26,6 +27,7 @@ __all__ = [
     "GramStyleDistance",
     "IdentitySimilarity",
     "InceptionScore",
+    "LayoutCorrelation",
     "MaskIoU",
     "NearestNeighbourAccuracy",
     "PatchCopyRate",

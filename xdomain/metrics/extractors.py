@@ -39,8 +39,9 @@ def set_channels(images: Tensor, channels: int) -> Tensor:
 class Extractor(nn.Module):
     """A frozen network that turns images into feature vectors and feature maps.
 
-    It stays in evaluation mode whatever its owner does, and no gradient passes through it. Images are float
-    [N, C, H, W] (videos [N, C, T, H, W] where `dims` is 3) in [-1, 1]; what is outside is clamped, grey is repeated.
+    It stays in evaluation mode whatever its owner does, and no gradient passes through it but in :meth:`perceive`.
+    Images are float [N, C, H, W] (videos [N, C, T, H, W] where `dims` is 3) in [-1, 1]; what is outside is clamped,
+    grey is repeated.
 
     Attributes:
         name: what metrics print behind their ``@``.
@@ -94,6 +95,10 @@ class Extractor(nn.Module):
         Raises:
             ValueError: for a layer that the network does not have.
         """
+        return self.perceive(images, layers)
+
+    def perceive(self, images: Tensor, layers: Sequence[str]) -> list[Tensor]:
+        """What :meth:`pyramid` computes, for losses: gradients pass through it to the images."""
         return self.activations(self._prepared(images), layers)
 
     def maps(self, images: Tensor, layer: str) -> Tensor:

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 Norm = Literal["batch", "instance", "none"]
+Edges = Literal["zeros", "replicate"]
 
 
 class Conv3d(nn.Conv3d):
@@ -20,10 +21,13 @@ class Conv3d(nn.Conv3d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        plain = {*self.stride, *self.dilation} == {1} and self.groups == 1 and self.padding_mode == "zeros"
-        if x.device.type != "cpu" or not plain:
+        plain = {*self.stride, *self.dilation} == {1} and self.groups == 1
+        if x.device.type != "cpu" or not plain or self.padding_mode not in ("zeros", "replicate"):
             return super().forward(x)
         time, high, wide = (int(p) for p in self.padding)
+        if self.padding_mode == "replicate":
+            x = F.pad(x, (wide, wide, high, high, time, time), mode="replicate")
+            time = high = wide = 0
         x = F.pad(x.transpose(1, 2), (0, 0, 0, 0, 0, 0, time, time))  # [N, T, C, H, W]
         taps = self.kernel_size[0]
         frames = x.shape[1] - taps + 1
@@ -33,20 +37,27 @@ class Conv3d(nn.Conv3d):
         return y.view(len(x), frames, *y.shape[1:]).transpose(1, 2)
 
 
-def conv(dims: int, inputs: int, outputs: int, padding: int = 0, kernel: int = 3) -> nn.Module:
-    """A convolution over images (``dims`` 2) or clips (3)."""
-    return (nn.Conv2d if dims == 2 else Conv3d)(inputs, outputs, kernel, padding=padding)
+def conv(dims: int, inputs: int, outputs: int, padding: int = 0, kernel: int = 3, edges: Edges = "zeros") -> nn.Module:
+    """A convolution over images (``dims`` 2) or clips (3); ``edges`` says what the padding holds."""
+    return (nn.Conv2d if dims == 2 else Conv3d)(inputs, outputs, kernel, padding=padding, padding_mode=edges)
 
 
 def patch_block(
-    inputs: int, outputs: int, padding: int, norm: Norm, slope: float, dims: int = 2, spectral: bool = False
+    inputs: int,
+    outputs: int,
+    padding: int,
+    norm: Norm,
+    slope: float,
+    dims: int = 2,
+    spectral: bool = False,
+    edges: Edges = "zeros",
 ) -> nn.Sequential:
     """Convolution of 3 pixels, norm, leaky ReLU.
 
     A method that trains on batches of one image and keeps BatchNorm in training mode normalises every image by itself:
     that is ``instance`` here, which stays right in batches of any size.
     """
-    convolution = conv(dims, inputs, outputs, padding)
+    convolution = conv(dims, inputs, outputs, padding, edges=edges)
     layers: list[nn.Module] = [spectral_norm(convolution) if spectral else convolution]
     if norm != "none":
         kinds = {"batch": (nn.BatchNorm2d, nn.BatchNorm3d), "instance": (nn.InstanceNorm2d, nn.InstanceNorm3d)}
@@ -64,6 +75,7 @@ def patch_stack(
     slope: float = 0.2,
     dims: int = 2,
     spectral: bool = False,
+    edges: Edges = "zeros",
 ) -> nn.Sequential:
     """``layers`` convolutions of 3 pixels, all but the last with norm and leaky ReLU.
 
@@ -72,15 +84,16 @@ def patch_stack(
         width: channels in between.
         outputs: channels of the output.
         layers: number of convolutions; ``layers`` of them see patches of ``2 layers + 1`` pixels.
-        padding: zeros around the input of each of them; with 0 an image loses ``layers`` pixels at every side.
+        padding: pixels around the input of each of them; with 0 an image loses ``layers`` pixels at every side.
         norm: ``batch``, ``instance`` or ``none``; see :func:`patch_block`.
         slope: of the leaky ReLU.
         dims: 2 for images [N, C, H, W], 3 for clips [N, C, T, H, W].
         spectral: spectral normalisation of all but the last convolution.
+        edges: what the padding holds.
     """
     widths = [inputs, *[width] * (layers - 1)]
-    blocks = [patch_block(i, o, padding, norm, slope, dims, spectral) for i, o in pairwise(widths)]
-    return nn.Sequential(*blocks, conv(dims, widths[-1], outputs, padding))
+    blocks = [patch_block(i, o, padding, norm, slope, dims, spectral, edges) for i, o in pairwise(widths)]
+    return nn.Sequential(*blocks, conv(dims, widths[-1], outputs, padding, edges=edges))
 
 
 def pad_zeros(images: Tensor, pixels: int) -> Tensor:
@@ -107,6 +120,27 @@ class PatchGenerator(nn.Module):
         """A picture from noise and the enlarged picture of the scale before, both [N, 3, (T,) H, W]."""
         y: Tensor = self.body(pad_zeros(noise + previous, self.margin))
         return y.tanh() + previous
+
+
+class PatchTranslator(nn.Module):
+    """The generator of a scale of a structural analogy (Benaim et al. 2020): zeros around the input of every layer.
+
+    Args:
+        width: channels in between.
+        layers: number of convolutions.
+        norm: see :func:`patch_block`.
+        residual: add the base to what is drawn; without, the picture is drawn whole.
+    """
+
+    def __init__(self, width: int, layers: int = 5, norm: Norm = "instance", residual: bool = True) -> None:
+        super().__init__()
+        self.residual = residual
+        self.body = patch_stack(3, width, 3, layers, padding=1, norm=norm)
+
+    def forward(self, x: Tensor, base: Tensor) -> Tensor:
+        """A picture from ``x``, a picture with or without noise, over its ``base``, both [N, 3, H, W]."""
+        y: Tensor = self.body(x).tanh()
+        return y + base if self.residual else y
 
 
 def init_normal(network: nn.Module) -> None:

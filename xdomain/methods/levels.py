@@ -1,0 +1,218 @@
+"""What the patch VAE-GAN and the video baselines it is compared with share: levels of growing size and frame rate."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from xdomain.batch import Batch, to_float, to_uint8
+from xdomain.data.base import ROLES
+from xdomain.errors import UserError
+from xdomain.losses import gradient_penalty
+from xdomain.methods.base import Phase
+from xdomain.methods.pyramid import PyramidMethod, check_at_least_one
+from xdomain.networks.patches import warm_start
+from xdomain.networks.pyramid import Size, sizes_like, vaegan_frames, vaegan_sizes
+
+CHUNK = 4  # samples drawn at a time, which bounds the memory; no norm mixes them
+
+
+class LevelMethod(PyramidMethod):
+    """Base of methods that learn an image or a clip level by level, as Gur et al. 2020 do.
+
+    The frame rate of clips grows with the level. Every adversarial level has a critic of its own; older levels of G are
+    trained slower or not at all.
+
+    Args:
+        min_size: width of the coarsest level in pixels.
+        max_size: width of the finest level; a narrower sample keeps its own.
+        factor: wanted ratio of two neighbouring levels.
+        rates: steps between the frames of a level, those of the coarse levels first. All levels show the same stretch
+            of time, the least common multiple of the rates; a longer clip is learned in windows of that length. Images
+            have none.
+        width: channels in between.
+        alpha: weight of the reconstruction.
+        penalty: weight of the gradient penalty.
+        penalty_every: in which batches the penalty is computed, every k-th; it is then weighed k times. The authors
+            compute it in all of them.
+        noise: standard deviation of a level's noise as a part of what its beginning gets wrong.
+        share_noise: divide that by the batch size, as the authors' code does.
+        train_depth: how many of the newest levels of G are trained together.
+        lr_scale: factor of the learning rate per level below the newest.
+        antialias: shrink to the sizes of the levels without aliasing; the authors' code does not care.
+        options: see :class:`xdomain.methods.pyramid.PyramidMethod`.
+    """
+
+    amps: Tensor
+    real_sample: Tensor
+    D: nn.ModuleDict
+
+    def __init__(
+        self,
+        min_size: int = 32,
+        max_size: int = 256,
+        factor: float = 0.75,
+        rates: Sequence[int] = (4, 3, 2, 1),
+        width: int = 64,
+        alpha: float = 10.0,
+        penalty: float = 0.1,
+        penalty_every: int = 1,
+        noise: float = 0.1,
+        share_noise: bool = False,
+        train_depth: int = 1,
+        lr_scale: float = 0.2,
+        antialias: bool = True,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        check_at_least_one(width=width, penalty_every=penalty_every, train_depth=train_depth)
+        self.width, self.alpha, self.penalty, self.penalty_every = width, alpha, penalty, penalty_every
+        self.noise, self.share_noise, self.antialias = noise, share_noise, antialias
+        self.train_depth, self.lr_scale = train_depth, lr_scale
+        *time, height, wide = self.shapes[-1]
+        self.dims = 2 + len(time)
+        self.sizes = vaegan_sizes(height, wide, min_size, max_size, factor)
+        self.windows = 1
+        if time:
+            self._check_rates(rates, time[0])
+            self.windows = time[0] - math.lcm(*rates)
+            last = len(self.sizes) - 1
+            frames = [vaegan_frames(i, last, rates) for i in range(last + 1)]
+            self.steps = [step for _, step in frames]
+            self.sizes = [(count, *size) for (count, _), size in zip(frames, self.sizes, strict=True)]
+        self.register_buffer("amps", torch.ones(self.scales))
+        self.register_buffer("real_sample", torch.zeros(1, 3, *time, *self.sizes[-1][-2:], dtype=torch.uint8))
+
+    @staticmethod
+    def _check_rates(rates: Sequence[int], frames: int) -> None:
+        if not rates or min(rates) < 1:
+            raise UserError(f"model.init_args.rates is {list(rates)}: give steps between frames of at least 1.")
+        needed = math.lcm(*rates) + 1
+        if frames < needed:
+            raise UserError(
+                f"the clip has {frames} frames, but model.init_args.rates {list(rates)} need {needed}: give more "
+                "frames (data.init_args.frames) or smaller rates, such as [2, 1] for 3."
+            )
+
+    # What a method implements
+
+    def parts(self, level: int) -> list[tuple[nn.Module, int]]:
+        """What G trains at a level, each with its distance from the newest: how often ``lr_scale`` applies."""
+        raise NotImplementedError(f"{type(self).__name__} must implement parts()")
+
+    def random(self, count: int, sizes: Sequence[Size]) -> Tensor:
+        """Random samples of the last of the sizes."""
+        raise NotImplementedError(f"{type(self).__name__} must implement random()")
+
+    # Levels
+
+    @property
+    def scales(self) -> int:
+        return len(self.sizes)
+
+    def build_phases(self) -> tuple[Phase, ...]:
+        names = [(f"d{i}", f"g{i}") if str(i) in self.D else (f"g{i}",) for i in range(self.scales)]
+        return tuple(Phase(f"level {i}", self.iterations, name) for i, name in enumerate(names))
+
+    def build_optimizers(self) -> dict[str, Optimizer]:
+        d = {f"d{i}": self.d_optimizer(D.parameters()) for i, D in self.D.items()}
+        return d | {f"g{i}": self._generator_optimizer(i) for i in range(self.scales)}
+
+    def _generator_optimizer(self, level: int) -> Optimizer:
+        parts = self.parts(level)
+        optimizer = self.optimizer([{"params": list(part.parameters())} for part, _ in parts])
+        for group, (_, distance) in zip(optimizer.param_groups, parts, strict=True):
+            group["lr"] *= self.lr_scale**distance
+        return optimizer
+
+    def begin_scale(self, scale: int, batch: Batch) -> None:
+        if scale == 0:
+            self.real_sample.copy_(
+                self._spatial(batch[ROLES[len(self.domains) - 1]].image[:1], self.sizes[-1], to_bytes=True)
+            )
+        elif str(scale) in self.D and str(scale - 1) in self.D:
+            warm_start(self.D[str(scale)], self.D[str(scale - 1)])
+
+    def amp(self, error: Tensor, batch_size: int) -> Tensor:
+        """Standard deviation of the noise of a level, from what its beginning gets wrong."""
+        return self.noise * error / (batch_size if self.share_noise else 1)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Only G is clipped, as in the authors' code."""
+        if optimizer is self.named_optimizer(f"g{self.scale}"):
+            super().on_before_optimizer_step(optimizer)
+
+    # Real samples
+
+    def window(self) -> int:
+        """The first frame of the stretch of time to learn from."""
+        return int(torch.randint(self.windows, ())) if self.windows > 1 else 0
+
+    def real(self, level: int, start: int = 0) -> Tensor:
+        """The image at a level, or the clip from frame ``start`` on: float [1, 3, (T,) H, W] in [-1, 1]."""
+        sample = self._spatial(to_float(self.real_sample), self.sizes[level])
+        if self.dims == 2:
+            return sample
+        step = self.steps[level]
+        return sample[:, :, start : start + (self.sizes[level][0] - 1) * step + 1 : step]
+
+    def _spatial(self, images: Tensor, size: Size, to_bytes: bool = False) -> Tensor:
+        """Shrink images or all frames of clips, bilinearly."""
+        frames = images.transpose(1, 2).flatten(0, 1) if self.dims == 3 else images
+        if tuple(frames.shape[2:]) != size[-2:]:
+            frames = F.interpolate(frames, size=size[-2:], mode="bilinear", antialias=self.antialias)
+        frames = to_uint8(frames) if to_bytes else frames
+        return frames.view(len(images), -1, *frames.shape[1:]).transpose(1, 2) if self.dims == 3 else frames
+
+    # Updates
+
+    def update_critic(self, level: int, x: Tensor, y: Tensor) -> Tensor:
+        """The update of D between a real sample [1, ...] and random ones [N, ...]; returns its loss."""
+        D = self.D[str(level)]
+        _, position = self.place(self.trainer.global_step)
+        due = position % self.penalty_every == 0
+
+        def l_d() -> Tensor:
+            fake, real = D(torch.cat([y, x])).split([len(y), 1])  # D mixes no samples: one pass for both
+            value: Tensor = fake.mean() - real.mean()
+            return value + self.penalty_every * self.penalty * gradient_penalty(D, x, y) if due else value
+
+        return self.step(f"d{level}", l_d)
+
+    def score(self, level: int, y: Tensor) -> Tensor:
+        """What D thinks of random samples, in the update of G."""
+        D = self.D[str(level)]
+        D.eval()  # the estimates of the spectral norms belong to D's update, which has just made them
+        try:
+            score: Tensor = D(y).mean()
+        finally:
+            D.train()
+        return score
+
+    # Samples
+
+    def sizes_to(self, size: Size | None) -> list[Size]:
+        """The sizes of the levels that training has come to, when the finest of them is to have another size."""
+        sizes = self.sizes[: self.finest + 1]
+        if size is not None and len(size) != self.dims:
+            sides = "frames, height and width" if self.dims == 3 else "height and width"
+            raise UserError(f"size is {tuple(size)}: give {sides}.")
+        return sizes if size is None else sizes_like(sizes, size)
+
+    @torch.no_grad()
+    def sample(self, count: int, size: Size | None = None, **options: Any) -> Tensor:
+        """Random samples of any size, of clips any number of frames too.
+
+        Args:
+            count: how many.
+            size: height and width in pixels, of clips frames, height and width; by default those of the finest level
+                that training has come to.
+            options: none.
+        """
+        sizes = self.sizes_to(size)
+        chunks = [self.random(min(CHUNK, count - done), sizes) for done in range(0, count, CHUNK)]
+        return torch.cat(chunks)

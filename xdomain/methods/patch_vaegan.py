@@ -1,0 +1,227 @@
+"""HP-VAE-GAN: patch VAEs at the coarse levels, patch GANs at the fine ones, out of one image or one clip."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from xdomain.batch import Batch
+from xdomain.data.sampler import derive_seed
+from xdomain.errors import UserError
+from xdomain.losses import kl_divergence
+from xdomain.methods.levels import LevelMethod
+from xdomain.methods.pyramid import check_at_least_one
+from xdomain.networks.patch_vaegan import PatchEncoder, PatchLevel
+from xdomain.networks.patches import Edges, patch_stack, warm_start
+from xdomain.networks.pyramid import Size, rmse
+
+
+class PatchVAEGAN(LevelMethod):
+    """A patch VAE that makes the coarse levels diverse, and residual patch GANs that make the fine ones sharp.
+
+    Gur, Benaim, Wolf, "Hierarchical Patch VAE-GAN: Generating Diverse Videos from a Single Sample", NeurIPS 2020; of an
+    image with convolutions in two dimensions, of a clip in three. E encodes level 0, x_0, into a latent vector for
+    every position, G_0 decodes it, ``levels`` i >= 1 enlarge and refine; D[i] are the critics of the levels from
+    ``vae_levels`` on.
+
+    Args:
+        vae_levels: number M of levels that are trained as a VAE, the others are GANs; null makes all VAEs.
+        latent: length of the latent vectors.
+        layers: convolutions of G_0, of every level and of D.
+        beta: weight of the divergence from N(0, 1).
+        train_all: train the last ``train_depth`` levels whatever they are, and E and G_0 with them as long as there are
+            fewer; gradients then reach the VAE from the GANs.
+        vae_noise: noise in random samples at the VAE levels, too.
+        edges: ``zeros`` or ``replicate`` around the input of every convolution.
+        rec_from_mean: at the GAN levels reconstruct from the mean of the latent vectors instead of a draw.
+        pool: at the GAN levels draw so many results of the levels that are not trained once and choose among them; 0
+            draws anew in every batch, as the authors do.
+        clip: largest gradient norm of G.
+        options: see :class:`xdomain.methods.levels.LevelMethod`.
+    """
+
+    pool_seed: Tensor
+
+    def __init__(
+        self,
+        vae_levels: int | None = 3,
+        latent: int = 128,
+        layers: int = 7,
+        beta: float = 1.0,
+        train_all: bool = False,
+        vae_noise: bool = False,
+        edges: Edges = "zeros",
+        rec_from_mean: bool = False,
+        pool: int = 0,
+        clip: float | None = 5.0,
+        **options: Any,
+    ) -> None:
+        super().__init__(clip=clip, **options)
+        self.M = self.scales if vae_levels is None else vae_levels
+        check_at_least_one(vae_levels=self.M, latent=latent)
+        if self.scales < self.M:
+            raise UserError(
+                f"model.init_args.vae_levels is {vae_levels}, but there are {self.scales} levels: give at most as many."
+            )
+        self.beta, self.train_all, self.vae_noise = beta, train_all, vae_noise
+        self.latent, self.rec_from_mean, self.pool = latent, rec_from_mean, pool
+        width, dims = self.width, self.dims
+        self.E = PatchEncoder(width, latent, dims, edges)
+        self.G_0 = patch_stack(latent, width, 3, layers, 1, "instance", dims=dims, edges=edges)
+        self.levels = nn.ModuleList(PatchLevel(width, layers, dims, edges) for _ in range(self.scales - 1))
+        self.D = nn.ModuleDict()
+        for i in range(self.M, self.scales):
+            self.D[str(i)] = patch_stack(3, width, 1, layers, 1, "none", dims=dims, spectral=True, edges=edges)
+        self.register_buffer("pool_seed", torch.randint(2**31, ()))
+
+    def parts(self, level: int) -> list[tuple[nn.Module, int]]:
+        vae: list[tuple[nn.Module, int]] = [(self.E, level), (self.G_0, level)] if self.whole(level) else []
+        return vae + [(self.levels[i - 1], level - i) for i in range(self.first(level), level + 1)]
+
+    def whole(self, level: int) -> bool:
+        """Whether E and G_0 are trained at a level."""
+        return level < (self.train_depth if self.train_all else self.M)
+
+    def first(self, level: int) -> int:
+        """The oldest of ``levels`` that is trained; what is between it and a trained G_0 only hands gradients on."""
+        border = 0 if self.train_all or level < self.M else self.M - 1  # no gradient passes from the GANs to the VAE
+        return max(level - self.train_depth, border) + 1
+
+    def begin_scale(self, scale: int, batch: Batch) -> None:
+        super().begin_scale(scale, batch)
+        if scale == 0:
+            return
+        if scale > 1:
+            warm_start(self.levels[scale - 1], self.levels[scale - 2])
+        self._settle(scale)
+        with torch.no_grad():
+            start = self.window()
+            y = self.climb(self.decode(draw(*self.posterior(start), len(batch["a"].image))), 1, scale)
+            self.amps[scale] = self.amp(rmse(self.real(scale, start), y), len(batch["a"].image))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        n, count, start = self.scale, len(batch["a"].image), self.window()
+        self._settle(n)
+        x = self.constant(("real", n, start), lambda: self.real(n, start))
+        if n < self.M:
+            self._train_vae(n, count, start, x)
+        else:
+            self._train_gan(n, count, start, x)
+        self.log("scale", float(n))
+
+    def _train_vae(self, n: int, count: int, start: int, x: Tensor) -> None:
+        x_0 = self.constant(("real", 0, start), lambda: self.real(0, start))
+
+        def l_vae() -> Tensor:
+            mu, logvar = self.E(x_0)
+            y_0 = self.decode(draw(mu, logvar, count))
+            y = self.climb(y_0, 1, n)
+            l_rec = F.mse_loss(y, x.expand_as(y)) + F.mse_loss(y_0, x_0.expand_as(y_0))
+            l_kl = kl_divergence(mu, logvar)
+            self.log_dict({"l_rec": l_rec.detach(), "l_kl": l_kl.detach()})
+            return self.alpha * l_rec + self.beta * l_kl
+
+        self.log("l_g", self.step(f"g{n}", l_vae), prog_bar=True)
+
+    def _train_gan(self, n: int, count: int, start: int, x: Tensor) -> None:
+        mu, logvar = self.posterior(start)
+        # Random samples and reconstructions go through G together: its norm does not mix them.
+        if self.whole(n):
+            z = torch.cat([self.latents(count), draw(mu, logvar, count)])
+            both = self.climb(self.decode(z), 1, n, count)
+        else:
+            first = self.first(n)
+            both = self.climb(self.below(first, count, start), first, n, count)
+        y, rec = both[:count], both[count:]
+        l_d = self.update_critic(n, x, y.detach())
+        l_rec = F.mse_loss(rec, x.expand_as(rec))
+        l_g = self.step(f"g{n}", lambda: self.alpha * l_rec - self.score(n, y))
+        self.log_dict({"l_d": l_d, "l_rec": l_rec.detach(), "l_kl": kl_divergence(mu, logvar).detach()})
+        self.log("l_g", l_g, prog_bar=True)
+
+    def _settle(self, level: int) -> None:
+        """The spectral norms of E rest with it: what it says of x_0 is then always the same."""
+        self.E.train(self.whole(level))
+
+    # Pictures
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Pictures of level 0."""
+        y: Tensor = self.G_0(z)
+        return y.tanh()
+
+    def climb(self, y: Tensor, first: int, last: int, noisy: int = 0, sizes: Sequence[Size] | None = None) -> Tensor:
+        """Pictures of level ``last`` from those of the level before ``first``.
+
+        Args:
+            y: pictures.
+            first: the first level to run.
+            last: the last one.
+            noisy: how many of the pictures, from the first, get noise.
+            sizes: of the levels; by default those of training.
+        """
+        sizes = sizes or self.sizes
+        for i in range(first, last + 1):
+            noise = None
+            if noisy and (self.vae_noise or i >= self.M):
+                noise = self.amps[i] * torch.randn(noisy, 3, *sizes[i], device=self.device)
+            y = self.levels[i - 1](y, sizes[i], noise)
+        return y
+
+    def latents(self, count: int, size: Size | None = None) -> Tensor:
+        """Latent vectors of random samples, from N(0, 1)."""
+        return torch.randn(count, self.latent, *(size or self.sizes[0]), device=self.device)
+
+    def posterior(self, start: int) -> tuple[Tensor, Tensor]:
+        """What E says of x_0: mean and log-variance [1, ...] of the latent vectors."""
+        if self.whole(self.scale):
+            mu, logvar = self.E(self.real(0, start))
+        else:
+            mu, logvar = self.constant(("posterior", start), lambda: self.E(self.real(0, start)))
+        return mu, logvar
+
+    def code(self, start: int, count: int) -> Tensor:
+        """Latent vectors from which the sample itself is reconstructed, where E is not trained."""
+        mu, logvar = self.posterior(start)
+        return mu.expand(count, *mu.shape[1:]) if self.rec_from_mean else draw(mu, logvar, count)
+
+    @torch.no_grad()
+    def below(self, first: int, count: int, start: int) -> Tensor:
+        """What is handed to the oldest trained level: random samples, then reconstructions, neither of them trained."""
+
+        def make(randoms: int, recs: int) -> list[Tensor]:
+            z = [self.latents(randoms), self.code(start, recs)] if recs else [self.latents(randoms)]
+            y = self.climb(self.decode(torch.cat(z)), 1, first - 1, randoms)
+            return [y[:randoms], y[randoms:]]
+
+        if self.pool:
+            pools = self.constant(("pool", start), lambda: self._seeded(start, lambda: make(self.pool, self.pool)))
+            chosen = [torch.randint(len(pool), (count,)) for pool in pools]
+            return torch.cat([pool[i] for pool, i in zip(pools, chosen, strict=True)])
+        if self.rec_from_mean:
+            known = self.constant(("known", start), lambda: make(0, 1)[1])
+            return torch.cat([make(count, 0)[0], known])
+        return torch.cat(make(count, count))
+
+    def _seeded(self, start: int, make: Callable[[], list[Tensor]]) -> list[Tensor]:
+        """Draw random numbers by a seed that is in the checkpoint, so that a resumed training has the same."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(derive_seed(int(self.pool_seed), self.scale, start))
+            return make()
+
+    def random(self, count: int, sizes: Sequence[Size]) -> Tensor:
+        return self.climb(self.decode(self.latents(count, sizes[0])), 1, len(sizes) - 1, count, sizes)
+
+    def reconstruction(self) -> Tensor:
+        """The sample as the levels that training has come to know it, from the mean of its latent vectors."""
+        with self.evaluating():
+            mu, _ = self.E(self.real(0))
+            return self.climb(self.decode(mu), 1, self.finest)
+
+
+def draw(mu: Tensor, logvar: Tensor, count: int) -> Tensor:
+    """Latent vectors [count, ...] from N(mu, exp(logvar)), both [1, ...]."""
+    return mu + (logvar / 2).exp() * torch.randn(count, *mu.shape[1:], device=mu.device)

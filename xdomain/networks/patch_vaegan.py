@@ -1,0 +1,58 @@
+"""Networks of the patch VAE-GAN: an encoder that keeps every position, and the levels above the decoder."""
+
+import torch
+from torch import Tensor, nn
+
+from xdomain.networks.patches import Edges, conv, patch_block, patch_stack
+from xdomain.networks.pyramid import Size, resize_clip
+
+
+class PatchEncoder(nn.Module):
+    """Mean and log-variance of a latent vector for every position (Gur et al. 2020).
+
+    Args:
+        width: channels in between.
+        latent: length of the latent vectors.
+        dims: 2 for images, 3 for clips.
+        edges: what stands around the input of every convolution; see :func:`xdomain.networks.patches.conv`.
+    """
+
+    def __init__(self, width: int = 64, latent: int = 128, dims: int = 2, edges: Edges = "zeros") -> None:
+        super().__init__()
+        blocks = (patch_block(i, width, 1, "none", 0.2, dims, True, edges) for i in (3, width, width))
+        self.features = nn.Sequential(*blocks)
+        self.mu = conv(dims, width, latent, 1, edges=edges)
+        self.logvar = conv(dims, width, latent, 1, edges=edges)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance [N, latent, (T,) H, W] of images or clips [N, 3, (T,) H, W]."""
+        features = self.features(x)
+        return self.mu(features), self.logvar(features)
+
+
+class PatchLevel(nn.Module):
+    """A level above the decoder: enlarges what the level before drew and adds to it.
+
+    Args:
+        width: channels in between.
+        layers: number of convolutions.
+        dims: 2 for images, 3 for clips.
+        edges: see :class:`PatchEncoder`.
+    """
+
+    def __init__(self, width: int = 64, layers: int = 7, dims: int = 2, edges: Edges = "zeros") -> None:
+        super().__init__()
+        self.body = patch_stack(3, width, 3, layers, 1, "instance", dims=dims, edges=edges)
+
+    def forward(self, below: Tensor, size: Size, noise: Tensor | None = None) -> Tensor:
+        """Pictures of a size.
+
+        Args:
+            below: of the level before, [N, 3, (T,) H, W].
+            size: of the result.
+            noise: for the first pictures, [n, 3, *size]; the others, if any, get none.
+        """
+        kept = resize_clip(below, size)
+        x = kept if noise is None else torch.cat([kept[: len(noise)] + noise, kept[len(noise) :]])
+        y: Tensor = self.body(x)
+        return (y + kept).tanh()
