@@ -34,7 +34,7 @@ class Sampler(PyramidMethod):
         return torch.rand(count, 3, *size) / 2 + self.finest / 2 - 0.1
 
 
-class Painter(Sampler):
+class ToyPyramid(Sampler):
     """Everything that a method may offer, in a way that shows what it was called with."""
 
     def sample(self, count, size=None, start=0, **options):
@@ -83,8 +83,8 @@ class ClipSampler(Sampler):
 def runs(tmp_path_factory):
     """A checkpoint of every toy, by name; the sampler also half trained and untrained."""
     folder, found = tmp_path_factory.mktemp("runs"), {}
-    toys = {kind.__name__: kind() for kind in (Sampler, Painter, Still, ClipSampler)}
-    toys |= {"half": Sampler(), "untrained": Painter()}
+    toys = {kind.__name__: kind() for kind in (Sampler, ToyPyramid, Still, ClipSampler)}
+    toys |= {"half": Sampler(), "untrained": ToyPyramid()}
     square = {"domains": ("with", "other"), "channels": (3, 3), "image_size": 8}
     toys |= {"Plain": Plain(**square), "Quarters": Quarters(**square)}
     for name, method in toys.items():
@@ -147,11 +147,11 @@ def test_a_stopped_training_gives_its_finest_scale(runs, tmp_path, capsys):
 
 
 def test_a_later_start(runs, tmp_path, capsys):
-    assert run("sample", runs["Painter"], "--n", 1, "--start", 1) == 0
+    assert run("sample", runs["ToyPyramid"], "--n", 1, "--start", 1) == 0
     torch.manual_seed(0)
     darker = to_uint8(torch.rand(1, 3, HEIGHT, WIDTH) / 2 + 0.4 - 0.5)[0]
     assert torch.equal(read_image(tmp_path / "out/0000.png", 3), darker)
-    assert refused(capsys, "sample", runs["Painter"], "--start", 2, "--overwrite") == (
+    assert refused(capsys, "sample", runs["ToyPyramid"], "--start", 2, "--overwrite") == (
         "start is 2: give a scale from 0 to 1."
     )
 
@@ -181,11 +181,13 @@ def test_sizes_of_clips(runs, tmp_path, capsys, size, shape):
 
 
 def test_animations(runs, tmp_path, capsys):
-    assert run("sample", runs["Painter"], "--task", "animate", "--frames", 5, "--alpha", 1, "--format", "frames") == 0
+    assert (
+        run("sample", runs["ToyPyramid"], "--task", "animate", "--frames", 5, "--alpha", 1, "--format", "frames") == 0
+    )
     assert capsys.readouterr().out == f"wrote 1 animation of 5x{HEIGHT}x{WIDTH}\n"
     frames = read_video(tmp_path / "out/0000")
     assert frames[:, 0, 0, 0].tolist() == to_uint8(torch.linspace(-1, 0.9, 5)).tolist()
-    assert run("sample", runs["Painter"], "--task", "animate", "--n", 2, "--format", "gif") == 0
+    assert run("sample", runs["ToyPyramid"], "--task", "animate", "--n", 2, "--format", "gif") == 0
     assert len(read_video(tmp_path / "out/0001.gif")) == 30
 
 
@@ -253,20 +255,24 @@ REFUSED = [
     ("Sampler", "--n 0", "--n is 0: give a whole number of at least 1."),
     ("Sampler", "--n many", "n is refused: invalid int value: 'many'"),
     ("Sampler", "--start 1", "RUN holds a Sampler, which has no scales to start at: leave --start out."),
-    ("Painter", "--start -1", "--start is -1: give a whole number of at least 0."),
+    ("ToyPyramid", "--start -1", "--start is -1: give a whole number of at least 0."),
     ("Sampler", "--seed -1", "--seed is -1: give a whole number of at least 0."),
     ("Sampler", "--fps 0", "--fps is 0: give a number of frames per second above 0."),
     ("Sampler", "--batch_size 0", "--batch_size is 0: give a number of images of at least 1."),
     ("Sampler", "--format gif", "--format is gif, but what is written are images: give png."),
     ("ClipSampler", "--format png", "--format is png, but what is written are clips: give gif, mp4 or frames."),
-    ("Painter", "--task animate --format png", "--format is png, but what is written are clips"),
+    ("ToyPyramid", "--task animate --format png", "--format is png, but what is written are clips"),
     ("Sampler", "--task animate", "RUN holds a Sampler, which does not animate: leave --task out."),
-    ("Painter", "--task animate --size 20x20", "--size is for --task random, not for animate: leave it out."),
-    ("Painter", "--task animate --start 1", "RUN holds a Painter, which has no scales to start at: leave --start out"),
-    ("Painter", "--frames 3", "--frames is for --task animate, not for random: leave it out."),
-    ("Painter", "--task animate --frames 0", "--frames is 0: give a number of frames of at least 1."),
+    ("ToyPyramid", "--task animate --size 20x20", "--size is for --task random, not for animate: leave it out."),
+    (
+        "ToyPyramid",
+        "--task animate --start 1",
+        "RUN holds a ToyPyramid, which has no scales to start at: leave --start out",
+    ),
+    ("ToyPyramid", "--frames 3", "--frames is for --task animate, not for random: leave it out."),
+    ("ToyPyramid", "--task animate --frames 0", "--frames is 0: give a number of frames of at least 1."),
     ("Plain", "", "RUN holds a Plain, which makes no random samples: give another."),
-    ("untrained", "", "this Painter is not trained: there is nothing to sample from."),
+    ("untrained", "", "this ToyPyramid is not trained: there is nothing to sample from."),
     ("Sampler", "--wide 3", "wide is no setting"),
 ]
 
@@ -303,7 +309,7 @@ def pictures(tmp_path):
 
 @pytest.mark.parametrize("more", [[], ["--task", "paint"], ["--task", "paint", "--start", "1"]])
 def test_paint_keeps_the_aspect_ratio(runs, pictures, tmp_path, capsys, more):
-    assert run("translate", runs["Painter"], "--input", "in", *more) == 0
+    assert run("translate", runs["ToyPyramid"], "--input", "in", *more) == 0
     assert capsys.readouterr().out == "translated 2 images\n"
     assert read_image(tmp_path / "out/a.png", 3).shape == (3, 16, 24)  # shrunk to what was learned
     small = to_float(pictures["b.png"])
@@ -313,7 +319,7 @@ def test_paint_keeps_the_aspect_ratio(runs, pictures, tmp_path, capsys, more):
 @pytest.mark.parametrize(("task", "value"), [("harmonise", 0), ("edit", 255)])
 def test_masks_belong_to_images_by_number(runs, pictures, tmp_path, capsys, task, value):
     start = ["--start", 1] if task == "edit" else []  # the other has a default
-    assert run("translate", runs["Painter"], "--input", "in", "--task", task, "--mask", "masks", *start) == 0
+    assert run("translate", runs["ToyPyramid"], "--input", "in", "--task", task, "--mask", "masks", *start) == 0
     found = read_image(tmp_path / "out/b.png", 3)
     assert torch.equal(found[..., :7], pictures["b.png"][..., :7])
     assert (found[..., 7:] == value).all()
@@ -322,26 +328,26 @@ def test_masks_belong_to_images_by_number(runs, pictures, tmp_path, capsys, task
 
 def test_one_mask_for_one_image_and_masks_that_do_not_fit(runs, pictures, tmp_path, capsys):
     more = ["--task", "edit", "--start", 1, "--mask"]
-    assert run("translate", runs["Painter"], "--input", "in/a.png", *more, "masks/a.png") == 0
+    assert run("translate", runs["ToyPyramid"], "--input", "in/a.png", *more, "masks/a.png") == 0
     capsys.readouterr()
-    assert run("translate", runs["Painter"], "--input", "in", "--overwrite", *more, "masks/a.png") == 1
+    assert run("translate", runs["ToyPyramid"], "--input", "in", "--overwrite", *more, "masks/a.png") == 1
     out, err = capsys.readouterr()
     assert out == "translated 1 image, skipped 1\n"
     assert "in/b.png has 18x14 pixels, but its mask masks/a.png 20x30: make them alike." in err
     write_image(torch.zeros(1, 20, 30, dtype=torch.uint8), tmp_path / "black.png")
-    assert run("translate", runs["Painter"], "--input", "in/a.png", "--overwrite", *more, "black.png") == 1
+    assert run("translate", runs["ToyPyramid"], "--input", "in/a.png", "--overwrite", *more, "black.png") == 1
     assert "the mask black.png of in/a.png is empty" in capsys.readouterr().err
     write_image(pictures["a.png"], tmp_path / "masks/c.png")
-    sentence = refused(capsys, "translate", runs["Painter"], "--input", "in", "--overwrite", *more, "masks")
+    sentence = refused(capsys, "translate", runs["ToyPyramid"], "--input", "in", "--overwrite", *more, "masks")
     assert sentence == "--mask masks holds 3 masks, but --input 2 images: give one mask for each, or a single one."
 
 
 def test_super_resolution_takes_images_as_they_are(runs, pictures, tmp_path, capsys):
-    assert run("translate", runs["Painter"], "--input", "in", "--task", "super_resolve", "--factor", 3) == 0
+    assert run("translate", runs["ToyPyramid"], "--input", "in", "--task", "super_resolve", "--factor", 3) == 0
     expected = pictures["a.png"].repeat_interleave(3, 1).repeat_interleave(3, 2)
     assert torch.equal(read_image(tmp_path / "out/a.png", 3), expected)
     more = ["--task", "super_resolve", "--factor", 1000, "--overwrite"]
-    assert run("translate", runs["Painter"], "--input", "in", *more) == 1
+    assert run("translate", runs["ToyPyramid"], "--input", "in", *more) == 1
     out, err = capsys.readouterr()
     assert out.endswith("translated 0 images, skipped 2\n")
     assert "--factor 1000 makes more than 16,777,216 pixels of an image of 20x30." in err
@@ -356,17 +362,21 @@ def test_methods_without_scales_to_start_at_still_translate(runs, pictures, tmp_
 @pytest.mark.parametrize(
     ("name", "more", "sentence"),
     [
-        ("Painter", "--start 2", "start is 2: give a scale from 1 to 1."),
-        ("Painter", "--start -1", "--start is -1: give a whole number of at least 0."),
-        ("Painter", "--task harmonise", "--task harmonise needs --mask: give an image that is white where"),
-        ("Painter", "--task edit --mask masks", "--task edit needs --start: give the number of a scale."),
-        ("Painter", "--task edit --mask absent --start 1", "--mask absent does not exist: give an image file or a fol"),
-        ("Painter", "--mask masks", "--mask is for --task harmonise or edit, not for transfer: leave it out."),
-        ("Painter", "--factor 2", "--factor is for --task super_resolve, not for transfer: leave it out."),
-        ("Painter", "--task super_resolve --factor 1", "--factor is 1: give a number above 1."),
-        ("Painter", "--task super_resolve --factor nan", "--factor is nan: give a number above 1."),
-        ("Painter", "--task remove", "RUN holds a Painter, which knows no content to remove: leave --task out."),
-        ("Painter", "--guide in", "RUN holds a Painter, which takes no guides: leave --guide out."),
+        ("ToyPyramid", "--start 2", "start is 2: give a scale from 1 to 1."),
+        ("ToyPyramid", "--start -1", "--start is -1: give a whole number of at least 0."),
+        ("ToyPyramid", "--task harmonise", "--task harmonise needs --mask: give an image that is white where"),
+        ("ToyPyramid", "--task edit --mask masks", "--task edit needs --start: give the number of a scale."),
+        (
+            "ToyPyramid",
+            "--task edit --mask absent --start 1",
+            "--mask absent does not exist: give an image file or a fol",
+        ),
+        ("ToyPyramid", "--mask masks", "--mask is for --task harmonise or edit, not for transfer: leave it out."),
+        ("ToyPyramid", "--factor 2", "--factor is for --task super_resolve, not for transfer: leave it out."),
+        ("ToyPyramid", "--task super_resolve --factor 1", "--factor is 1: give a number above 1."),
+        ("ToyPyramid", "--task super_resolve --factor nan", "--factor is nan: give a number above 1."),
+        ("ToyPyramid", "--task remove", "RUN holds a ToyPyramid, which knows no content to remove: leave --task out."),
+        ("ToyPyramid", "--guide in", "RUN holds a ToyPyramid, which takes no guides: leave --guide out."),
         ("Still", "--start 1", "RUN holds a Still, which has no scales to start at: leave --start out."),
         ("Still", "--task super_resolve", "RUN holds a Still, which knows no task super_resolve: give another"),
         ("Sampler", "", "RUN holds a Sampler, which does not translate but makes random samples: use xdomain sample."),
@@ -376,7 +386,7 @@ def test_methods_without_scales_to_start_at_still_translate(runs, pictures, tmp_
         ("Quarters", "--task edit --mask masks --start 1", "RUN holds a Quarters, which knows no task edit"),
         ("Quarters", "--task remove --start 1", "--start is for --task transfer, paint, harmonise or edit, not for"),
         ("Quarters", "--start 1", "RUN holds a Quarters, which has no scales to start at: leave --start out."),
-        ("untrained", "", "this Painter is not trained"),
+        ("untrained", "", "this ToyPyramid is not trained"),
     ],
 )
 def test_what_cannot_be_translated_is_one_sentence(runs, pictures, tmp_path, capsys, name, more, sentence):
@@ -387,7 +397,7 @@ def test_what_cannot_be_translated_is_one_sentence(runs, pictures, tmp_path, cap
 
 def test_the_output_lies_outside_of_the_masks(runs, pictures, tmp_path, capsys):
     more = ["--task", "edit", "--start", 1, "--mask", "masks", "--output", "masks", "--overwrite"]
-    sentence = refused(capsys, "translate", runs["Painter"], "--input", "in", *more)
+    sentence = refused(capsys, "translate", runs["ToyPyramid"], "--input", "in", *more)
     assert sentence.startswith("the output masks lies in the folder of the masks")
 
 
@@ -395,10 +405,10 @@ def test_paintings_are_a_function_of_the_seed(runs, pictures, tmp_path, capsys, 
     def noisy(self, images, source, target, start=1, **options):
         return torch.rand_like(images)
 
-    monkeypatch.setattr(Painter, "translate", noisy)
+    monkeypatch.setattr(ToyPyramid, "translate", noisy)
     found = []
     for seed in (0, 0, 1):
-        assert run("translate", runs["Painter"], "--input", "in", "--seed", seed, "--overwrite") == 0
+        assert run("translate", runs["ToyPyramid"], "--input", "in", "--seed", seed, "--overwrite") == 0
         found.append(read_image(tmp_path / "out/a.png", 3).numpy())
     assert np.array_equal(found[0], found[1])
     assert not np.array_equal(found[0], found[2])
