@@ -24,8 +24,9 @@ demo: $(STAMP) ## train DTN on the embedded digits, test it, say where the pictu
 	$(BIN)/xdomain test --config dtn.yaml --ckpt_path last
 	@echo "The pictures are in the run folder named above, the numbers in results/dtn.json."
 
+# One thread for each of the two workers: more would wait for each other.
 test: $(STAMP) ## run all tests; fail if they cover less than 90 % of the package
-	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term-missing:skip-covered --cov-fail-under=90 --durations=10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term-missing:skip-covered --cov-fail-under=90 --durations=10
 
 lint: $(STAMP) ## check style and formatting
 	$(BIN)/ruff check
@@ -41,6 +42,7 @@ ddp: $(STAMP) ## run the tests that start several processes
 	$(BIN)/python -m pytest tests -k ddp
 
 bench: $(STAMP) ## measure overhead, sharing between updates, resuming, drawing, decoding, checking
+	$(BIN)/python benchmarks/single.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/sharing.py
 	$(BIN)/python benchmarks/resume.py
