@@ -32,8 +32,8 @@ import xdomain.methods
 from xdomain.batch import Batch
 from xdomain.losses import gradient_penalty
 from xdomain.methods import PatchVAEGAN, PyramidMethod, SinGAN, StructuralAnalogy
-from xdomain.methods.analogy import same_size
 from xdomain.methods.patch_vaegan import draw
+from xdomain.methods.structural_analogy import same_size
 from xdomain.networks.patches import Conv3d
 from xdomain.networks.pyramid import resize
 from xdomain.trainer import Trainer

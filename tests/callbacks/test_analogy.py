@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from tests.methods.single import TwoImages, facts, train
-from tests.methods.test_analogy import ClipAndPicture
+from tests.methods.test_structural_analogy import ClipAndPicture
 from tests.toys import trainer
 from xdomain.batch import to_float
 from xdomain.callbacks import AnalogyQuality

@@ -1,6 +1,5 @@
 """Methods: one file per paper."""
 
-from xdomain.methods.analogy import StructuralAnalogy
 from xdomain.methods.attributes import AttributeClassifier
 from xdomain.methods.base import Method
 from xdomain.methods.classifier import Classifier
@@ -16,6 +15,7 @@ from xdomain.methods.masked import MaskedTransfer
 from xdomain.methods.patch_vaegan import PatchVAEGAN
 from xdomain.methods.pyramid import PyramidMethod
 from xdomain.methods.singan import SinGAN
+from xdomain.methods.structural_analogy import StructuralAnalogy
 from xdomain.methods.video_baselines import ConSinGAN3D, SinGAN3D
 
 __all__ = [

@@ -12,7 +12,7 @@ from tests.methods.test_singan import Watch, assert_gradients, penalty, sgd
 from xdomain.data.single import SingleSample
 from xdomain.errors import UserError
 from xdomain.methods import StructuralAnalogy
-from xdomain.methods.analogy import same_size
+from xdomain.methods.structural_analogy import same_size
 from xdomain.networks.patches import patch_stack
 from xdomain.networks.pyramid import paired_sizes
 
