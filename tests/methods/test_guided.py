@@ -63,4 +63,5 @@ def test_smaller_sizes_have_smaller_trunks(size, common, content, decoder):
 
 def test_defaults_are_those_of_the_paper():
     method = make(GuidedTransfer)
-    assert (method.confusion, method.clip, method.contents) == (0.001, 5.0, ("plus",))
+    assert method.weights == {"l_reconstruction": 1, "l_confuse": 0.001, "l_discriminant": 0}
+    assert (method.clip, method.contents) == (5.0, ("plus",))

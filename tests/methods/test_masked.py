@@ -88,7 +88,7 @@ def test_sizes_of_the_paper():
     kinds = {type(m).__name__ for m in method.modules()}
     assert "BatchNorm2d" in kinds
     assert not kinds & {"InstanceNorm2d", "ReLU"}
-    assert list(method.weights.values()) == [7, 5, 0.7, 0.7, 0, 0.001, 0.005]
+    assert list(method.weights.values()) == [7, 5, 0.7, 0.7, 0, 0.001, 0.005, 0]
     assert (method.threshold, method.clip, method.contents) == (0.1, 5.0, ("plus",))
 
 

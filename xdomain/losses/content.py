@@ -9,13 +9,13 @@ def l_domain(logits_a: Tensor, logits_b: Tensor, label_a: float, label_b: float)
     """Binary cross-entropy of d on the codes of two domains, the sum of both means.
 
     With two labels it is what d minimises; with the same label for both it is what an encoder minimises, so that d
-    takes the codes of both domains for those of one.
+    takes the codes of both domains for those of one or, at 0.5, cannot decide.
 
     Args:
         logits_a: of codes of domain a, any shape.
         logits_b: of codes of domain b, any shape.
-        label_a: 0 or 1.
-        label_b: 0 or 1.
+        label_a: in [0, 1].
+        label_b: in [0, 1].
 
     Returns:
         scalar; 2 log 2 where d knows nothing.

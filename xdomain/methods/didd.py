@@ -7,13 +7,13 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from xdomain.batch import Batch
-from xdomain.losses import l_domain
-from xdomain.methods.content import Codes, ContentMethod
-from xdomain.networks import CodeDiscriminator, ContentDecoder, ContentEncoder
+from xdomain.methods.confusion import ConfusionMethod
+from xdomain.methods.content import Codes
+from xdomain.networks import ContentDecoder, ContentEncoder
 from xdomain.networks.content import Norm, trunk
 
 
-class DIDD(ContentMethod):
+class DIDD(ConfusionMethod):
     """Domain Intersection and Domain Difference: one common and two separate codes, one decoder.
 
     Benaim, Khaitov, Galanti, Wolf, "Domain Intersection and Domain Difference", ICCV 2019. E_c is the common encoder,
@@ -22,16 +22,16 @@ class DIDD(ContentMethod):
 
     Args:
         sep: channels of each separate code.
+        common: channels of the common code; None is what the separate codes leave of the trunk's last layer, as in the
+            paper. A short one has less room for what d does not see.
         width: channels after the first layer; 32 in the paper.
         depth: number of layers that halve the image; None goes down to 2x2 like the paper's networks.
         norm: ``instance`` as in the paper, or ``batch``, with statistics of both domains together: colours, which
             InstanceNorm hides from the codes, are learned many times sooner.
         reconstruction: weight of the reconstruction losses.
         zero: weight of the loss that empties E_a on domain b and E_b on domain a.
-        confusion: weight of the domain confusion. The first thing to tune in a short run: d should be right on some
-            60 % of the codes.
-        ramp: batches in which the confusion's weight grows from 0; 0 is none, as in the paper. A code that is confused
-            before it can reconstruct carries less and less.
+        confusion: weight of the domain confusion; see :class:`xdomain.methods.confusion.ConfusionMethod` for it and for
+            ``ramp``, ``confusion_target``, ``d_steps``, ``discriminant`` and ``stale_codes``.
         slots: ``zero`` gives every domain a slot of its own and leaves the other's empty; two ablations of the paper's
             code are ``ones``, where both domains share the first slot and ones in the second mark those of b, and
             ``copy``, which puts an image's own code into both slots.
@@ -40,49 +40,51 @@ class DIDD(ContentMethod):
         second_norm: put one behind E_c's second layer, which the paper's code forgets.
         spectral: divide weights by their largest singular values.
         spectral_axis: see :class:`xdomain.networks.ContentDecoder`; the paper's code has 0.
-        stale_codes: train d on the codes from before the update of E_c, which saves one pass of E_c.
         clip: largest gradient norm, of d too; the paper's code means to clip d but does not.
         options: see :class:`xdomain.methods.base.Method`.
     """
 
+    labels = (0, 1)
+
     def __init__(
         self,
         sep: int = 25,
+        common: int | None = None,
         width: int = 32,
         depth: int | None = None,
         norm: Norm = "instance",
         reconstruction: float = 1.0,
         zero: float = 1.0,
         confusion: float = 0.001,
-        ramp: int = 0,
         slots: Literal["zero", "ones", "copy"] = "zero",
         last_norm: bool = True,
         second_norm: bool = True,
         spectral: bool = True,
         spectral_axis: int = 1,
-        stale_codes: bool = False,
         clip: float | None = 5.0,
         **options: Any,
     ) -> None:
-        super().__init__(clip=clip, **options)
+        super().__init__(confusion, clip=clip, **options)
         self.contents = self.domains
-        self.weights = {"l_reconstruction": reconstruction, "l_zero": zero, "l_confuse": confusion}
-        self.ramp = ramp
-        self.slots, self.stale_codes = slots, stale_codes
+        self.weights = {"l_reconstruction": reconstruction, "l_zero": zero, **self.weights}
+        self.slots = slots
         channels, size = self.channels[0], self.image_size
         *hidden, last = trunk(size, width, depth)
         shared: dict[str, Any] = {"image_size": size, "norm": norm, "spectral": spectral}
         bare = [] if last_norm else [-1]
+        common = last - 2 * sep if common is None else common
         self.E_c = ContentEncoder(
             channels,
-            [*(min(c, last - sep) for c in hidden), last - 2 * sep],
+            [*(min(c, last - sep) for c in hidden), common],
             without_norm=bare if second_norm else [1, *bare],
             **shared,
         )
         self.E_a = ContentEncoder(channels, [*hidden, sep], without_norm=bare, **shared)
         self.E_b = ContentEncoder(channels, [*hidden, sep], without_norm=bare, **shared)
-        self.G = ContentDecoder(channels, width=width, depth=depth, spectral_axis=spectral_axis, **shared)
-        self.d = CodeDiscriminator(self.E_c.dim, last)
+        self.G = ContentDecoder(
+            channels, width=width, depth=depth, spectral_axis=spectral_axis, inputs=common + 2 * sep, **shared
+        )
+        self.build_adversaries(self.E_c.dim, last)
 
     def build_optimizers(self) -> dict[str, Optimizer]:
         autoencoder = [p for net in (self.E_c, self.E_a, self.E_b, self.G) for p in net.parameters()]
@@ -94,29 +96,18 @@ class DIDD(ContentMethod):
 
         def autoencoder_loss() -> Tensor:
             c, s_a, s_b = self.E_c(x), self.E_a(x), self.E_b(x)
-            codes.append(c.detach())
-            d_a, d_b = self.d(c).chunk(2)
+            codes.extend(c.detach().chunk(2))
             (own_a, other_a), (other_b, own_b) = s_a.chunk(2), s_b.chunk(2)
             y = self.G(torch.cat([c, self._filled(own_a, own_b)], 1)).tanh()
             losses = {
                 "l_reconstruction": 2 * (y - x).abs().mean(),  # the sum of the means of two equal batches
                 "l_zero": other_a.abs().mean() + other_b.abs().mean(),
-                "l_confuse": l_domain(d_a, d_b, 1, 1),
+                **self.confusion_losses(*c.chunk(2)),
             }
-            self.log_dict({name: loss.detach() for name, loss in losses.items()})
-            weights = {**self.weights, "l_confuse": self.ramped(self.weights["l_confuse"], self.ramp)}
-            return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
-
-        def discriminator_loss() -> Tensor:
-            with torch.no_grad():
-                c = codes[0] if self.stale_codes else self.E_c(x)
-            logits = self.d(c)
-            a, b = logits.chunk(2)
-            self.log("d_accuracy", torch.cat([a < 0, b > 0]).float().mean())
-            return l_domain(a, b, 0, 1)
+            return self.weighted(losses)
 
         self.log("l_g", self.step("g", autoencoder_loss), prog_bar=True)
-        self.log("l_d", self.step("d", discriminator_loss), prog_bar=True)
+        self.train_discriminator(codes, lambda: self.E_c(x).chunk(2))
 
     def _filled(self, a: Tensor, b: Tensor) -> Tensor:
         """Both slots of images of a and of b, [2N, D], from their own separate codes."""

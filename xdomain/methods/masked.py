@@ -3,18 +3,18 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from xdomain.batch import Batch
-from xdomain.losses import l_domain
-from xdomain.methods.content import Codes, ContentMethod, Task
-from xdomain.networks import CodeDiscriminator, ContentDecoder, ContentEncoder
+from xdomain.methods.confusion import ConfusionMethod
+from xdomain.methods.content import Codes, Task
+from xdomain.networks import ContentDecoder, ContentEncoder
 from xdomain.networks.content import Norm, trunk
 
 
-class MaskedTransfer(ContentMethod):
+class MaskedTransfer(ConfusionMethod):
     """Content is drawn into an image where a learned mask says so, and everything else stays as it is.
 
     Mokady, Benaim, Wolf, Bermano, "Mask Based Unsupervised Content Transfer", ICLR 2020; (n) counts its losses. The
@@ -24,6 +24,8 @@ class MaskedTransfer(ContentMethod):
 
     Args:
         sep: channels of the content code.
+        common: channels of the common code; None is what the content code leaves of the trunk's last layer, as in the
+            paper. A short one has less room for what d does not see.
         width: channels after the first layer; 32 in the paper.
         depth: number of layers that halve the image; None goes down to 2x2 like the paper's networks.
         gamma: weight of (1), plus images over the image that D_A makes of them.
@@ -32,14 +34,14 @@ class MaskedTransfer(ContentMethod):
         alpha2: weight of (4), plain images over themselves.
         beta1: weight of (5), the common code of a translation.
         beta2: weight of (6), the content code of a translation.
-        confusion: weight of (7), the domain confusion.
-        ramp: batches in which the confusion's weight grows from 0; 0 is none, as in the paper. A code that is confused
-            before it can reconstruct carries less and less.
+        confusion: weight of (7), the domain confusion; see :class:`xdomain.methods.confusion.ConfusionMethod` for it
+            and for ``ramp``, ``confusion_target``, ``d_steps``, ``discriminant`` and ``stale_codes``.
         threshold: a removal replaces the pixels whose mask is above it.
         removal_zero_content: remove with an empty content code, which is how D_A was trained; the script beside the
             paper gives it the image's own.
         norm: ``batch`` as in the paper, or ``instance``.
-        stale_codes: train d on the codes from before the update of E_1, which saves two passes of E_1.
+        joint: pass both domains through a network as one batch. Apart, as in the paper, BatchNorm subtracts in training
+            what tells the domains apart, so that d does not see it, and brings it back in evaluation.
         clip: largest gradient norm.
         options: see :class:`xdomain.methods.base.Method`.
     """
@@ -49,6 +51,7 @@ class MaskedTransfer(ContentMethod):
     def __init__(
         self,
         sep: int = 25,
+        common: int | None = None,
         width: int = 32,
         depth: int | None = None,
         gamma: float = 7.0,
@@ -58,15 +61,14 @@ class MaskedTransfer(ContentMethod):
         beta1: float = 0.0,
         beta2: float = 0.001,
         confusion: float = 0.005,
-        ramp: int = 0,
         threshold: float = 0.1,
         removal_zero_content: bool = True,
         norm: Norm = "batch",
-        stale_codes: bool = False,
+        joint: bool = False,
         clip: float | None = 5.0,
         **options: Any,
     ) -> None:
-        super().__init__(clip=clip, **options)
+        super().__init__(confusion, clip=clip, **options)
         self.contents = self.domains[:1]
         self.weights = {
             "l_plus": gamma,
@@ -75,17 +77,17 @@ class MaskedTransfer(ContentMethod):
             "l_plain_kept": alpha2,
             "l_cycle_common": beta1,
             "l_cycle_content": beta2,
-            "l_confuse": confusion,
+            **self.weights,
         }
-        self.ramp = ramp
-        self.threshold, self.removal_zero_content, self.stale_codes = threshold, removal_zero_content, stale_codes
+        self.threshold, self.removal_zero_content, self.joint = threshold, removal_zero_content, joint
         channels, size = self.channels[0], self.image_size
         *hidden, last = trunk(size, width, depth)
-        self.E_1 = ContentEncoder(channels, [*(min(c, last - sep) for c in hidden), last - sep], size, norm)
+        common = last - sep if common is None else common
+        self.E_1 = ContentEncoder(channels, [*(min(c, last - sep) for c in hidden), common], size, norm)
         self.E_2 = ContentEncoder(channels, [*(min(c, last // 4) for c in hidden), sep], size, norm)
-        self.D_A = ContentDecoder(channels, size, width, depth, norm, slope=0.2)
-        self.D_B = ContentDecoder(channels + 1, size, width, depth, norm, slope=0.2)
-        self.d = CodeDiscriminator(self.E_1.dim, last)
+        self.D_A = ContentDecoder(channels, size, width, depth, norm, slope=0.2, inputs=common + sep)
+        self.D_B = ContentDecoder(channels + 1, size, width, depth, norm, slope=0.2, inputs=common + sep)
+        self.build_adversaries(self.E_1.dim, last)
 
     def build_optimizers(self) -> dict[str, Optimizer]:
         autoencoder = [p for net in (self.E_1, self.E_2, self.D_A, self.D_B) for p in net.parameters()]
@@ -100,44 +102,43 @@ class MaskedTransfer(ContentMethod):
 
     def layer(self, common: Tensor, content: Tensor) -> tuple[Tensor, Tensor]:
         """D_B: masks [N, 1, H, W] in [0, 1] and images [N, C, H, W] in [-1, 1]."""
-        drawn = self.D_B(torch.cat([common, content], 1))
-        return drawn[:, :1].sigmoid(), drawn[:, 1:].tanh()
+        return split(self.D_B(torch.cat([common, content], 1)))
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        p, n = batch["a"].image, batch["b"].image  # never one batch: BatchNorm would mix the domains
+        p, n = batch["a"].image, batch["b"].image
         codes: list[Tensor] = []
 
         def autoencoder_loss() -> Tensor:
-            c_p, s_p, c_n = self.E_1(p), self.E_2(p), self.E_1(n)
+            c_p, c_n = self._each(self.E_1, p, n)
+            s_p = self.E_2(p)
             codes.extend([c_p.detach(), c_n.detach()])
-            own = self.layer(c_p, s_p)
-            mask, drawn = self.layer(c_n, s_p)
-            t = blend(mask, drawn, n)
+            empty = torch.zeros_like(s_p)
+            with_own, with_none = torch.cat([c_p, s_p], 1), torch.cat([c_n, empty], 1)
+            own, guided, kept = map(split, self._each(self.D_B, with_own, torch.cat([c_n, s_p], 1), with_none))
+            shaved, plain = (y.tanh() for y in self._each(self.D_A, torch.cat([c_p, empty], 1), with_none))
             losses = {
-                "l_plus": F.l1_loss(blend(*own, self.plain(c_p)), p),  # (1)
-                "l_plain": F.l1_loss(self.plain(c_n), n),  # (2)
+                "l_plus": F.l1_loss(blend(*own, shaved), p),  # (1)
+                "l_plain": F.l1_loss(plain, n),  # (2)
                 "l_plus_kept": F.l1_loss(blend(*own, p), p),  # (3)
-                "l_plain_kept": F.l1_loss(blend(*self.layer(c_n, torch.zeros_like(s_p)), n), n),  # (4)
-                "l_confuse": l_domain(self.d(c_p), self.d(c_n), 0, 0),  # (7)
+                "l_plain_kept": F.l1_loss(blend(*kept, n), n),  # (4)
+                **self.confusion_losses(c_p, c_n),  # (7)
             }
+            t = blend(*guided, n)
             if self.weights["l_cycle_common"]:
                 losses["l_cycle_common"] = F.mse_loss(self.E_1(t), c_n)  # (5)
             if self.weights["l_cycle_content"]:
                 losses["l_cycle_content"] = F.mse_loss(self.E_2(t), s_p)  # (6)
-            self.log_dict({name: loss.detach() for name, loss in losses.items()})
-            self.log_dict({"mask_mean": own[0].detach().mean(), "mask_mean_transfer": mask.detach().mean()})
-            weights = {**self.weights, "l_confuse": self.ramped(self.weights["l_confuse"], self.ramp)}
-            return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
-
-        def discriminator_loss() -> Tensor:
-            with torch.no_grad():
-                c_p, c_n = codes if self.stale_codes else (self.E_1(p), self.E_1(n))
-            plus, plain = self.d(c_p), self.d(c_n)
-            self.log("d_accuracy", torch.cat([plus > 0, plain < 0]).float().mean())
-            return l_domain(plus, plain, 1, 0)  # (8)
+            self.log_dict({"mask_mean": own[0].detach().mean(), "mask_mean_transfer": guided[0].detach().mean()})
+            return self.weighted(losses)
 
         self.log("l_g", self.step("g", autoencoder_loss), prog_bar=True)
-        self.log("l_d", self.step("d", discriminator_loss), prog_bar=True)
+        self.train_discriminator(codes, lambda: self._each(self.E_1, p, n))  # (8)
+
+    def _each(self, network: nn.Module, *inputs: Tensor) -> list[Tensor]:
+        """A network's outputs for equal batches: together, if the domains are joint, else one after another."""
+        if self.joint:
+            return list(network(torch.cat(inputs)).chunk(len(inputs)))
+        return [network(x) for x in inputs]
 
     def common(self, images: Tensor) -> Tensor:
         code: Tensor = self.E_1(images)
@@ -169,6 +170,11 @@ class MaskedTransfer(ContentMethod):
         if (content := codes.get(self.contents[0])) is None:
             return self.plain(codes["common"])
         return blend(*self.layer(codes["common"], content), images)
+
+
+def split(drawn: Tensor) -> tuple[Tensor, Tensor]:
+    """Mask [N, 1, H, W] in [0, 1] and image [N, C, H, W] in [-1, 1] of what D_B gives, [N, 1 + C, H, W]."""
+    return drawn[:, :1].sigmoid(), drawn[:, 1:].tanh()
 
 
 def blend(mask: Tensor, image: Tensor, background: Tensor) -> Tensor:

@@ -1,6 +1,12 @@
 """Networks: nn.Module only."""
 
-from xdomain.networks.content import CodeDiscriminator, ContentDecoder, ContentEncoder, FaderDiscriminator
+from xdomain.networks.content import (
+    CodeDiscriminator,
+    ContentDecoder,
+    ContentEncoder,
+    FaderDiscriminator,
+    LinearDiscriminant,
+)
 from xdomain.networks.dcgan import ConvClassifier, ConvDiscriminator, ConvEncoder, UpConvDecoder
 from xdomain.networks.faces import AttributeNet, FaceEmbedder
 from xdomain.networks.half import HalfClassifier, HalfDecoder, HalfDiscriminator
@@ -18,5 +24,6 @@ __all__ = [
     "HalfClassifier",
     "HalfDecoder",
     "HalfDiscriminator",
+    "LinearDiscriminant",
     "UpConvDecoder",
 ]

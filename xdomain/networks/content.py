@@ -1,6 +1,6 @@
 """Encoders and decoders of content transfer: images to flat codes and back, for Press et al., DIDD, masks and Fader."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -99,6 +99,7 @@ class ContentDecoder(nn.Module):
         slope: of the activation below 0; 0 is ReLU.
         labels: length of a label vector that is joined, at every pixel, to the input of every layer.
         bias: give the layers biases.
+        inputs: channels of the code; None is those of the trunk's last layer.
     """
 
     def __init__(
@@ -113,9 +114,11 @@ class ContentDecoder(nn.Module):
         slope: float = 0.0,
         labels: int = 0,
         bias: bool = True,
+        inputs: int | None = None,
     ) -> None:
         super().__init__()
-        *hidden, inputs = trunk(image_size, width, depth)
+        *hidden, last = trunk(image_size, width, depth)
+        inputs = last if inputs is None else inputs
         self.shape = (inputs, image_size >> len(hidden) + 1, image_size >> len(hidden) + 1)
         self.blocks = nn.ModuleList()
         before = inputs
@@ -147,6 +150,63 @@ class CodeDiscriminator(nn.Sequential):
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__(nn.Linear(dim, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, 1))
+
+
+class LinearDiscriminant(nn.Module):
+    """How far apart are the mean codes of two domains, along the direction in which they are farthest?
+
+    Fisher's linear discriminant (1936) in closed form, as an adversary that needs no training: from the difference g of
+    the means and the covariance S within the domains, both running averages over batches, w = S^-1 g, scaled so that
+    codes of one domain have deviation 1 along it. What it minimises is what a linear probe would find, also in
+    directions in which codes vary little: a discriminator that learns from batches overlooks these, decoders do not.
+
+    Args:
+        dim: length of the codes; the covariance has its square.
+        momentum: share of every batch in the running averages.
+        ridge: what is added to every variance, as a share of their mean.
+    """
+
+    gap: Tensor
+    covariance: Tensor
+    batches: Tensor
+
+    def __init__(self, dim: int, momentum: float = 0.05, ridge: float = 0.05) -> None:
+        super().__init__()
+        self.momentum, self.ridge = momentum, ridge
+        self.register_buffer("gap", torch.zeros(dim))
+        self.register_buffer("covariance", torch.zeros(dim, dim))
+        self.register_buffer("batches", torch.tensor(0))
+
+    def forward(self, codes_a: Tensor, codes_b: Tensor, reduce: Callable[[Tensor], Tensor] = lambda x: x) -> Tensor:
+        """Difference of the means along w, which first learns from these codes.
+
+        Args:
+            codes_a: of domain a, [N, dim].
+            codes_b: of domain b, [M, dim].
+            reduce: averages a tensor over all processes.
+
+        Returns:
+            scalar, in standard deviations; its gradient reaches the codes through their means alone.
+        """
+        with torch.autocast(codes_a.device.type, enabled=False):
+            a, b = codes_a.float(), codes_b.float()
+            gap = a.mean(0) - b.mean(0)
+            with torch.no_grad():
+                centred = torch.cat([a - a.mean(0), b - b.mean(0)])
+                covariance = centred.T @ centred / max(len(centred) - 2, 1)
+                self.batches += 1
+                share = max(self.momentum, 1 / int(self.batches))  # the first batches count equally
+                self.gap.lerp_(reduce(gap), share)
+                self.covariance.lerp_(reduce(covariance), share)
+            return (gap * self.direction()).sum()
+
+    @torch.no_grad()
+    def direction(self) -> Tensor:
+        """The direction w [dim]; zeros where the means are equal."""
+        ridge = self.ridge * self.covariance.diagonal().mean()
+        within = self.covariance + ridge.clamp(min=1e-12) * torch.eye(len(self.gap), device=self.gap.device)
+        w: Tensor = torch.linalg.solve(within, self.gap)
+        return w / (w @ within @ w).clamp(min=1e-12).sqrt()
 
 
 class FaderDiscriminator(nn.Module):
