@@ -125,6 +125,34 @@ def test_domain_pair():
         pair.role_of("mnist")
 
 
+def test_one_number_of_channels_for_both_domains():
+    ten, other = Ten(limit=6), Other(limit=5)
+    rgb = DomainPair(other, ten, channels=3)
+    assert rgb.channels == (3, 3)
+    assert rgb.data("a", "train") is other.data("a", "train")
+    images = rgb.data("b", "train").images
+    assert images.shape == (6, 3, 4, 4)
+    assert (images == ten.data("a", "train").images).all()
+    sample = rgb.data("b", "train").__getitems__([4, 1])
+    assert sample.image.shape == (2, 3, 4, 4)
+    assert (sample.image[0] == 4).all()
+    assert sample.label.tolist() == [1, 1]
+    assert rgb.data("b", "train") is rgb.data("b", "train")
+    with pytest.raises(UserError, match="channels is 2: give 1 for grey, 3 for RGB, or null"):
+        DomainPair(other, ten, channels=2)
+
+
+def test_colours_become_grey_by_luma(monkeypatch):
+    monkeypatch.setattr("xdomain.data.base.PIECE", 2)
+    images = np.random.default_rng(0).integers(0, 256, (5, 3, 2, 2), dtype=np.uint8)
+    grey = ImageData(images, np.arange(5)).keep(np.array([3, 0, 4])).with_channels(1)
+    luma = np.tensordot(images[[3, 0, 4]], [0.299, 0.587, 0.114], (1, 0))
+    assert grey.images.shape == (3, 1, 2, 2)
+    assert grey.images.dtype == np.uint8
+    assert np.abs(grey.images[:, 0] - luma).max() <= 0.51
+    assert grey.labels.tolist() == [3, 0, 4]
+
+
 def test_sizes_that_differ_are_refused():
     with pytest.raises(UserError, match="other has 8, ten has 4 pixels"):
         DomainPair(Other(image_size=8), Ten())

@@ -45,6 +45,7 @@ SMALL = {
     "ConSinGAN3D": {"iterations": 1, "width": 4, "layers": 2},
     "ContentMasks": {"images": 4},
     "ContentTransfer": {"pairs": 4, "val_pairs": 2},
+    "GuidedAccuracy": {"guides": 2, "pairs": 4, "val_pairs": 2},
     "TransferPictures": {"count": 2},
     "SingleImage": {"max_size": 64},
     "SampleQuality": {"count": 3, "val_count": 2},
@@ -166,6 +167,22 @@ def test_recipe(recipe, tmp_path):
     trained = sum(len(now["state"]) for now, then in pairs if steps(now) > steps(then))
     assert trained > 0
     assert len(moved) >= trained
+
+
+def test_didd_without_the_test_file_of_svhn(tmp_path, capsys):
+    """The overlay repeats the callbacks for the sake of one judge."""
+    recipe, overlay = CONFIGS / "didd_digits.yaml", CONFIGS / "overlays" / "didd_svhn_holdout.yaml"
+    before, after = (yaml.safe_load(path.read_text())["trainer"]["callbacks"] for path in (recipe, overlay))
+    judges = before[1]["init_args"]["classifiers"]
+    judges["svhn"] += "+holdout"
+    assert after == before
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", "didd_digits", "--config", "didd_svhn_holdout", "--print_config"])
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["data"]["init_args"]["a"]["class_path"].endswith("SVHN")
+    assert printed["data"]["init_args"]["a"]["init_args"]["holdout"] == 0.125
+    (found,) = (c for c in printed["trainer"]["callbacks"] if c["class_path"].endswith("GuidedAccuracy"))
+    assert found["init_args"]["classifiers"] == judges
 
 
 @pytest.mark.parametrize("precision", ["bf16"])

@@ -1,6 +1,6 @@
 """Lightning callbacks: evaluation, pictures, results, averaging, exact resume."""
 
-from xdomain.callbacks.accuracy import ClassificationAccuracy, TransferAccuracy
+from xdomain.callbacks.accuracy import ClassificationAccuracy, GuidedAccuracy, TransferAccuracy
 from xdomain.callbacks.analogy import AnalogyQuality
 from xdomain.callbacks.attributes import AttributeAccuracy
 from xdomain.callbacks.channels_last import ChannelsLast
@@ -24,6 +24,7 @@ __all__ = [
     "ContentTransfer",
     "DistributionDistance",
     "GeneratorEMA",
+    "GuidedAccuracy",
     "IdentityRetrieval",
     "IdentityVerification",
     "LearningCurves",

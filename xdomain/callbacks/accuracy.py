@@ -1,7 +1,9 @@
 """Evaluation by classifiers: of translations, and of the classifiers themselves."""
 
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from matplotlib.figure import Figure
@@ -10,8 +12,9 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from xdomain.batch import Batch, to_float
 from xdomain.callbacks.evaluation import Evaluation, ends, judge_name, make_judge
+from xdomain.data.base import ImageData
 from xdomain.errors import UserError
-from xdomain.methods import Classifier, Method
+from xdomain.methods import Classifier, ContentMethod, Method
 from xdomain.metrics import NearestNeighbourAccuracy
 from xdomain.zoo import Helper
 
@@ -116,6 +119,143 @@ class TransferAccuracy(Evaluation):
         if testing and self.nearest_neighbour:
             values |= {f"accuracy@1nn-{split}": metric.compute() for split, metric in self.neighbours.items()}
         return values
+
+
+class GuidedAccuracy(Evaluation):
+    """Does a classifier see the source's class in translations that take all else from random guides?
+
+    The protocol of Benaim et al. 2019 for MNIST and SVHN: an image a of one domain becomes G(E_c(a), 0, E_b(b)) with a
+    random image b of the other; the answer of a classifier that learned from labels of that other domain is compared
+    with the label of a. D is a direction, such as ``mnist_to_svhn``, J the classifier of its target.
+
+    =============================  =================================================================================
+    ``accuracy/D@J``               share of correct translations, one random guide per source image: the paper's
+    ``accuracy_10_guides/D@J``     share of source images that J gets right by the mean of its probabilities over 10
+                                   (``guides``) random guides, the first being that above; an addition to the protocol
+    ``accuracy_untranslated/D@J``  what J makes of these source images as they are
+    ``accuracy_real/D@J``          what J makes of all real images of the target domain, where they have labels
+    ``n/D@J``, ``n_real/D@J``      number of source images and of real ones
+    =============================  =================================================================================
+
+    A validation has the first only. Nothing is averaged where ``guides`` is 1 or content does not come from guides.
+    Source images and guides are the same at every call; more guides add to those of fewer.
+
+    Args:
+        classifiers: from domain to the zoo recipe or checkpoint of its classifier; directions into a domain that is
+            not here are left out.
+        guides: random guides per source image in the test.
+        pairs: source images per direction in the test, at most; None takes all.
+        val_pairs: the same in a validation, with one guide each.
+        seed: of source images and guides.
+    """
+
+    def __init__(
+        self,
+        classifiers: dict[str, str],
+        guides: int = 10,
+        pairs: int | None = 1000,
+        val_pairs: int = 200,
+        seed: int = 0,
+    ) -> None:
+        if not classifiers:
+            raise UserError("classifiers of GuidedAccuracy is empty: give a domain and its classifier.")
+        for name, value in (("guides", guides), ("pairs", pairs), ("val_pairs", val_pairs)):
+            if value is not None and value < 1:
+                raise UserError(f"{name} of GuidedAccuracy is {value}: give a number of at least 1.")
+        self.classifiers, self.seed = classifiers, seed
+        self.guides, self.pairs, self.val_pairs = guides, pairs, val_pairs
+        self.judges: dict[str, Helper] = {}
+
+    @torch.no_grad()
+    def begin(self, trainer: pl.Trainer, module: Method) -> None:
+        if not isinstance(module, ContentMethod):
+            raise UserError(f"GuidedAccuracy needs guides, but {type(module).__name__} takes none: remove it.")
+        for domain in self.classifiers:
+            if domain not in module.domains:
+                raise UserError(
+                    f"classifiers of GuidedAccuracy has the unknown domain {domain!r}: this data has "
+                    f"{' and '.join(module.domains)}."
+                )
+        directions = [d for d in (module.domains, module.domains[::-1]) if d[1] in self.classifiers]
+        for source, _ in directions:  # before any classifier is trained
+            if _part(trainer, module, source).labels is None:
+                raise UserError(f"GuidedAccuracy needs labels, but {source} has none: remove it.")
+        for domain, recipe in self.classifiers.items():
+            self.judges[domain] = (self.judges.get(domain) or make_judge(recipe, trainer, module)).to(module.device)
+        self.values: dict[str, Tensor] = {}
+        for source, target in directions:
+            self.values |= self._direction(trainer, module, source, target)
+
+    def add(self, module: Method, batch: Batch, testing: bool) -> None:
+        """Nothing: source images and guides are drawn from the whole part."""
+
+    def report(self, trainer: pl.Trainer, testing: bool) -> dict[str, Tensor]:
+        return self.values
+
+    def _direction(self, trainer: pl.Trainer, module: ContentMethod, source: str, target: str) -> dict[str, Tensor]:
+        """All values of one direction, over all processes."""
+        judge, testing, size = self.judges[target], trainer.testing, module.data.eval_batch_size
+        images, real = (_part(trainer, module, domain) for domain in (source, target))
+        guided = module.guided and target in module.contents
+        each = self.guides if testing and guided else 1
+        limit = self.pairs if testing else self.val_pairs
+        rows, guides = draw_guides(len(images), len(real), limit or len(images), each, self.seed)
+
+        averaged = f"_{each}_guides"
+        suffixes = ["", *([averaged] if each > 1 else []), *(["_untranslated"] if testing else [])]
+        if testing and real.labels is not None:
+            suffixes.append("_real")
+        confusions = {s: MulticlassConfusionMatrix(judge.classes).to(module.device) for s in suffixes}
+        for mine in _pieces(trainer, len(rows), size):
+            x, labels = _read(images, rows[mine], module)
+            outputs = (
+                module.translate(x, source, target, guide=_read(real, chosen, module)[0] if guided else None)
+                for chosen in guides[:, mine]
+            )
+            answers = torch.stack([judge(output.float().clamp(-1, 1)).softmax(1) for output in outputs])
+            seen = {"": answers[0], averaged: answers.mean(0), "_untranslated": judge(x)}
+            for suffix in confusions.keys() & seen.keys():
+                confusions[suffix].update(seen[suffix], labels)
+        if "_real" in confusions:
+            for mine in _pieces(trainer, len(real), size):
+                x, labels = _read(real, mine, module)
+                confusions["_real"].update(judge(x), labels)
+
+        at = f"{source}_to_{target}@{judge_name(self.classifiers[target])}"
+        values: dict[str, Tensor] = {}
+        for suffix, metric in confusions.items():
+            counts = metric.compute()
+            values |= _accuracies(counts, f"accuracy{suffix}/{at}", per_class=False)
+            if testing and suffix in ("", "_real"):
+                values[f"n{suffix}/{at}"] = counts.sum().float()
+        return values
+
+
+def draw_guides(sources: int, guides: int, count: int, each: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Random positions of source images, no two the same, and of guides for them.
+
+    Returns:
+        int64 [n] where n is ``count`` or the number of sources, whichever is less, and int64 [each, n].
+    """
+    rng = np.random.default_rng(seed)
+    rows = rng.permutation(sources)[:count]
+    return rows, rng.integers(guides, size=(each, len(rows)))
+
+
+def _part(trainer: pl.Trainer, module: Method, domain: str) -> ImageData:
+    return module.data.data(module.data.role_of(domain), "test" if trainer.testing else "val")
+
+
+def _pieces(trainer: pl.Trainer, count: int, size: int) -> Iterator[np.ndarray]:
+    """This process' share of so many positions, in batches."""
+    mine = np.arange(count)[trainer.global_rank :: trainer.world_size]
+    return (mine[begin : begin + size] for begin in range(0, len(mine), size))
+
+
+def _read(data: ImageData, rows: np.ndarray, module: Method) -> tuple[Tensor, Any]:
+    """Images on the device of the module, float [N, C, H, W] in [-1, 1], and their labels."""
+    image, _, label, _ = data.__getitems__(rows.tolist())
+    return to_float(image.to(module.device)), None if label is None else label.to(module.device)
 
 
 class ClassificationAccuracy(Evaluation):

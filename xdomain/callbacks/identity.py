@@ -76,7 +76,7 @@ class IdentityRetrieval(Evaluation):
     def _ranks(self, trainer: pl.Trainer, module: Method, split: Split) -> dict[str, RetrievalRanks]:
         sides = module.data.modules if isinstance(module.data, DomainPair) else {"a": module.data}
         photos, target = sides["a"], _world(sides.get("b"))
-        data = photos.data("a", split)
+        data = module.data.data("a", split)
         probes, matches = pairs_of_people(data.labels, photos.domains[0])
         probes, matches = (rows[trainer.global_rank :: trainer.world_size] for rows in (probes, matches))
         gallery = self._gallery(photos, split, module)[trainer.global_rank :: trainer.world_size]

@@ -11,13 +11,14 @@ from pytorch_lightning.utilities import CombinedLoader
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from xdomain.batch import Batch, Sample, to_float
+from xdomain.batch import Batch, Sample, to_channels, to_float, to_uint8
 from xdomain.data.sampler import EpochBatchSampler, ResumableLoader, ShardSampler, derive_seed
 from xdomain.errors import UserError
 from xdomain.paths import data_root
 
 Split = Literal["train", "val", "test"]
 ROLES = ("a", "b")
+PIECE = 2000  # images in floating point at a time
 
 
 class ImageData(Dataset[Sample]):
@@ -75,6 +76,20 @@ class ImageData(Dataset[Sample]):
         """The images at the given positions (or where a mask is true), in that order."""
         rows = np.arange(len(self)) if self._rows is None else self._rows
         return ImageData(self._images, self._labels, self._attributes, rows[chosen])
+
+    def with_channels(self, channels: int) -> "ImageData":
+        """The same with 1 or 3 channels, as by :func:`xdomain.batch.to_channels`; grey as RGB takes no more memory."""
+        images = self.images
+        if images.shape[1] == channels:
+            return self
+        if channels == 3:
+            result = np.broadcast_to(images, (len(images), 3, *images.shape[2:]))
+        else:
+            result = np.empty((len(images), 1, *images.shape[2:]), dtype=np.uint8)
+            for begin in range(0, len(images), PIECE):
+                piece = to_float(torch.from_numpy(np.array(images[begin : begin + PIECE])))
+                result[begin : begin + PIECE] = to_uint8(to_channels(piece, channels)).numpy()
+        return ImageData(result, self.labels, self.attributes)
 
 
 class SourceLoader:
@@ -267,10 +282,20 @@ class DomainPair(BaseDataModule):
         a: source domain; any data module with one domain.
         b: target domain, unpaired with the first; likewise.
         root: folder that holds the data sets of both; by default each keeps its own.
+        channels: 1 or 3 brings both to grey (by luma) or RGB (by repetition); None leaves each its own.
     """
 
-    def __init__(self, a: BaseDataModule, b: BaseDataModule, root: str | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        a: BaseDataModule,
+        b: BaseDataModule,
+        root: str | None = None,
+        channels: int | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
+        if channels not in (None, 1, 3):
+            raise UserError(f"channels is {channels}: give 1 for grey, 3 for RGB, or null for what each domain has.")
         self.modules = {"a": a, "b": b}
         for role, module in self.modules.items():
             if len(module.domains) != 1:
@@ -287,11 +312,17 @@ class DomainPair(BaseDataModule):
                 "set image_size of both to the same number."
             )
         self.domains = (a.domains[0], b.domains[0])
-        self.channels = (a.channels[0], b.channels[0])
+        self.channels = (channels, channels) if channels else (a.channels[0], b.channels[0])
         self.image_size = a.image_size
+        self._converted: dict[tuple[str, Split], ImageData] = {}
 
     def data(self, role: str, split: Split) -> ImageData:
-        return self.modules[role].data("a", split)
+        module, channels = self.modules[role], self.channels[self.roles.index(role)]
+        if module.channels[0] == channels:
+            return module.data("a", split)
+        if (role, split) not in self._converted:
+            self._converted[role, split] = module.data("a", split).with_channels(channels)
+        return self._converted[role, split]
 
     def augmentation(self, role: str) -> nn.Module | None:
         return self.modules[role].augmentation("a")
