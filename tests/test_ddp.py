@@ -94,10 +94,11 @@ def ranks(tmp_path_factory):
 
 
 CONTENT = {
-    "DIDD": DIDD,
-    "GuidedTransfer": GuidedTransfer,
-    "MaskedTransfer": MaskedTransfer,
-    "FaderNetwork": FaderNetwork,
+    "DIDD": (DIDD, {}),
+    "DIDD with a linear adversary": (DIDD, {"discriminant": 0.3}),
+    "GuidedTransfer": (GuidedTransfer, {}),
+    "MaskedTransfer": (MaskedTransfer, {}),
+    "FaderNetwork": (FaderNetwork, {}),
 }
 
 
@@ -106,7 +107,7 @@ def train_content(rank, world_size, folder, port):
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "LOCAL_RANK": str(rank)}
     torch.set_num_threads(1)
     states = {}
-    for name, method in CONTENT.items():
+    for name, (method, options) in CONTENT.items():
         run = trainer(
             max_steps=3,
             limit_val_batches=0,
@@ -114,7 +115,7 @@ def train_content(rank, world_size, folder, port):
             devices=world_size,
             run_dir=str(folder / name),
         )
-        model = make(method)
+        model = make(method, **options)
         start = weights(model)
         run.fit(model, datamodule=Faces(batch_size=2))
         states[name] = start, weights(model)
@@ -134,6 +135,13 @@ def test_ddp_ranks_of_content_transfer_stay_equal(method, content_ranks):
     for name in parameters:
         assert torch.equal(first[name], second[name]), name
     assert any(not torch.equal(first[name], start[name]) for name in parameters)
+
+
+def test_ddp_ranks_share_what_a_linear_adversary_knows(content_ranks):
+    (_, first), (_, second) = (states["DIDD with a linear adversary"] for states in content_ranks)
+    assert first["linear.gap"].abs().max() > 0
+    for name in ("linear.gap", "linear.covariance"):
+        assert torch.equal(first[name], second[name]), name
 
 
 LEVELS = {"min_size": 10, "factor": 0.5, "rates": [4, 2, 1], "width": 4, "layers": 3}

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
 from tests.methods.faces import Faces, assert_gradients, first_batch, fitted, make, millions, moved, one_step, owners
+from xdomain.errors import UserError
 from xdomain.methods import DIDD
 
 WEIGHTS = {"reconstruction": 1.3, "zero": 0.7, "confusion": 0.9}
@@ -125,3 +126,50 @@ def test_norms_that_the_code_of_the_paper_lacks_or_has():
 def test_spectral_axis_is_that_of_the_decoder(axis):
     layer = make(DIDD, spectral_axis=axis).G.blocks[0][0]
     assert layer.parametrizations.weight[0].dim == axis
+
+
+def discriminant_losses(m, a, b):
+    """Both adversaries: d, which is not to decide, and the distance of the means in the first batch."""
+    c_a, c_b = m.E_c(a), m.E_c(b)
+    both = torch.cat([m.d(c_a), m.d(c_b)])
+    undecided = (F.softplus(both) + F.softplus(-both)).mean()  # (-log p - log(1 - p)) / 2 of both domains, added
+    gap = c_a.mean(0) - c_b.mean(0)
+    with torch.no_grad():
+        within = (torch.cov(c_a.T, correction=0) * len(a) + torch.cov(c_b.T, correction=0) * len(b)) / (2 * len(a) - 2)
+        within += 0.05 * within.diagonal().mean() * torch.eye(len(gap))
+        w = torch.linalg.inv(within) @ gap
+        w /= (w @ within @ w).sqrt()
+    return undecided, gap @ w
+
+
+def test_the_stronger_adversary_equals_its_formulas():
+    settings = {"confusion_target": "uniform", "d_steps": 3, "discriminant": 0.4, "common": 5}
+    method = make(DIDD, spectral=False, **WEIGHTS, **settings)
+    m = copy.deepcopy(method)
+    (g, *d), _ = one_step(method)
+    a, b = first_batch()
+
+    base = autoencoder_losses(m, "zero", a, b)
+    undecided, distance = discriminant_losses(m, a, b)
+    total = 1.3 * base["l_reconstruction"] + 0.7 * base["l_zero"] + 0.9 * undecided + 0.4 * distance
+    assert m.E_c.dim == 5 * 2 * 2
+    assert_gradients(g.gradients, total, m)
+    assert [update.name for update in d] == ["d", "d", "d"]
+    for update in d:
+        m.load_state_dict(update.state)
+        assert_gradients(update.gradients, discriminator_loss(m, m.E_c(a).detach(), m.E_c(b).detach()), m)
+
+
+def test_both_adversaries_grow_in():
+    settings = {"discriminant": 0.4, "ramp": 100}
+    method = make(DIDD, spectral=False, **WEIGHTS, **settings)
+    m = copy.deepcopy(method)
+    (g, _), _ = one_step(method)  # the first batch: both weigh nothing
+    a, b = first_batch()
+    base = autoencoder_losses(m, "zero", a, b)
+    assert_gradients(g.gradients, 1.3 * base["l_reconstruction"] + 0.7 * base["l_zero"], m)
+
+
+def test_without_updates_d_learns_nothing():
+    with pytest.raises(UserError, match="d_steps is 0"):
+        make(DIDD, d_steps=0)

@@ -79,6 +79,40 @@ def test_cycles_without_weight_are_not_computed(beta1, beta2, passes):
     assert (calls["E_1"], calls["E_2"]) == passes  # two of E_1 are for d
 
 
+@pytest.mark.parametrize("stale_codes", [False, True])
+def test_joint_domains_share_every_batch(stale_codes):
+    weights = {**WEIGHTS, "beta1": 0.0}
+    method = make(MaskedTransfer, joint=True, stale_codes=stale_codes, **weights)
+    m = copy.deepcopy(method)
+    (g, d), _ = one_step(method)
+    p, n = first_batch()
+
+    c_p, c_n = m.E_1(torch.cat([p, n])).chunk(2)
+    s = m.E_2(p)
+    empty = torch.zeros_like(s)
+    shaved, plain = torch.tanh(m.D_A(torch.cat([torch.cat([c_p, c_n]), torch.cat([empty, empty])], 1))).chunk(2)
+    drawn = m.D_B(torch.cat([torch.cat([c_p, c_n, c_n]), torch.cat([s, s, empty])], 1))
+    masks, images = torch.sigmoid(drawn[:, :1]).chunk(3), torch.tanh(drawn[:, 1:]).chunk(3)
+
+    def over(i, background):
+        return masks[i] * images[i] + (1 - masks[i]) * background
+
+    expected = {
+        "gamma": (over(0, shaved) - p).abs().mean(),
+        "delta": (plain - n).abs().mean(),
+        "alpha1": (over(0, p) - p).abs().mean(),
+        "alpha2": (over(2, n) - n).abs().mean(),
+        "beta2": (m.E_2(over(1, n)) - s).square().mean(),
+        "confusion": F.softplus(m.d(c_p)).mean() + F.softplus(m.d(c_n)).mean(),
+    }
+    assert_gradients(g.gradients, sum(weights[name] * loss for name, loss in expected.items()), m)
+    if not stale_codes:
+        m.load_state_dict(d.state)
+        c_p, c_n = m.E_1(torch.cat([p, n])).chunk(2)
+    c_p, c_n = c_p.detach(), c_n.detach()
+    assert_gradients(d.gradients, F.softplus(-m.d(c_p)).mean() + F.softplus(m.d(c_n)).mean(), m)
+
+
 def test_sizes_of_the_paper():
     with torch.device("meta"):
         method = MaskedTransfer(domains=Faces.domains, channels=(3, 3), image_size=128)

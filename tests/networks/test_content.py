@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import nn
 
-from xdomain.networks import CodeDiscriminator, ContentDecoder, ContentEncoder, FaderDiscriminator
+from xdomain.networks import CodeDiscriminator, ContentDecoder, ContentEncoder, FaderDiscriminator, LinearDiscriminant
 from xdomain.networks.content import halvings, trunk
 
 
@@ -156,3 +157,83 @@ def test_activations_of_the_decoder():
     leaky = layers(ContentDecoder(3, 16, 2, slope=0.2), (nn.ReLU, nn.LeakyReLU))
     assert [m.negative_slope for m in leaky] == [0.2, 0.2]
     assert {m.negative_slope for m in layers(ContentEncoder(3, [2, 2, 2], 16), nn.LeakyReLU)} == {0.2}
+
+
+def separated(gap, count=4000, seed=0):
+    """Codes [N, 3] of two domains with a known covariance and a known difference of means."""
+    mixing = torch.tensor([[2.0, 0.0, 0.0], [0.0, 0.1, 0.0], [1.0, 0.05, 0.5]])
+    noise = torch.randn(2, count, 3, generator=torch.Generator().manual_seed(seed)) @ mixing.T
+    return noise[0] + torch.tensor(gap), noise[1]
+
+
+def test_linear_discriminant_is_fishers():
+    a, b = separated([0.5, 0.1, -0.2])
+    fitted = LinearDiscriminantAnalysis(solver="lsqr").fit(
+        torch.cat([a, b]).numpy(), torch.tensor([1, 0]).repeat_interleave(len(a)).numpy()
+    )
+    network = LinearDiscriminant(3, ridge=0.0)
+    value = network(a, b)
+    w = network.direction()
+    reference = torch.from_numpy(fitted.coef_[0]).float()
+    torch.testing.assert_close(w / w.norm(), reference / reference.norm(), rtol=1e-3, atol=1e-3)
+    within = (torch.cov(a.T) + torch.cov(b.T)) / 2
+    gap = a.mean(0) - b.mean(0)
+    assert value.item() == pytest.approx((gap @ torch.linalg.inv(within) @ gap).sqrt().item(), rel=1e-3)  # Mahalanobis
+    for codes in (a, b):
+        assert (codes @ w).std().item() == pytest.approx(1, rel=0.05)
+
+
+def test_linear_discriminant_sees_directions_of_little_variance():
+    a, b = separated([0.0, 0.1, 0.0])  # the second value has a twentieth of the first one's deviation
+    network = LinearDiscriminant(3, ridge=0.0)
+    network(a, b)
+    assert network.direction().abs().argmax() == 1
+
+
+def test_linear_discriminant_pulls_the_means_together_and_nothing_else():
+    a, b = (codes.requires_grad_() for codes in separated([0.5, 0.1, -0.2], count=50))
+    network = LinearDiscriminant(3)
+    network(a, b).backward()
+    w = network.direction()
+    torch.testing.assert_close(a.grad, (w / 50).expand(50, 3))
+    torch.testing.assert_close(b.grad, (-w / 50).expand(50, 3))
+    assert w @ (a.mean(0) - b.mean(0)) > 0
+
+
+def test_linear_discriminant_averages_over_batches():
+    batches = [separated([0.5, 0.1, -0.2], count=20, seed=seed) for seed in range(4)]
+    network = LinearDiscriminant(3, momentum=0.1)
+    for a, b in batches:
+        network(a, b)
+    gaps = torch.stack([a.mean(0) - b.mean(0) for a, b in batches])
+    torch.testing.assert_close(network.gap, gaps.mean(0))  # as long as a batch's share would be below 1 / batches
+    for _ in range(20):
+        network(*batches[0])
+    old, share = network.gap.clone(), 0.1
+    network(*batches[1])
+    torch.testing.assert_close(network.gap, (1 - share) * old + share * gaps[1])
+    assert len(network.state_dict()) == 3  # which a resumed run needs
+
+
+def test_linear_discriminant_survives_codes_that_say_nothing():
+    network = LinearDiscriminant(3)
+    codes = torch.ones(4, 3, requires_grad=True)
+    value = network(codes, codes)
+    value.backward()
+    assert value == 0
+    assert codes.grad.isfinite().all()
+
+
+def test_linear_discriminant_takes_averages_over_processes():
+    a, b = separated([0.5, 0.1, -0.2], count=20)
+    network, seen = LinearDiscriminant(3), []
+    value = network(a, b, lambda x: seen.append(x) or 2 * x)
+    torch.testing.assert_close(network.gap, 2 * seen[0])
+    torch.testing.assert_close(network.covariance, 2 * seen[1])
+    assert value.item() == pytest.approx(((a.mean(0) - b.mean(0)) @ network.direction()).item())
+
+
+def test_decoder_takes_codes_of_another_length():
+    decoder = ContentDecoder(3, 16, 4, inputs=5)
+    size = decoder.shape[1]
+    assert decoder(torch.zeros(2, 5 * size * size)).shape == (2, 3, 16, 16)
