@@ -9,7 +9,8 @@ from torch import nn
 from tests.toys import ToyGAN, ToyPair, trainer
 from xdomain.batch import to_float
 from xdomain.callbacks import ContentMasks, ContentTransfer, TransferPictures
-from xdomain.callbacks.content import draw_pairs, rule_of, spread
+from xdomain.callbacks.content import rule_of
+from xdomain.callbacks.reading import draw_pairs, spread
 from xdomain.data import ImageData
 from xdomain.data.attributes import AttributeDomains
 from xdomain.errors import UserError
@@ -125,7 +126,8 @@ TARGETS = {
 
 @pytest.fixture(autouse=True)
 def _targets(monkeypatch):
-    monkeypatch.setattr("xdomain.callbacks.content.helper_targets", TARGETS.__getitem__)
+    for module in ("content", "content_masks"):
+        monkeypatch.setattr(f"xdomain.callbacks.{module}.helper_targets", TARGETS.__getitem__)
 
 
 def attach(method, data, testing=True):

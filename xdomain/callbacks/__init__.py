@@ -5,7 +5,9 @@ from xdomain.callbacks.analogy import AnalogyQuality
 from xdomain.callbacks.attributes import AttributeAccuracy
 from xdomain.callbacks.channels_last import ChannelsLast
 from xdomain.callbacks.compile import CompileNetworks
-from xdomain.callbacks.content import ContentMasks, ContentTransfer, TransferPictures
+from xdomain.callbacks.content import ContentTransfer
+from xdomain.callbacks.content_masks import ContentMasks
+from xdomain.callbacks.content_pictures import TransferPictures
 from xdomain.callbacks.distribution import DistributionDistance
 from xdomain.callbacks.ema import GeneratorEMA
 from xdomain.callbacks.identity import IdentityRetrieval, IdentityVerification

@@ -1,6 +1,5 @@
 """Evaluation by classifiers: of translations, and of the classifiers themselves."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from xdomain.batch import Batch, to_float
 from xdomain.callbacks.evaluation import Evaluation, ends, judge_name, make_judge
+from xdomain.callbacks.reading import pieces, read, share
 from xdomain.data.base import ImageData
 from xdomain.errors import UserError
 from xdomain.methods import Classifier, ContentMethod, Method
@@ -206,10 +206,10 @@ class GuidedAccuracy(Evaluation):
         if testing and real.labels is not None:
             suffixes.append("_real")
         confusions = {s: MulticlassConfusionMatrix(judge.classes).to(module.device) for s in suffixes}
-        for mine in _pieces(trainer, len(rows), size):
-            x, labels = _read(images, rows[mine], module)
+        for mine in pieces(share(trainer, len(rows)), size):
+            x, labels = read(images, rows[mine], module), _labels(images, rows[mine], module)
             outputs = (
-                module.translate(x, source, target, guide=_read(real, chosen, module)[0] if guided else None)
+                module.translate(x, source, target, guide=read(real, chosen, module) if guided else None)
                 for chosen in guides[:, mine]
             )
             answers = torch.stack([judge(output.float().clamp(-1, 1)).softmax(1) for output in outputs])
@@ -217,9 +217,8 @@ class GuidedAccuracy(Evaluation):
             for suffix in confusions.keys() & seen.keys():
                 confusions[suffix].update(seen[suffix], labels)
         if "_real" in confusions:
-            for mine in _pieces(trainer, len(real), size):
-                x, labels = _read(real, mine, module)
-                confusions["_real"].update(judge(x), labels)
+            for mine in pieces(share(trainer, len(real)), size):
+                confusions["_real"].update(judge(read(real, mine, module)), _labels(real, mine, module))
 
         at = f"{source}_to_{target}@{judge_name(self.classifiers[target])}"
         values: dict[str, Tensor] = {}
@@ -246,16 +245,9 @@ def _part(trainer: pl.Trainer, module: Method, domain: str) -> ImageData:
     return module.data.data(module.data.role_of(domain), "test" if trainer.testing else "val")
 
 
-def _pieces(trainer: pl.Trainer, count: int, size: int) -> Iterator[np.ndarray]:
-    """This process' share of so many positions, in batches."""
-    mine = np.arange(count)[trainer.global_rank :: trainer.world_size]
-    return (mine[begin : begin + size] for begin in range(0, len(mine), size))
-
-
-def _read(data: ImageData, rows: np.ndarray, module: Method) -> tuple[Tensor, Any]:
-    """Images on the device of the module, float [N, C, H, W] in [-1, 1], and their labels."""
-    image, _, label, _ = data.__getitems__(rows.tolist())
-    return to_float(image.to(module.device)), None if label is None else label.to(module.device)
+def _labels(data: ImageData, rows: np.ndarray, module: Method) -> Tensor:
+    assert data.labels is not None
+    return torch.from_numpy(data.labels[rows]).to(module.device)
 
 
 class ClassificationAccuracy(Evaluation):

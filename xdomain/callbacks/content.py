@@ -1,19 +1,15 @@
-"""Evaluation of content transfer: what was removed, added and kept, what codes and masks know, and pictures."""
+"""Evaluation of content transfer: what was removed, added and kept, and what the codes know."""
 
-from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.nn import functional as F
-from torchmetrics import MeanMetric
-from torchvision.utils import make_grid
 
-from xdomain.batch import Batch, to_channels, to_float, to_uint8
+from xdomain.batch import Batch, to_float
 from xdomain.callbacks.evaluation import Evaluation, judge_name, make_judge
-from xdomain.callbacks.pictures import log_image, save_png
+from xdomain.callbacks.reading import draw_pairs, pieces, read, share, spread
 from xdomain.data.attributes import AttributeDomains, holds
 from xdomain.data.avatars import CONTENT
 from xdomain.data.base import ImageData, Split
@@ -21,18 +17,15 @@ from xdomain.errors import UserError
 from xdomain.messages import choice
 from xdomain.methods import ContentMethod, Method
 from xdomain.metrics.attributes import AttributeHitRate, BalancedAccuracy
-from xdomain.metrics.cam import cam_layer, gradcam
 from xdomain.metrics.counterfactual import CounterfactualError
 from xdomain.metrics.distribution import FID, KID
 from xdomain.metrics.extractors import build_extractor
-from xdomain.metrics.masks import MaskIoU
 from xdomain.metrics.probes import ROWS, probe_balanced_accuracy
 from xdomain.metrics.verification import IdentitySimilarity
 from xdomain.zoo import Helper, helper_targets
 
 FACIAL_HAIR = "Mustache or Goatee or not No_Beard"  # which is no attribute of CelebA
 QUICK = ("hit_rate", "removed", "added", "l1")  # what a validation reports
-SLACK = 2  # pixels around a true mask in which changes are allowed: blur and outlines
 
 
 @runtime_checkable
@@ -43,18 +36,6 @@ class TransferTruth(Protocol):
         self, source_role: str, target_role: str, positions: list[int], donors: list[int], split: Split
     ) -> tuple[Tensor, Tensor]:
         """True results ``uint8`` [N, C, H, W] and where they may differ from the sources, ``uint8`` [N, 1, H, W]."""
-
-
-@runtime_checkable
-class MaskTruth(Protocol):
-    """Data that knows where the content of its images is."""
-
-    @property
-    def masked_domains(self) -> tuple[str, ...]:
-        """The domains whose content has masks."""
-
-    def content_mask(self, role: str, positions: list[int], split: Split) -> Tensor:
-        """True soft masks, ``uint8`` [N, 1, H, W]."""
 
 
 class ContentTransfer(Evaluation):
@@ -124,7 +105,7 @@ class ContentTransfer(Evaluation):
 
     @torch.no_grad()
     def begin(self, trainer: pl.Trainer, module: Method) -> None:
-        method = _content_method(module)
+        method = content_method(module)
         self._fetch(trainer, method)
         self.values: dict[str, Tensor] = {}
         for source, target in self.directions or [[*method.domains], [*method.domains[::-1]]]:
@@ -193,13 +174,13 @@ class ContentTransfer(Evaluation):
                 metric.update(features, real=real)
 
         if testing:
-            for rows in _pieces(_share(trainer, len(guides)), data.eval_batch_size):
-                compare(_read(guides, rows, module), real=True)
+            for rows in pieces(share(trainer, len(guides)), data.eval_batch_size):
+                compare(read(guides, rows, module), real=True)
 
-        for piece in _pieces(pairs, data.eval_batch_size):
+        for piece in pieces(pairs, data.eval_batch_size):
             rows, others = piece[:, 0], piece[:, 1]
-            x = _read(images, rows, module)
-            guide = _read(guides, others, module) if guided else None
+            x = read(images, rows, module)
+            guide = read(guides, others, module) if guided else None
             output = module.translate(x, source, target, guide=guide).float().clamp(-1, 1)
             shown = {"": output, "_untranslated": x}
             if (judge := self.judges.get("domain")) is not None:
@@ -253,7 +234,7 @@ class ContentTransfer(Evaluation):
         attributes = BalancedAccuracy([*rules]).to(module.device)
         for role in data.roles:
             images = data.data(role, "test")
-            for rows in _pieces(_share(trainer, len(images)), data.eval_batch_size):
+            for rows in pieces(share(trainer, len(images)), data.eval_batch_size):
                 sample = images.__getitems__(rows.tolist())
                 x = to_float(sample.image.to(module.device))
                 if (judge := self.judges.get("domain")) is not None:
@@ -297,178 +278,6 @@ class ContentTransfer(Evaluation):
         return {key: value for key, value in values.items() if value.isfinite()}
 
 
-class ContentMasks(Evaluation):
-    """How well do a method's masks, its changes and a classifier's attention show where the content is?
-
-    In the test and on data that knows the truth, for every domain D whose content has a mask: ``mask_iou/D`` of the
-    method's own masks, ``mask_iou_difference/D`` of the absolute difference between an image and its removal, and
-    ``mask_iou_cam/D`` of Grad-CAM of the classifier. Each at the threshold that is best on validation images,
-    ``mask_threshold/D``, ``mask_threshold_difference/D`` and ``mask_threshold_cam/D``. ``mask_mean/D`` is the mean of
-    the method's masks, ``n_masks/D`` the number of test images, and ``l1_outside_mask/D`` what removal changes for no
-    reason: the mean absolute difference in [0, 2] more than two pixels away from the content.
-
-    Args:
-        classifier: zoo recipe of a classifier of attributes, for Grad-CAM.
-        target: which of its targets is the content; smile, glasses, beard and hat are known.
-        images: validation and test images of a domain, at most.
-    """
-
-    def __init__(self, classifier: str | None = None, target: str | None = None, images: int = 500) -> None:
-        self.classifier, self.target, self.images = classifier, target, images
-        self.helper: Helper | None = None
-        self.targets: tuple[str, ...] = ()
-
-    @torch.no_grad()
-    def begin(self, trainer: pl.Trainer, module: Method) -> None:
-        self.values: dict[str, Tensor] = {}
-        if not trainer.testing:
-            return
-        method, data = _content_method(module), module.data
-        domains = [d for d in method.contents if d in data.masked_domains] if isinstance(data, MaskTruth) else []
-        if not domains:
-            return
-        if self.classifier is not None:
-            self.helper = (self.helper or make_judge(self.classifier, trainer, method)).to(method.device)
-            self.targets = self.targets or helper_targets(self.classifier)
-        for domain in domains:
-            self.values |= self._masks(trainer, method, domain)
-
-    def add(self, module: Method, batch: Batch, testing: bool) -> None:
-        """Nothing: images are taken from the whole part."""
-
-    def report(self, trainer: pl.Trainer, testing: bool) -> dict[str, Tensor]:
-        return self.values
-
-    def _masks(self, trainer: pl.Trainer, module: ContentMethod, domain: str) -> dict[str, Tensor]:
-        """All values of one domain, over all processes."""
-        data, role, device = module.data, module.data.role_of(domain), module.device
-        assert isinstance(data, MaskTruth)
-        other = next(d for d in module.domains if d != domain)
-        masked = module.masked and domain == module.contents[0]
-        suffixes = [*([""] if masked else []), "_difference", *(["_cam"] if self.helper is not None else [])]
-        error, mean = CounterfactualError().to(device), MeanMetric().to(device)
-        scores: dict[Split, dict[str, MaskIoU]] = {
-            split: {suffix: MaskIoU().to(device) for suffix in suffixes} for split in ("val", "test")
-        }
-        for split, metrics in scores.items():
-            images = data.data(role, split)
-            chosen = spread(len(images), self.images)[trainer.global_rank :: trainer.world_size]
-            for rows in _pieces(chosen, data.eval_batch_size):
-                x = _read(images, rows, module)
-                true = data.content_mask(role, rows.tolist(), split).to(device)
-                removal = module.translate(x, domain, other, task="remove").float().clamp(-1, 1)
-                masks = {"_difference": (removal - x).abs().mean(1, keepdim=True) / 2}
-                if masked:
-                    masks[""] = module.mask(x).float()
-                if self.helper is not None:
-                    masks["_cam"] = self._cam(x, domain)
-                for suffix, metric in metrics.items():
-                    metric.update(masks[suffix], true)
-                if split == "test":
-                    error.update(removal, x, F.max_pool2d((true > 0).float(), 2 * SLACK + 1, 1, SLACK))
-                    if masked:
-                        mean.update(masks[""])
-        values: dict[str, Tensor] = {}
-        for suffix in suffixes:
-            threshold = scores["val"][suffix].best_threshold()
-            values[f"mask_threshold{suffix}/{domain}"] = torch.tensor(threshold)
-            values[f"mask_iou{suffix}/{domain}"] = scores["test"][suffix].iou_at(threshold)
-        found = error.compute()
-        if "l1_outside" in found:
-            values[f"l1_outside_mask/{domain}"] = found["l1_outside"]
-        if masked:
-            values[f"mask_mean/{domain}"] = mean.compute()
-        return {key: value.float() for key, value in (values | {f"n_masks/{domain}": found["n"]}).items()}
-
-    def _cam(self, images: Tensor, domain: str) -> Tensor:
-        assert self.helper is not None
-        target = self.target or CONTENT.get(domain)
-        if target not in self.targets:
-            known = ", ".join(self.targets)
-            raise UserError(f"target of ContentMasks is {target!r}, but the classifier has {known}: give one of them.")
-        network, images = self.helper.network, to_channels(images, self.helper.channels)
-        return gradcam(network, images, cam_layer(network, images[:1]), self.targets.index(target))
-
-
-class TransferPictures(pl.Callback):
-    """Pictures of content transfer at every validation and in the test, below ``samples`` and in the loggers.
-
-    ``transfer_D_*.png`` per direction whose target has content: guides across the top, sources down the left.
-    ``removal_DOMAIN_*.png``: images above the same without their content. ``masks_*.png``, of methods that have masks:
-    images above themselves with the mask in red. In the test ``interpolation.png``: from the separate codes of one
-    image to those of another, over the common code of the first; where one code varies, a line per pair of images.
-
-    Args:
-        count: images of a domain.
-    """
-
-    def __init__(self, count: int = 8) -> None:
-        if count < 1:
-            raise UserError(f"count of TransferPictures is {count}: give a number of at least 1.")
-        self.count = count
-
-    @torch.no_grad()
-    def pictures(self, module: ContentMethod, split: Split) -> dict[str, Tensor]:
-        """All pictures by name, ``uint8`` [3, H, W]."""
-        images = {}
-        for domain in module.domains:
-            data = module.data.data(module.data.role_of(domain), split)
-            images[domain] = _read(data, spread(len(data), self.count), module)
-        shown: dict[str, Tensor] = {}
-        for source, target in (module.domains, module.domains[::-1]):
-            x, y = images[source], images[target]
-            if module.guided and target in module.contents:
-                targets, guides = x.repeat_interleave(len(y), 0), y.repeat(len(x), 1, 1, 1)
-                outputs = module.translate(targets, source, target, guide=guides)
-                top, left = torch.cat([torch.ones_like(y[:1]), y]), x[:, None]
-                body = torch.cat([left, outputs.view(len(x), len(y), *x.shape[1:])], 1).flatten(0, 1)
-                shown[f"transfer_{source}_to_{target}"] = _grid(torch.cat([top, body]), len(y) + 1)
-            if source in module.contents:
-                removal = module.translate(x, source, target, task="remove")
-                shown[f"removal_{source}"] = _grid(torch.cat([x, removal]), len(x))
-        x = images[module.contents[0]]
-        if module.masked:
-            colours = to_channels(x, 3)
-            red = colours.new_tensor([1.0, -1.0, -1.0]).view(3, 1, 1)
-            shown["masks"] = _grid(torch.cat([colours, colours.lerp(red, 0.7 * module.mask(x))]), len(x))
-        if split == "test":
-            others = images[module.contents[-1]].roll(1, 0)
-            lines = 1 if len(module.codes(x[:1])) > 2 else min(len(x), len(others))
-            cells = module.interpolate(x[:lines], others[:lines], "common", self.count)
-            shown["interpolation"] = _grid(cells.flatten(0, 2), cells.shape[2])
-        return shown
-
-    def _show(self, trainer: pl.Trainer, module: pl.LightningModule, split: Split, when: str) -> None:
-        folder = getattr(trainer, "run_dir", None)
-        if not trainer.is_global_zero or trainer.sanity_checking or folder is None:
-            return
-        for name, picture in self.pictures(_content_method(module), split).items():
-            file = f"{name}.png" if name == "interpolation" else f"{name}_{when}.png"
-            save_png(picture, folder / "samples" / file)
-            log_image(trainer, name, picture)
-
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._show(trainer, pl_module, "val", f"{trainer.global_step:07d}")
-
-    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._show(trainer, pl_module, "test", "test")
-
-
-def draw_pairs(sources: int, guides: int, count: int, seed: int) -> np.ndarray:
-    """Random pairs of positions, int64 [count, 2], of sources and of guides.
-
-    Both are shuffled again and again, so that no image is drawn twice before all others are drawn once.
-    """
-    rng = np.random.default_rng(seed)
-    columns = [[rng.permutation(n) for _ in range(-(-count // n))] for n in (sources, guides)]
-    return np.stack([np.concatenate(column)[:count] for column in columns], 1)
-
-
-def spread(count: int, limit: int) -> np.ndarray:
-    """At most ``limit`` positions among ``count``, evenly spread, int64."""
-    return np.linspace(0, count - 1, min(count, limit)).round().astype(np.int64)
-
-
 def rule_of(target: str | None, names: tuple[str, ...]) -> str | None:
     """The rule of a content over attributes of these names, or None where they do not say."""
     if target in names:
@@ -476,33 +285,19 @@ def rule_of(target: str | None, names: tuple[str, ...]) -> str | None:
     return FACIAL_HAIR if target == "Facial_Hair" and "No_Beard" in names else None
 
 
-def _content_method(module: pl.LightningModule) -> ContentMethod:
+def content_method(module: pl.LightningModule) -> ContentMethod:
+    """The module, if it transfers content.
+
+    Raises:
+        UserError: if it does not.
+    """
     if not isinstance(module, ContentMethod):
         raise UserError(f"{type(module).__name__} transfers no content: remove the callbacks that evaluate that.")
     return module
 
 
-def _share(trainer: pl.Trainer, count: int) -> np.ndarray:
-    """This process' share of so many positions."""
-    return np.arange(count)[trainer.global_rank :: trainer.world_size]
-
-
-def _pieces(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    return (rows[begin : begin + size] for begin in range(0, len(rows), size))
-
-
-def _read(data: ImageData, rows: np.ndarray, module: Method) -> Tensor:
-    """Images on the device of the module, float [N, C, H, W] in [-1, 1]."""
-    return to_float(data.__getitems__(rows.tolist()).image.to(module.device))
-
-
 def _codes(module: ContentMethod, data: ImageData, limit: int) -> tuple[dict[str, Tensor], np.ndarray]:
     """Codes [N, D] of some images, and their positions."""
     rows = spread(len(data), limit)
-    parts = [module.codes(_read(data, piece, module)) for piece in _pieces(rows, module.data.eval_batch_size)]
+    parts = [module.codes(read(data, piece, module)) for piece in pieces(rows, module.data.eval_batch_size)]
     return {name: torch.cat([part[name].float().cpu() for part in parts]) for name in parts[0]}, rows
-
-
-def _grid(images: Tensor, columns: int) -> Tensor:
-    picture: Tensor = make_grid(to_uint8(to_channels(images, 3)), nrow=columns, padding=1)
-    return picture

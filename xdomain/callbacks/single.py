@@ -12,9 +12,9 @@ from torchmetrics.utilities import rank_zero_warn
 from torchvision.utils import make_grid
 
 from xdomain.batch import Batch, to_float, to_uint8
-from xdomain.callbacks.content import spread
 from xdomain.callbacks.evaluation import Evaluation
 from xdomain.callbacks.pictures import log_image, save_png
+from xdomain.callbacks.reading import spread
 from xdomain.data.base import ROLES
 from xdomain.data.video import write_video
 from xdomain.errors import UserError

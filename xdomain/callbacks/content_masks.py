@@ -1,0 +1,129 @@
+"""Evaluation of masks: do they, changes and a classifier's attention show where the content is?"""
+
+from typing import Protocol, runtime_checkable
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics import MeanMetric
+
+from xdomain.batch import Batch, to_channels
+from xdomain.callbacks.content import content_method
+from xdomain.callbacks.evaluation import Evaluation, make_judge
+from xdomain.callbacks.reading import pieces, read, spread
+from xdomain.data.avatars import CONTENT
+from xdomain.data.base import Split
+from xdomain.errors import UserError
+from xdomain.methods import ContentMethod, Method
+from xdomain.metrics.cam import cam_layer, gradcam
+from xdomain.metrics.counterfactual import CounterfactualError
+from xdomain.metrics.masks import MaskIoU
+from xdomain.zoo import Helper, helper_targets
+
+SLACK = 2  # pixels around a true mask in which changes are allowed: blur and outlines
+
+
+@runtime_checkable
+class MaskTruth(Protocol):
+    """Data that knows where the content of its images is."""
+
+    @property
+    def masked_domains(self) -> tuple[str, ...]:
+        """The domains whose content has masks."""
+
+    def content_mask(self, role: str, positions: list[int], split: Split) -> Tensor:
+        """True soft masks, ``uint8`` [N, 1, H, W]."""
+
+
+class ContentMasks(Evaluation):
+    """How well do a method's masks, its changes and a classifier's attention show where the content is?
+
+    In the test and on data that knows the truth, for every domain D whose content has a mask: ``mask_iou/D`` of the
+    method's own masks, ``mask_iou_difference/D`` of the absolute difference between an image and its removal, and
+    ``mask_iou_cam/D`` of Grad-CAM of the classifier. Each at the threshold that is best on validation images,
+    ``mask_threshold/D``, ``mask_threshold_difference/D`` and ``mask_threshold_cam/D``. ``mask_mean/D`` is the mean of
+    the method's masks, ``n_masks/D`` the number of test images, and ``l1_outside_mask/D`` what removal changes for no
+    reason: the mean absolute difference in [0, 2] more than two pixels away from the content.
+
+    Args:
+        classifier: zoo recipe of a classifier of attributes, for Grad-CAM.
+        target: which of its targets is the content; smile, glasses, beard and hat are known.
+        images: validation and test images of a domain, at most.
+    """
+
+    def __init__(self, classifier: str | None = None, target: str | None = None, images: int = 500) -> None:
+        self.classifier, self.target, self.images = classifier, target, images
+        self.helper: Helper | None = None
+        self.targets: tuple[str, ...] = ()
+
+    @torch.no_grad()
+    def begin(self, trainer: pl.Trainer, module: Method) -> None:
+        self.values: dict[str, Tensor] = {}
+        if not trainer.testing:
+            return
+        method, data = content_method(module), module.data
+        domains = [d for d in method.contents if d in data.masked_domains] if isinstance(data, MaskTruth) else []
+        if not domains:
+            return
+        if self.classifier is not None:
+            self.helper = (self.helper or make_judge(self.classifier, trainer, method)).to(method.device)
+            self.targets = self.targets or helper_targets(self.classifier)
+        for domain in domains:
+            self.values |= self._masks(trainer, method, domain)
+
+    def add(self, module: Method, batch: Batch, testing: bool) -> None:
+        """Nothing: images are taken from the whole part."""
+
+    def report(self, trainer: pl.Trainer, testing: bool) -> dict[str, Tensor]:
+        return self.values
+
+    def _masks(self, trainer: pl.Trainer, module: ContentMethod, domain: str) -> dict[str, Tensor]:
+        """All values of one domain, over all processes."""
+        data, role, device = module.data, module.data.role_of(domain), module.device
+        assert isinstance(data, MaskTruth)
+        other = next(d for d in module.domains if d != domain)
+        masked = module.masked and domain == module.contents[0]
+        suffixes = [*([""] if masked else []), "_difference", *(["_cam"] if self.helper is not None else [])]
+        error, mean = CounterfactualError().to(device), MeanMetric().to(device)
+        scores: dict[Split, dict[str, MaskIoU]] = {
+            split: {suffix: MaskIoU().to(device) for suffix in suffixes} for split in ("val", "test")
+        }
+        for split, metrics in scores.items():
+            images = data.data(role, split)
+            chosen = spread(len(images), self.images)[trainer.global_rank :: trainer.world_size]
+            for rows in pieces(chosen, data.eval_batch_size):
+                x = read(images, rows, module)
+                true = data.content_mask(role, rows.tolist(), split).to(device)
+                removal = module.translate(x, domain, other, task="remove").float().clamp(-1, 1)
+                masks = {"_difference": (removal - x).abs().mean(1, keepdim=True) / 2}
+                if masked:
+                    masks[""] = module.mask(x).float()
+                if self.helper is not None:
+                    masks["_cam"] = self._cam(x, domain)
+                for suffix, metric in metrics.items():
+                    metric.update(masks[suffix], true)
+                if split == "test":
+                    error.update(removal, x, F.max_pool2d((true > 0).float(), 2 * SLACK + 1, 1, SLACK))
+                    if masked:
+                        mean.update(masks[""])
+        values: dict[str, Tensor] = {}
+        for suffix in suffixes:
+            threshold = scores["val"][suffix].best_threshold()
+            values[f"mask_threshold{suffix}/{domain}"] = torch.tensor(threshold)
+            values[f"mask_iou{suffix}/{domain}"] = scores["test"][suffix].iou_at(threshold)
+        found = error.compute()
+        if "l1_outside" in found:
+            values[f"l1_outside_mask/{domain}"] = found["l1_outside"]
+        if masked:
+            values[f"mask_mean/{domain}"] = mean.compute()
+        return {key: value.float() for key, value in (values | {f"n_masks/{domain}": found["n"]}).items()}
+
+    def _cam(self, images: Tensor, domain: str) -> Tensor:
+        assert self.helper is not None
+        target = self.target or CONTENT.get(domain)
+        if target not in self.targets:
+            known = ", ".join(self.targets)
+            raise UserError(f"target of ContentMasks is {target!r}, but the classifier has {known}: give one of them.")
+        network, images = self.helper.network, to_channels(images, self.helper.channels)
+        return gradcam(network, images, cam_layer(network, images[:1]), self.targets.index(target))

@@ -1,0 +1,83 @@
+"""Pictures of content transfer: matrices of guides and sources, removals, masks, grids of codes."""
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torchvision.utils import make_grid
+
+from xdomain.batch import to_channels, to_uint8
+from xdomain.callbacks.content import content_method
+from xdomain.callbacks.pictures import log_image, save_png
+from xdomain.callbacks.reading import read, spread
+from xdomain.data.base import Split
+from xdomain.errors import UserError
+from xdomain.methods import ContentMethod
+
+
+class TransferPictures(pl.Callback):
+    """Pictures of content transfer at every validation and in the test, below ``samples`` and in the loggers.
+
+    ``transfer_D_*.png`` per direction whose target has content: guides across the top, sources down the left.
+    ``removal_DOMAIN_*.png``: images above the same without their content. ``masks_*.png``, of methods that have masks:
+    images above themselves with the mask in red. In the test ``interpolation.png``: from the separate codes of one
+    image to those of another, over the common code of the first; where one code varies, a line per pair of images.
+
+    Args:
+        count: images of a domain.
+    """
+
+    def __init__(self, count: int = 8) -> None:
+        if count < 1:
+            raise UserError(f"count of TransferPictures is {count}: give a number of at least 1.")
+        self.count = count
+
+    @torch.no_grad()
+    def pictures(self, module: ContentMethod, split: Split) -> dict[str, Tensor]:
+        """All pictures by name, ``uint8`` [3, H, W]."""
+        images = {}
+        for domain in module.domains:
+            data = module.data.data(module.data.role_of(domain), split)
+            images[domain] = read(data, spread(len(data), self.count), module)
+        shown: dict[str, Tensor] = {}
+        for source, target in (module.domains, module.domains[::-1]):
+            x, y = images[source], images[target]
+            if module.guided and target in module.contents:
+                targets, guides = x.repeat_interleave(len(y), 0), y.repeat(len(x), 1, 1, 1)
+                outputs = module.translate(targets, source, target, guide=guides)
+                top, left = torch.cat([torch.ones_like(y[:1]), y]), x[:, None]
+                body = torch.cat([left, outputs.view(len(x), len(y), *x.shape[1:])], 1).flatten(0, 1)
+                shown[f"transfer_{source}_to_{target}"] = _grid(torch.cat([top, body]), len(y) + 1)
+            if source in module.contents:
+                removal = module.translate(x, source, target, task="remove")
+                shown[f"removal_{source}"] = _grid(torch.cat([x, removal]), len(x))
+        x = images[module.contents[0]]
+        if module.masked:
+            colours = to_channels(x, 3)
+            red = colours.new_tensor([1.0, -1.0, -1.0]).view(3, 1, 1)
+            shown["masks"] = _grid(torch.cat([colours, colours.lerp(red, 0.7 * module.mask(x))]), len(x))
+        if split == "test":
+            others = images[module.contents[-1]].roll(1, 0)
+            lines = 1 if len(module.codes(x[:1])) > 2 else min(len(x), len(others))
+            cells = module.interpolate(x[:lines], others[:lines], "common", self.count)
+            shown["interpolation"] = _grid(cells.flatten(0, 2), cells.shape[2])
+        return shown
+
+    def _show(self, trainer: pl.Trainer, module: pl.LightningModule, split: Split, when: str) -> None:
+        folder = getattr(trainer, "run_dir", None)
+        if not trainer.is_global_zero or trainer.sanity_checking or folder is None:
+            return
+        for name, picture in self.pictures(content_method(module), split).items():
+            file = f"{name}.png" if name == "interpolation" else f"{name}_{when}.png"
+            save_png(picture, folder / "samples" / file)
+            log_image(trainer, name, picture)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._show(trainer, pl_module, "val", f"{trainer.global_step:07d}")
+
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._show(trainer, pl_module, "test", "test")
+
+
+def _grid(images: Tensor, columns: int) -> Tensor:
+    picture: Tensor = make_grid(to_uint8(to_channels(images, 3)), nrow=columns, padding=1)
+    return picture

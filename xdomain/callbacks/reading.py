@@ -1,0 +1,41 @@
+"""Which images an evaluation looks at: pairs, shares of processes, batches."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytorch_lightning as pl
+from torch import Tensor
+
+from xdomain.batch import to_float
+from xdomain.data.base import ImageData
+from xdomain.methods import Method
+
+
+def draw_pairs(sources: int, guides: int, count: int, seed: int) -> np.ndarray:
+    """Random pairs of positions, int64 [count, 2], of sources and of guides.
+
+    Both are shuffled again and again, so that no image is drawn twice before all others are drawn once.
+    """
+    rng = np.random.default_rng(seed)
+    columns = [[rng.permutation(n) for _ in range(-(-count // n))] for n in (sources, guides)]
+    return np.stack([np.concatenate(column)[:count] for column in columns], 1)
+
+
+def spread(count: int, limit: int) -> np.ndarray:
+    """At most ``limit`` positions among ``count``, evenly spread, int64."""
+    return np.linspace(0, count - 1, min(count, limit)).round().astype(np.int64)
+
+
+def share(trainer: pl.Trainer, count: int) -> np.ndarray:
+    """This process' share of so many positions."""
+    return np.arange(count)[trainer.global_rank :: trainer.world_size]
+
+
+def pieces(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Positions in batches of at most ``size``."""
+    return (rows[begin : begin + size] for begin in range(0, len(rows), size))
+
+
+def read(data: ImageData, rows: np.ndarray, module: Method) -> Tensor:
+    """Images on the device of the module, float [N, C, H, W] in [-1, 1]."""
+    return to_float(data.__getitems__(rows.tolist()).image.to(module.device))
