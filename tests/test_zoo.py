@@ -294,3 +294,15 @@ def test_classifiers_of_classes_have_no_targets(tmp_path):
         helper_targets("street_classifier")
     with pytest.raises(UserError, match=r"x.ckpt is no classifier of attributes"):
         helper_targets(write_checkpoint(tmp_path / "x.ckpt"))
+
+
+def test_a_helper_takes_images_of_another_size(tmp_path):
+    spec = {"class_path": "AttributeNet", "init_args": {"classes": 2, "image_size": 32, "width": 2, "hidden": 4}}
+    helper = Helper(spec)
+    small = torch.rand(2, 3, 32, 32)
+    large = small.repeat_interleave(2, 2).repeat_interleave(2, 3)  # whose halves are the small ones again
+    inner = (slice(None), slice(None), slice(1, -1), slice(1, -1))
+    torch.testing.assert_close(helper.prepared(large).mean((2, 3)), small.mean((2, 3)), atol=1e-4, rtol=0)
+    assert (helper.prepared(large) - small)[inner].abs().mean() < 0.15 < (small[inner] - small.flip(0)[inner]).abs().mean()
+    assert helper(large).shape == helper.features(large)[:, :2].shape == (2, 2)
+    assert helper.prepared(small) is small

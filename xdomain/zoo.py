@@ -20,6 +20,7 @@ from filelock import FileLock
 from pytorch_lightning.strategies import Strategy
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from xdomain import __version__
 from xdomain.batch import to_channels
@@ -36,7 +37,7 @@ class Helper(nn.Module):
     """A classifier that never learns again.
 
     It stays in evaluation mode and without gradients of its own whatever its owner does, and it brings images to the
-    number of channels that it was trained on. Its weights arrive with :meth:`fetch` or with the owner's checkpoint,
+    number of channels and, if its network asks for one, to the size that it was trained on. Its weights arrive with :meth:`fetch` or with the owner's checkpoint,
     whichever is first.
 
     Args:
@@ -55,6 +56,7 @@ class Helper(nn.Module):
         self.channels: int = self.network.in_channels  # type: ignore[assignment]
         self.classes: int = self.network.classes  # type: ignore[assignment]
         self.dim: int = self.network.dim  # type: ignore[assignment]
+        self.image_size: int | None = (self.spec.get("init_args") or {}).get("image_size")
         self.register_buffer("ready", torch.tensor(False))
 
     def train(self, mode: bool = True) -> "Helper":
@@ -87,8 +89,15 @@ class Helper(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [N, classes] of images [N, C, H, W] in [-1, 1]."""
-        logits: Tensor = self.network(to_channels(images, self.channels))
+        logits: Tensor = self.network(self.prepared(images))
         return logits
+
+    def prepared(self, images: Tensor) -> Tensor:
+        """Images [N, C, H, W] with the channels and of the size that the network knows."""
+        images, size = to_channels(images, self.channels), self.image_size
+        if size is not None and images.shape[2:] != (size, size):
+            images = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
+        return images
 
     def classify(self, features: Tensor) -> Tensor:
         """Logits [N, classes] of features [N, dim]."""
@@ -97,7 +106,7 @@ class Helper(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Features [N, dim] of images [N, C, H, W] in [-1, 1]."""
-        features: Tensor = self.network.features(to_channels(images, self.channels))  # type: ignore[operator]
+        features: Tensor = self.network.features(self.prepared(images))  # type: ignore[operator]
         return features
 
 

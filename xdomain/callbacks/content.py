@@ -122,8 +122,10 @@ class ContentTransfer(Evaluation):
         return {k: v for k, v in self.values.items() if testing or k.split("/")[0] in QUICK}
 
     def _fetch(self, trainer: pl.Trainer, module: ContentMethod) -> None:
-        """Judges with their weights, and what their logits stand for."""
+        """The judges that are asked now, with their weights, and what their logits stand for."""
         for name, source in self.sources.items():
+            if name == "embedder" and not trainer.testing:
+                continue  # it may take long to train
             self.judges[name] = (self.judges.get(name) or make_judge(source, trainer, module)).to(module.device)
         if "domain" in self.judges:
             self.positive, *more = helper_targets(self.sources["domain"])

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import MeanMetric
 
-from xdomain.batch import Batch, to_channels
+from xdomain.batch import Batch
 from xdomain.callbacks.content import content_method
 from xdomain.callbacks.evaluation import Evaluation, make_judge
 from xdomain.callbacks.reading import pieces, read, spread
@@ -125,5 +125,6 @@ class ContentMasks(Evaluation):
         if target not in self.targets:
             known = ", ".join(self.targets)
             raise UserError(f"target of ContentMasks is {target!r}, but the classifier has {known}: give one of them.")
-        network, images = self.helper.network, to_channels(images, self.helper.channels)
-        return gradcam(network, images, cam_layer(network, images[:1]), self.targets.index(target))
+        network, seen = self.helper.network, self.helper.prepared(images)
+        cam = gradcam(network, seen, cam_layer(network, seen[:1]), self.targets.index(target))
+        return F.interpolate(cam, images.shape[2:], mode="bilinear", antialias=True)
