@@ -303,6 +303,8 @@ def test_a_helper_takes_images_of_another_size(tmp_path):
     large = small.repeat_interleave(2, 2).repeat_interleave(2, 3)  # whose halves are the small ones again
     inner = (slice(None), slice(None), slice(1, -1), slice(1, -1))
     torch.testing.assert_close(helper.prepared(large).mean((2, 3)), small.mean((2, 3)), atol=1e-4, rtol=0)
-    assert (helper.prepared(large) - small)[inner].abs().mean() < 0.15 < (small[inner] - small.flip(0)[inner]).abs().mean()
+    assert (
+        (helper.prepared(large) - small)[inner].abs().mean() < 0.15 < (small[inner] - small.flip(0)[inner]).abs().mean()
+    )
     assert helper(large).shape == helper.features(large)[:, :2].shape == (2, 2)
     assert helper.prepared(small) is small

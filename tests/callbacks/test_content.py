@@ -88,8 +88,8 @@ class Surgeon(ContentMethod):
                 draw(result, domain, codes[domain][:, :, None, None])
         return result
 
-    def mask(self, images):
-        return (images[:, :1] > 0.2).float() * 0.9
+    def mask(self, images, guide=None):
+        return ((images if guide is None else guide)[:, :1] > 0.2).float() * 0.9
 
 
 class Judge(nn.Module):
@@ -216,6 +216,18 @@ def test_addition_and_removal():
     assert one["l1/glasses_to_plain"] == values["l1/glasses_to_plain"]
 
 
+def test_changes_outside_a_methods_own_masks():
+    data = Blocks({"glasses": "Eyeglasses and not Smiling", "plain": "not Eyeglasses and not Smiling"})
+    clean = transferred(Surgeon(data.domains, masked=True), data, judge="worn")
+    assert clean["l1_unmasked/plain_to_glasses"] < 1e-6  # all that is drawn lies inside the guide's mask
+    assert "l1_unmasked/glasses_to_plain" not in clean
+    blind = Surgeon(data.domains, masked=True)
+    blind.mask = lambda images, guide=None: torch.zeros_like(images[:, :1])
+    values = transferred(blind, data, judge="worn")
+    change = values["l1_untranslated/plain_to_glasses"]  # from the source to the truth, which a perfect transfer gives
+    assert values["l1_unmasked/plain_to_glasses"] == pytest.approx(change, rel=1e-4) != 0
+
+
 def test_the_domain_classifier_may_be_positive_for_either_domain():
     for judge in ("which", "worn"):
         values = transferred(Surgeon(), judge=judge)
@@ -282,7 +294,7 @@ def eye():
         for parameter, value in zip(network.parameters(), ([1, 0, 0], -0.3, 1, 0), strict=True):
             parameter.copy_(torch.tensor(value, dtype=torch.float32).view(parameter.shape))
     helper = nn.Module()
-    helper.network, helper.channels = network.eval(), 3
+    helper.network, helper.prepared = network.eval(), lambda images: images
     return helper
 
 

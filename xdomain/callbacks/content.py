@@ -6,6 +6,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torchmetrics import MeanMetric
 
 from xdomain.batch import Batch, to_float
 from xdomain.callbacks.evaluation import Evaluation, judge_name, make_judge
@@ -55,6 +56,8 @@ class ContentTransfer(Evaluation):
                                          :class:`xdomain.metrics.CounterfactualError`
     ``l1_inside/D``, ``l1_outside/D``,   where the content is and elsewhere; the same for doing nothing
     ``l1_untranslated/D`` and so on
+    ``l1_unmasked/D``                    distance from the source image where the method's mask is below 0.5, of methods
+                                         that have masks and in directions into their content
     ``identity/D``                       cosine similarity to the source by ``embedder``; ``identity_truth/D`` is that
                                          of the true result
     ``kid/D@F``, ``kid_std/D@F``,        distances from the real images of the target domain, on features F; with
@@ -167,6 +170,7 @@ class ContentTransfer(Evaluation):
         errors = {suffix: CounterfactualError().to(device) for suffix in suffixes}
         kept = {suffix: IdentitySimilarity().to(device) for suffix in ("", "_truth")}
         truth = data if isinstance(data, TransferTruth) else None
+        unmasked = MeanMetric().to(device) if testing and module.masked and guided else None
 
         distances = {"kid": KID(self.extractor).to(device), "fid": FID(self.extractor).to(device)} if testing else {}
 
@@ -202,6 +206,9 @@ class ContentTransfer(Evaluation):
                 kept[""].update(judge.features(output), embedded)
                 if truth is not None:
                     kept["_truth"].update(judge.features(to_float(wished)), embedded)
+            if unmasked is not None:
+                outside = (module.mask(x, guide) < 0.5).expand_as(x)
+                unmasked.update((output - x)[outside].abs())
             if testing:
                 compare(output, real=False)
 
@@ -217,6 +224,8 @@ class ContentTransfer(Evaluation):
             for suffix, error in errors.items():
                 found = error.compute()
                 values |= {f"{k}{suffix}/{name}": found[k] for k in ("l1", "l1_inside", "l1_outside") if k in found}
+        if unmasked is not None:
+            values[f"l1_unmasked/{name}"] = unmasked.compute()
         if testing and "embedder" in self.judges:
             suffixes = ("", "_truth") if truth is not None else ("",)
             values |= {f"identity{suffix}/{name}": kept[suffix].compute()["source"] for suffix in suffixes}

@@ -53,8 +53,8 @@ class ContentMethod(Method):
         """Images [N, C, H, W] in [-1, 1] of codes; ``images`` are those that the common code came from."""
         raise NotImplementedError(f"{type(self).__name__} must implement decode()")
 
-    def mask(self, images: Tensor) -> Tensor:
-        """Where the content of the first domain is, soft masks [N, 1, H, W] in [0, 1]."""
+    def mask(self, images: Tensor, guide: Tensor | None = None) -> Tensor:
+        """Where the content of the first domain is, or that of a guide would be: soft masks [N, 1, H, W] in [0, 1]."""
         raise NotImplementedError(f"{type(self).__name__} has no masks")
 
     def ramped(self, weight: float, ramp: int) -> float:

@@ -148,9 +148,9 @@ class MaskedTransfer(ConfusionMethod):
         code: Tensor = self.E_2(images)
         return code
 
-    def mask(self, images: Tensor) -> Tensor:
+    def mask(self, images: Tensor, guide: Tensor | None = None) -> Tensor:
         with self.evaluating():
-            return self.layer(self.E_1(images), self.E_2(images))[0]
+            return self.layer(self.E_1(images), self.E_2(images if guide is None else guide))[0]
 
     def recombine(self, images: Tensor, source: str, given: str | None, guide: Tensor | None, task: Task) -> Tensor:
         if source in self.contents and task != "add" and guide is not images:  # what guides itself keeps its content
