@@ -37,8 +37,8 @@ class Helper(nn.Module):
     """A classifier that never learns again.
 
     It stays in evaluation mode and without gradients of its own whatever its owner does, and it brings images to the
-    number of channels and, if its network asks for one, to the size that it was trained on. Its weights arrive with :meth:`fetch` or with the owner's checkpoint,
-    whichever is first.
+    number of channels and, if its network asks for one, to the size that it was trained on. Its weights arrive with
+    :meth:`fetch` or with the owner's checkpoint, whichever is first.
 
     Args:
         source: name of a zoo recipe, path of a classifier's checkpoint or run folder, or the bare network as
