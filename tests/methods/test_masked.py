@@ -134,6 +134,12 @@ def varied(**options):
     return method.eval()
 
 
+def test_masks_may_begin_empty():
+    p = pictures(1)
+    half, empty = (make(MaskedTransfer, mask_bias=bias).eval().mask(p) for bias in (0.0, -3.0))
+    torch.testing.assert_close(torch.logit(empty), torch.logit(half) - 3)
+
+
 def test_masks_are_in_their_range_and_of_the_image_itself():
     method, p = varied(), pictures(1)
     mask = method.mask(p)

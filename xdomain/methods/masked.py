@@ -36,6 +36,8 @@ class MaskedTransfer(ConfusionMethod):
         beta2: weight of (6), the content code of a translation.
         confusion: weight of (7), the domain confusion; see :class:`xdomain.methods.confusion.ConfusionMethod` for it
             and for ``ramp``, ``confusion_target``, ``d_steps``, ``discriminant`` and ``stale_codes``.
+        mask_bias: added to the logits of all masks before training; 0 as in the paper starts them at 0.5. Where image
+            and background agree from early on nothing moves a mask any more, so that one that begins empty stays so.
         threshold: a removal replaces the pixels whose mask is above it.
         removal_zero_content: remove with an empty content code, which is how D_A was trained; the script beside the
             paper gives it the image's own.
@@ -61,6 +63,7 @@ class MaskedTransfer(ConfusionMethod):
         beta1: float = 0.0,
         beta2: float = 0.001,
         confusion: float = 0.005,
+        mask_bias: float = 0.0,
         threshold: float = 0.1,
         removal_zero_content: bool = True,
         norm: Norm = "batch",
@@ -87,6 +90,8 @@ class MaskedTransfer(ConfusionMethod):
         self.E_2 = ContentEncoder(channels, [*(min(c, last // 4) for c in hidden), sep], size, norm)
         self.D_A = ContentDecoder(channels, size, width, depth, norm, slope=0.2, inputs=common + sep)
         self.D_B = ContentDecoder(channels + 1, size, width, depth, norm, slope=0.2, inputs=common + sep)
+        with torch.no_grad():
+            self.D_B.blocks[-1].bias[0] += mask_bias  # type: ignore[index, operator]
         self.build_adversaries(self.E_1.dim, last)
 
     def build_optimizers(self) -> dict[str, Optimizer]:
