@@ -229,6 +229,19 @@ def test_changes_outside_a_methods_own_masks():
     ].item()  # from the source to the truth, which a perfect transfer gives
     assert change > 0.01
     assert values["l1_unmasked/plain_to_glasses"].item() == pytest.approx(change, rel=1e-4)
+    blind.mask = lambda images, guide=None: torch.ones_like(images[:, :1])
+    assert "l1_unmasked/plain_to_glasses" not in transferred(blind, data, judge="worn")  # nothing lies outside
+
+
+def test_one_image_is_no_distribution():
+    class One(Blocks):
+        def data(self, role, split):
+            data = super().data(role, split)
+            return data.keep(np.arange(1)) if role == "b" else data
+
+    values = transferred(Surgeon(), One())
+    assert values["hit_rate/smile_to_glasses"] == 1
+    assert not [key for key in values if key.startswith(("kid", "fid", "n_real"))]
 
 
 def test_the_domain_classifier_may_be_positive_for_either_domain():

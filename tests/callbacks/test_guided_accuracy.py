@@ -33,7 +33,7 @@ class Shades(ToyPair):
         return ImageData(images, None if role in self.unlabelled else labels)
 
 
-class Painter(ContentMethod):
+class Brush(ContentMethod):
     """Red of the image, green of the guide, no blue."""
 
     def __init__(self, contents=("ink", "paint"), guided=True):
@@ -73,7 +73,7 @@ def prepared(**options):
 
 
 def measured(method=None, data=None, rank=0, world_size=1, **options):
-    callback, method = prepared(**options), method or Painter()
+    callback, method = prepared(**options), method or Brush()
     method.trainer = trainer(max_steps=1)
     method.trainer.datamodule = data or Shades()
     process = SimpleNamespace(testing=True, global_rank=rank, world_size=world_size)
@@ -149,7 +149,7 @@ def test_processes_share_the_images():
 
 def test_a_validation_has_one_guide_and_one_value():
     run = trainer(callbacks=[prepared(val_pairs=20)])
-    run.validate(Painter(), datamodule=Shades(), verbose=False)
+    run.validate(Brush(), datamodule=Shades(), verbose=False)
     expected = {}
     for name in D:
         right, _ = by_hand(*name.split("_to_"), 20, 1, split="val")
@@ -159,7 +159,7 @@ def test_a_validation_has_one_guide_and_one_value():
 
 def test_in_the_test_of_lightning():
     run = trainer(callbacks=[prepared(pairs=40, guides=5)])
-    (values,) = run.test(Painter(), datamodule=Shades(), verbose=False)
+    (values,) = run.test(Brush(), datamodule=Shades(), verbose=False)
     assert values == pytest.approx(measured(pairs=40, guides=5))
 
 
@@ -167,13 +167,13 @@ def test_what_has_no_guides_is_not_averaged():
     marginal = f"accuracy_10_guides/{D['paint_to_ink']}"
     assert marginal in measured()
     assert not [name for name in measured(guides=1) if "guides" in name]
-    assert not [name for name in measured(Painter(guided=False)) if "guides" in name]
-    assert [name for name in measured(Painter(contents=("ink",))) if "guides" in name] == [marginal]
+    assert not [name for name in measured(Brush(guided=False)) if "guides" in name]
+    assert [name for name in measured(Brush(contents=("ink",))) if "guides" in name] == [marginal]
 
 
 def test_a_direction_without_classifier_is_left_out():
     """Its source, which is the other's target, needs no labels then."""
-    callback, method, data = GuidedAccuracy({"paint": "paint_judge+more"}), Painter(), Shades()
+    callback, method, data = GuidedAccuracy({"paint": "paint_judge+more"}), Brush(), Shades()
     callback.judges = {"paint": Judge(TILTS["paint"])}
     method.trainer, data.unlabelled = trainer(max_steps=1), ("b",)
     method.trainer.datamodule = data
@@ -204,8 +204,8 @@ def test_what_is_refused_before_a_classifier_is_trained(monkeypatch):
     data = Shades()
     data.unlabelled = ("b",)
     for callback, method, data_, message in (
-        (GuidedAccuracy(CLASSIFIERS), Painter(), data, "needs labels, but paint has none: remove it"),
-        (GuidedAccuracy({"oil": "x"}), Painter(), Shades(), "unknown domain 'oil': this data has ink and paint"),
+        (GuidedAccuracy(CLASSIFIERS), Brush(), data, "needs labels, but paint has none: remove it"),
+        (GuidedAccuracy({"oil": "x"}), Brush(), Shades(), "unknown domain 'oil': this data has ink and paint"),
         (GuidedAccuracy(CLASSIFIERS), ToyGAN(), ToyPair(), "needs guides, but ToyGAN takes none: remove it"),
     ):
         method.trainer = trainer(max_steps=1)

@@ -61,7 +61,7 @@ class ContentTransfer(Evaluation):
     ``identity/D``                       cosine similarity to the source by ``embedder``; ``identity_truth/D`` is that
                                          of the true result
     ``kid/D@F``, ``kid_std/D@F``,        distances from the real images of the target domain, on features F; with
-    ``fid/D@F``                          ``n_real/D@F`` and ``n_fake/D@F`` images
+    ``fid/D@F``                          ``n_real/D@F`` and ``n_fake/D@F`` images; of two images at least
     ``domain_accuracy@J``,               balanced accuracy of the classifiers on the real images of both domains
     ``judge_accuracy/ATTRIBUTE``
     ``probe/common``                     balanced accuracy of a linear probe that reads the domain from the common
@@ -172,14 +172,16 @@ class ContentTransfer(Evaluation):
         truth = data if isinstance(data, TransferTruth) else None
         unmasked = MeanMetric().to(device) if testing and module.masked and guided else None
 
-        distances = {"kid": KID(self.extractor).to(device), "fid": FID(self.extractor).to(device)} if testing else {}
+        enough = min(len(guides), len(images)) > 1  # for a distribution
+        distances = {"kid": KID(self.extractor), "fid": FID(self.extractor)} if testing and enough else {}
+        distances = {key: metric.to(device) for key, metric in distances.items()}
 
         def compare(x: Tensor, real: bool) -> None:
             features = self.extractor.features(x)
             for metric in distances.values():
                 metric.update(features, real=real)
 
-        if testing:
+        if distances:
             for rows in pieces(share(trainer, len(guides)), data.eval_batch_size):
                 compare(read(guides, rows, module), real=True)
 
@@ -209,7 +211,7 @@ class ContentTransfer(Evaluation):
             if unmasked is not None:
                 outside = (module.mask(x, guide) < 0.5).expand_as(x)
                 unmasked.update((output - x)[outside].abs())
-            if testing:
+            if distances:
                 compare(output, real=False)
 
         values: dict[str, Tensor] = {}
@@ -224,12 +226,12 @@ class ContentTransfer(Evaluation):
             for suffix, error in errors.items():
                 found = error.compute()
                 values |= {f"{k}{suffix}/{name}": found[k] for k in ("l1", "l1_inside", "l1_outside") if k in found}
-        if unmasked is not None:
+        if unmasked is not None and unmasked.weight > 0:  # a mask may cover everything
             values[f"l1_unmasked/{name}"] = unmasked.compute()
         if testing and "embedder" in self.judges:
             suffixes = ("", "_truth") if truth is not None else ("",)
             values |= {f"identity{suffix}/{name}": kept[suffix].compute()["source"] for suffix in suffixes}
-        if testing:
+        if distances:
             at = f"{name}@{self.extractor.name}"
             values[f"kid/{at}"], values[f"kid_std/{at}"] = distances["kid"].compute()
             values[f"fid/{at}"] = distances["fid"].compute()
