@@ -4,7 +4,7 @@
     python benchmarks/inputs.py patch_vaegan_video_tiny+vae_levels_1 --inputs engine:balloons clip.mp4
 
 Every recipe may have overlays after ``+``. An input is the name of an overlay, or else what `data.init_args.path`
-takes. The logs lie beside the run folders.
+takes. `--suffix papers` writes results/<recipe>_papers.json. The logs lie beside the run folders.
 """
 
 import argparse
@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("recipes", nargs="+")
     parser.add_argument("--inputs", nargs="+", default=PHOTOGRAPHS, help=f"by default {' '.join(PHOTOGRAPHS)}")
     parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--suffix", help="of the names of the results, for another choice of inputs")
     parser.add_argument("--runs", type=Path, help="folder that is kept; runs found in it are continued")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="setting for all runs")
     options = parser.parse_args()
@@ -51,7 +52,8 @@ def main() -> None:
                 run = folder / f"{result_name(recipe)}-{''.join(c if c.isalnum() else '_' for c in name)}"
                 results.append(train_and_test(words, run, [*settings, *more]))
                 print(f"{recipe} on {name}: {time.monotonic() - began:.0f} s", flush=True)
-            combined = {**summary(results, "inputs", options.inputs), "recipe": result_name(recipe)}
+            name = "_".join([result_name(recipe), *([options.suffix] if options.suffix else [])])
+            combined = {**summary(results, "inputs", options.inputs), "recipe": name}
             write_json(options.results / f"{combined['recipe']}.json", combined)
 
 

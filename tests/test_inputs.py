@@ -76,6 +76,13 @@ def test_the_numbers_of_all_inputs_become_one_result(inputs, monkeypatch):
     assert Path("results/patch_vaegan_video_tiny_vae_levels_1.json").exists()
 
 
+def test_another_choice_of_inputs_has_a_result_of_its_own(inputs, monkeypatch):
+    module, _ = inputs
+    run(module, monkeypatch, "singan_tiny", "--inputs", "x", "y", "--suffix", "mine")
+    assert json.loads(Path("results/singan_tiny_mine.json").read_text())["recipe"] == "singan_tiny_mine"
+    assert not Path("results/singan_tiny.json").exists()
+
+
 def test_the_photographs_and_the_recipes_of_the_tables_are_there(inputs):
     module, _ = inputs
     paths = [yaml.safe_load(find_config(name).read_text())["data"]["init_args"]["path"] for name in module.PHOTOGRAPHS]

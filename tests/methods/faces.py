@@ -44,7 +44,8 @@ class Watch(pl.Callback):
         own = {id(p) for group in optimizer.param_groups for p in group["params"]}
         name = next(n for n in ("g", "d") if pl_module.named_optimizer(n) is optimizer)
         state = {n: v.clone() for n, v in pl_module.state_dict().items()}
-        gradients = {n: p.grad.clone() for n, p in pl_module.named_parameters() if id(p) in own}
+        owned = {n: p.grad for n, p in pl_module.named_parameters() if id(p) in own}
+        gradients = {n: gradient.clone() for n, gradient in owned.items() if gradient is not None}
         self.updates.append(Update(name, state, gradients))
 
 

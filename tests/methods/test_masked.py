@@ -27,11 +27,16 @@ def d_b(m, common, content, background):
     return mask * image + (1 - mask) * background
 
 
+def d_a(m, common, content):
+    """A whole image; one decoder for all draws it beside a mask that nobody wants."""
+    codes = torch.cat([common, content], 1)
+    return torch.tanh(m.D_B(codes)[:, 1:] if m.one_decoder else m.D_A(codes))
+
+
 def losses(m, p, n):
     c_p, c_n, s = m.E_1(p), m.E_1(n), m.E_2(p)
     empty = torch.zeros_like(s)
-    shaved = torch.tanh(m.D_A(torch.cat([c_p, empty], 1)))
-    plain = torch.tanh(m.D_A(torch.cat([c_n, empty], 1)))
+    shaved, plain = d_a(m, c_p, empty), d_a(m, c_n, empty)
     t = d_b(m, c_n, s, n)
     return {
         "gamma": (d_b(m, c_p, s, shaved) - p).abs().mean(),
@@ -45,7 +50,16 @@ def losses(m, p, n):
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"stale_codes": True}, {"beta1": 0.0}, {"beta1": 0.0, "beta2": 0.0}, {"norm": "instance"}], ids=str
+    "settings",
+    [
+        {},
+        {"stale_codes": True},
+        {"beta1": 0.0},
+        {"beta1": 0.0, "beta2": 0.0},
+        {"norm": "instance"},
+        {"one_decoder": True},
+    ],
+    ids=str,
 )
 def test_one_step_equals_the_formulas(settings):
     weights = {**WEIGHTS, **{k: v for k, v in settings.items() if k in WEIGHTS}}
@@ -56,7 +70,7 @@ def test_one_step_equals_the_formulas(settings):
 
     assert (g.name, d.name) == ("g", "d")
     total = sum(weights[name] * loss for name, loss in losses(m, p, n).items())
-    assert owners(g.gradients) == {"E_1", "E_2", "D_A", "D_B"}
+    assert owners(g.gradients) == {"E_1", "E_2", "D_B"} | (set() if m.one_decoder else {"D_A"})
     assert_gradients(g.gradients, total, m)
     assert logged["l_g"] == pytest.approx(total.item(), rel=1e-4)
 
@@ -113,6 +127,37 @@ def test_joint_domains_share_every_batch(stale_codes):
     assert_gradients(d.gradients, F.softplus(-m.d(c_p)).mean() + F.softplus(m.d(c_n)).mean(), m)
 
 
+def test_before_content_starts_there_is_none():
+    method = make(MaskedTransfer, content_start=1, one_decoder=True, **WEIGHTS)
+    m = copy.deepcopy(method)
+    (g, _), _ = one_step(method)
+    p, n = first_batch()
+    c_p, c_n = m.E_1(p), m.E_1(n)
+    empty = torch.zeros(len(p), m.E_2.dim)
+    assert owners(g.gradients) == {"E_1", "D_B"}
+    loss = 1.7 * (d_a(m, c_p, empty) - p).abs().mean() + 1.1 * (d_a(m, c_n, empty) - n).abs().mean()
+    loss = loss + 0.9 * (F.softplus(m.d(c_p)).mean() + F.softplus(m.d(c_n)).mean())
+    assert_gradients(g.gradients, loss, m)
+    assert g.gradients[f"D_B.blocks.{len(m.D_B.blocks) - 1}.bias"][0] == 0  # masks are free
+
+
+def test_masks_are_free_before_alpha_grows():
+    method = make(MaskedTransfer, alpha_ramp=5, **WEIGHTS)
+    m = copy.deepcopy(method)
+    (g, _), _ = one_step(method)  # the first batch: alpha1 and alpha2 weigh nothing
+    weights = {**WEIGHTS, "alpha1": 0, "alpha2": 0}
+    total = sum(weights[name] * loss for name, loss in losses(m, *first_batch()).items())
+    assert_gradients(g.gradients, total, m)
+
+
+def test_alpha_grows_from_where_content_starts():
+    method = make(MaskedTransfer, content_start=2, alpha_ramp=4, **WEIGHTS)
+    seen = []
+    method.on_train_batch_start = lambda *_: seen.append(method.current_weights()["l_plus_kept"])
+    fitted(method, steps=8)
+    assert seen == pytest.approx([0.6 * x for x in (0, 0, 0, 0.25, 0.5, 0.75, 1, 1)])
+
+
 def test_sizes_of_the_paper():
     with torch.device("meta"):
         method = MaskedTransfer(domains=Faces.domains, channels=(3, 3), image_size=128)
@@ -152,13 +197,14 @@ def test_masks_are_in_their_range_and_of_the_image_itself():
 
 
 @pytest.mark.parametrize("zero_content", [True, False])
-@pytest.mark.parametrize("threshold", [0.1, 0.5])
-def test_removal_draws_the_candidate_where_the_mask_is_above_the_threshold(zero_content, threshold):
-    method, p = varied(threshold=threshold, removal_zero_content=zero_content), pictures(2)
+@pytest.mark.parametrize(("threshold", "one_decoder"), [(0.1, False), (0.5, False), (0.5, True)])
+def test_removal_draws_the_candidate_where_the_mask_is_above_the_threshold(zero_content, threshold, one_decoder):
+    settings = {"threshold": threshold, "removal_zero_content": zero_content, "one_decoder": one_decoder}
+    method, p = varied(**settings), pictures(2)
     inside = (method.mask(p) > threshold).expand_as(p)
     content = method.E_2(p)
     slot = torch.zeros_like(content) if zero_content else content
-    candidate = torch.tanh(method.D_A(torch.cat([method.E_1(p), slot], 1)))
+    candidate = d_a(method, method.E_1(p), slot)
     for task in ("remove", "transfer"):
         result = method.translate(p, "plus", "plain", task=task)
         assert inside.any()

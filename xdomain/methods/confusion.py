@@ -70,11 +70,15 @@ class ConfusionMethod(ContentMethod):
             losses["l_discriminant"] = self.linear(a, b, self._over_processes)
         return losses
 
-    def weighted(self, losses: dict[str, Tensor]) -> Tensor:
-        """The sum of losses by their weights; those of the adversaries grow in."""
-        self.log_dict({name: loss.detach() for name, loss in losses.items()})
+    def current_weights(self) -> dict[str, float]:
+        """The weights of the losses in this batch; those of the adversaries grow in."""
         grown = {name: self.ramped(self.weights[name], self.ramp) for name in ("l_confuse", "l_discriminant")}
-        weights = {**self.weights, **grown}
+        return self.weights | grown
+
+    def weighted(self, losses: dict[str, Tensor]) -> Tensor:
+        """The sum of losses by their weights in this batch."""
+        self.log_dict({name: loss.detach() for name, loss in losses.items()})
+        weights = self.current_weights()
         return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
 
     def train_discriminator(self, stale: Sequence[Tensor], encode: Callable[[], Sequence[Tensor]]) -> None:

@@ -57,9 +57,10 @@ class ContentMethod(Method):
         """Where the content of the first domain is, or that of a guide would be: soft masks [N, 1, H, W] in [0, 1]."""
         raise NotImplementedError(f"{type(self).__name__} has no masks")
 
-    def ramped(self, weight: float, ramp: int) -> float:
-        """A weight that grows from 0 over the first ``ramp`` batches; at once if that is 0."""
-        return weight * min(1.0, self.trainer.global_step / ramp) if ramp else weight
+    def ramped(self, weight: float, ramp: int, start: int = 0) -> float:
+        """A weight that is 0 up to the batch ``start`` and grows over the ``ramp`` batches from there; at once if 0."""
+        done = self.trainer.global_step - start
+        return 0.0 if done < 0 else weight * min(1.0, done / ramp) if ramp else weight
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:

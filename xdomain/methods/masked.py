@@ -42,6 +42,13 @@ class MaskedTransfer(ConfusionMethod):
         removal_zero_content: remove with an empty content code, which is how D_A was trained; the script beside the
             paper gives it the image's own.
         norm: ``batch`` as in the paper, or ``instance``.
+        one_decoder: draw images without content by D_B, too, from an empty content code, instead of by a D_A of their
+            own. Where the content changes nothing both images then agree to the last detail, and a mask gains nothing
+            there; two decoders blur outlines each in its own way, and masks mix them.
+        content_start: batches before there is content: codes of it are empty, and masks free. What the common code can
+            carry it then carries already, and the content code, which is short, is filled by what is left: the content.
+        alpha_ramp: batches after these in which alpha1 and alpha2 grow from 0. A mask that is made small before the
+            content is drawn stays empty.
         joint: pass both domains through a network as one batch. Apart, as in the paper, BatchNorm subtracts in training
             what tells the domains apart, so that d does not see it, and brings it back in evaluation.
         clip: largest gradient norm.
@@ -67,6 +74,9 @@ class MaskedTransfer(ConfusionMethod):
         threshold: float = 0.1,
         removal_zero_content: bool = True,
         norm: Norm = "batch",
+        one_decoder: bool = False,
+        content_start: int = 0,
+        alpha_ramp: int = 0,
         joint: bool = False,
         clip: float | None = 5.0,
         **options: Any,
@@ -82,26 +92,37 @@ class MaskedTransfer(ConfusionMethod):
             "l_cycle_content": beta2,
             **self.weights,
         }
-        self.threshold, self.removal_zero_content, self.joint = threshold, removal_zero_content, joint
+        self.threshold, self.removal_zero_content = threshold, removal_zero_content
+        self.content_start, self.alpha_ramp = content_start, alpha_ramp
+        self.one_decoder, self.joint = one_decoder, joint
         channels, size = self.channels[0], self.image_size
         *hidden, last = trunk(size, width, depth)
         common = last - sep if common is None else common
         self.E_1 = ContentEncoder(channels, [*(min(c, last - sep) for c in hidden), common], size, norm)
         self.E_2 = ContentEncoder(channels, [*(min(c, last // 4) for c in hidden), sep], size, norm)
-        self.D_A = ContentDecoder(channels, size, width, depth, norm, slope=0.2, inputs=common + sep)
+        if not one_decoder:
+            self.D_A = ContentDecoder(channels, size, width, depth, norm, slope=0.2, inputs=common + sep)
         self.D_B = ContentDecoder(channels + 1, size, width, depth, norm, slope=0.2, inputs=common + sep)
         with torch.no_grad():
             self.D_B.blocks[-1].bias[0] += mask_bias  # type: ignore[index, operator]
         self.build_adversaries(self.E_1.dim, last)
 
     def build_optimizers(self) -> dict[str, Optimizer]:
-        autoencoder = [p for net in (self.E_1, self.E_2, self.D_A, self.D_B) for p in net.parameters()]
+        networks = [self.E_1, self.E_2, self.D_B, *([] if self.one_decoder else [self.D_A])]
+        autoencoder = [p for net in networks for p in net.parameters()]
         return {"g": self.optimizer(autoencoder), "d": self.optimizer(self.d.parameters())}
+
+    def current_weights(self) -> dict[str, float]:
+        weights = super().current_weights()
+        kept = ("l_plus_kept", "l_plain_kept")
+        return weights | {n: self.ramped(weights[n], self.alpha_ramp, self.content_start) for n in kept}
 
     def plain(self, common: Tensor, content: Tensor | None = None) -> Tensor:
         """D_A: whole images [N, C, H, W] in [-1, 1]."""
         if content is None:
             content = common.new_zeros(len(common), self.E_2.dim)
+        if self.one_decoder:
+            return self.layer(common, content)[1]
         result: Tensor = self.D_A(torch.cat([common, content], 1)).tanh()
         return result
 
@@ -111,16 +132,23 @@ class MaskedTransfer(ConfusionMethod):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         p, n = batch["a"].image, batch["b"].image
+        waiting = self.trainer.global_step < self.content_start
         codes: list[Tensor] = []
 
         def autoencoder_loss() -> Tensor:
             c_p, c_n = self._each(self.E_1, p, n)
-            s_p = self.E_2(p)
+            s_p = c_p.new_zeros(len(p), self.E_2.dim) if waiting else self.E_2(p)
             codes.extend([c_p.detach(), c_n.detach()])
             empty = torch.zeros_like(s_p)
             with_own, with_none = torch.cat([c_p, s_p], 1), torch.cat([c_n, empty], 1)
-            own, guided, kept = map(split, self._each(self.D_B, with_own, torch.cat([c_n, s_p], 1), with_none))
-            shaved, plain = (y.tanh() for y in self._each(self.D_A, torch.cat([c_p, empty], 1), with_none))
+            shaven, with_guide = torch.cat([c_p, empty], 1), torch.cat([c_n, s_p], 1)
+            if self.one_decoder:
+                drawn = self._each(self.D_B, with_own, with_guide, with_none, shaven)
+                own, guided, kept, (_, shaved) = map(split, drawn)
+                plain = kept[1]
+            else:
+                own, guided, kept = map(split, self._each(self.D_B, with_own, with_guide, with_none))
+                shaved, plain = (y.tanh() for y in self._each(self.D_A, shaven, with_none))
             losses = {
                 "l_plus": F.l1_loss(blend(*own, shaved), p),  # (1)
                 "l_plain": F.l1_loss(plain, n),  # (2)
@@ -129,9 +157,9 @@ class MaskedTransfer(ConfusionMethod):
                 **self.confusion_losses(c_p, c_n),  # (7)
             }
             t = blend(*guided, n)
-            if self.weights["l_cycle_common"]:
+            if self.weights["l_cycle_common"] and not waiting:
                 losses["l_cycle_common"] = F.mse_loss(self.E_1(t), c_n)  # (5)
-            if self.weights["l_cycle_content"]:
+            if self.weights["l_cycle_content"] and not waiting:
                 losses["l_cycle_content"] = F.mse_loss(self.E_2(t), s_p)  # (6)
             self.log_dict({"mask_mean": own[0].detach().mean(), "mask_mean_transfer": guided[0].detach().mean()})
             return self.weighted(losses)
