@@ -2,11 +2,14 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
+from scipy.ndimage import binary_dilation
 from torch.nn import functional as F
 
 from tests.methods.faces import Faces, assert_gradients, first_batch, fitted, make, millions, one_step, owners, pictures
+from xdomain.errors import UserError
 from xdomain.methods import MaskedTransfer
 
 WEIGHTS = {
@@ -212,6 +215,22 @@ def test_removal_draws_the_candidate_where_the_mask_is_above_the_threshold(zero_
         assert torch.equal(result[~inside], p[~inside])  # to the bit
         torch.testing.assert_close(result[inside], candidate[inside])
         assert (result[inside] != p[inside]).all()
+
+
+@pytest.mark.parametrize("dilation", [1, 3])
+def test_removal_grows_by_dilation(dilation):
+    method, p = varied(threshold=0.9, dilation=dilation), pictures(2)
+    square = np.ones((2 * dilation + 1, 2 * dilation + 1), bool)
+    cores = (method.mask(p) > 0.9).numpy()[:, 0]
+    grown = np.stack([binary_dilation(core, square) for core in cores])[:, None]
+    assert cores.sum() < grown.sum() < grown.size
+    replaced = (method.translate(p, "plus", "plain", task="remove") != p).any(1, keepdim=True).numpy()
+    assert (replaced == grown).all()
+
+
+def test_dilation_is_a_number_of_pixels():
+    with pytest.raises(UserError, match="dilation is -1"):
+        make(MaskedTransfer, dilation=-1)
 
 
 def test_the_content_slot_matters_to_the_candidate():

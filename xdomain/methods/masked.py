@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from xdomain.batch import Batch
+from xdomain.errors import UserError
 from xdomain.methods.confusion import ConfusionMethod
 from xdomain.methods.content import Codes, Task
 from xdomain.networks import ContentDecoder, ContentEncoder
@@ -39,6 +40,8 @@ class MaskedTransfer(ConfusionMethod):
         mask_bias: added to the logits of all masks before training; 0 as in the paper starts them at 0.5. Where image
             and background agree from early on nothing moves a mask any more, so that one that begins empty stays so.
         threshold: a removal replaces the pixels whose mask is above it.
+        dilation: and all within so many pixels of these, row-wise and column-wise; none in the paper. Masks are soft,
+            and what is left of a thin rim at their edge still looks like the content.
         removal_zero_content: remove with an empty content code, which is how D_A was trained; the script beside the
             paper gives it the image's own.
         norm: ``batch`` as in the paper, or ``instance``.
@@ -72,6 +75,7 @@ class MaskedTransfer(ConfusionMethod):
         confusion: float = 0.005,
         mask_bias: float = 0.0,
         threshold: float = 0.1,
+        dilation: int = 0,
         removal_zero_content: bool = True,
         norm: Norm = "batch",
         one_decoder: bool = False,
@@ -92,7 +96,9 @@ class MaskedTransfer(ConfusionMethod):
             "l_cycle_content": beta2,
             **self.weights,
         }
-        self.threshold, self.removal_zero_content = threshold, removal_zero_content
+        if dilation < 0:
+            raise UserError(f"model.init_args.dilation is {dilation}: give a number of pixels, or 0 for none.")
+        self.threshold, self.dilation, self.removal_zero_content = threshold, dilation, removal_zero_content
         self.content_start, self.alpha_ramp = content_start, alpha_ramp
         self.one_decoder, self.joint = one_decoder, joint
         channels, size = self.channels[0], self.image_size
@@ -197,7 +203,9 @@ class MaskedTransfer(ConfusionMethod):
         with self.evaluating():
             common, content = self.E_1(images), self.E_2(images)
             candidate = self.plain(common, None if self.removal_zero_content else content)
-            return torch.where(self.layer(common, content)[0] > self.threshold, candidate, images)
+            inside = (self.layer(common, content)[0] > self.threshold).float()
+            inside = F.max_pool2d(inside, 2 * self.dilation + 1, 1, self.dilation)
+            return torch.where(inside > 0, candidate, images)
 
     def decode(self, codes: Codes, images: Tensor) -> Tensor:
         if (content := codes.get(self.contents[0])) is None:
