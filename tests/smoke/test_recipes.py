@@ -169,6 +169,14 @@ def test_recipe(recipe, tmp_path):
     assert len(moved) >= trained
 
 
+@pytest.mark.parametrize("pair", ["balls", "stones", "letters"])
+def test_injection_at_a_coarse_scale_has_the_judge_of_the_pairs(pair):
+    overlays = (CONFIGS / "overlays" / f"{name}.yaml" for name in (f"pair_{pair}", "from_scale_3"))
+    before, after = (yaml.safe_load(path.read_text())["trainer"]["callbacks"] for path in overlays)
+    before[0]["init_args"]["options"] = {"start": 3}
+    assert after == before
+
+
 def test_didd_without_the_test_file_of_svhn(tmp_path, capsys):
     """The overlay repeats the callbacks for the sake of one judge."""
     recipe, overlay = CONFIGS / "didd_digits.yaml", CONFIGS / "overlays" / "didd_svhn_holdout.yaml"
