@@ -98,6 +98,7 @@ CONTENT = {
     "DIDD with a linear adversary": (DIDD, {"discriminant": 0.3}),
     "GuidedTransfer": (GuidedTransfer, {}),
     "MaskedTransfer": (MaskedTransfer, {}),
+    "MaskedTransfer with late content": (MaskedTransfer, {"one_decoder": True, "content_start": 1, "alpha_ramp": 2}),
     "FaderNetwork": (FaderNetwork, {}),
 }
 
