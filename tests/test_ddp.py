@@ -96,6 +96,7 @@ def ranks(tmp_path_factory):
 CONTENT = {
     "DIDD": (DIDD, {}),
     "DIDD with a linear adversary": (DIDD, {"discriminant": 0.3}),
+    "DIDD with late content": (DIDD, {"content_start": 1}),
     "GuidedTransfer": (GuidedTransfer, {}),
     "MaskedTransfer": (MaskedTransfer, {}),
     "MaskedTransfer with late content": (MaskedTransfer, {"one_decoder": True, "content_start": 1, "alpha_ramp": 2}),

@@ -76,6 +76,44 @@ def test_one_step_equals_the_formulas(settings, monkeypatch):
     assert_gradients(d.gradients, discriminator_loss(m, *(old if settings.get("stale_codes") else new)), m)
 
 
+def test_before_content_starts_there_is_none():
+    method = make(DIDD, spectral=False, content_start=1, **WEIGHTS)
+    m = copy.deepcopy(method)
+    (g, _), logged = one_step(method)
+    assert owners(g.gradients) == {"E_c", "G"}
+    loss = 0
+    for x in first_batch():
+        c = m.E_c(x)
+        empty = torch.zeros(len(x), m.E_a.dim + m.E_b.dim)
+        loss = loss + 1.3 * (torch.tanh(m.G(torch.cat([c, empty], 1))) - x).abs().mean()
+        loss = loss + 0.9 * F.softplus(-m.d(c)).mean()
+    assert_gradients(g.gradients, loss, m)
+    assert logged["l_zero"] == 0
+
+
+def test_separate_encoders_can_have_a_norm_of_their_own():
+    method = make(DIDD, norm="batch", separate_norm="instance", spectral=False)
+    norms = [
+        {type(m).__name__ for m in getattr(method, name).modules() if "Norm" in type(m).__name__}
+        for name in ("E_a", "E_b", "E_c", "G")
+    ]
+    assert norms == [*[{"InstanceNorm2d"}] * 2, *[{"BatchNorm2d"}] * 2]
+    x = first_batch()[0]
+    method.eval()  # InstanceNorm sees shapes, not how strong they are
+
+    def change(encoder):
+        return (encoder(0.5 * x) - encoder(x)).abs().mean()
+
+    assert max(change(method.E_a), change(method.E_b)) < 0.1 * change(method.E_c)
+
+
+def test_content_comes_with_its_first_batch():
+    method = make(DIDD, spectral=False, content_start=1, **WEIGHTS)
+    start = copy.deepcopy(method.state_dict())
+    fitted(method, steps=2)
+    assert moved(method, start) == {"E_c", "E_a", "E_b", "G", "d"}
+
+
 def test_training_with_spectral_norms_moves_everything():
     method = make(DIDD, confusion=0.5)
     before = copy.deepcopy(method.state_dict())

@@ -28,6 +28,8 @@ class DIDD(ConfusionMethod):
         depth: number of layers that halve the image; None goes down to 2x2 like the paper's networks.
         norm: ``instance`` as in the paper, or ``batch``, with statistics of both domains together: colours, which
             InstanceNorm hides from the codes, are learned many times sooner.
+        separate_norm: that of the separate encoders; None is ``norm``, as in the paper. ``instance`` beside ``batch``
+            hides skin and light from the separate codes: content is a shape that looks the same on every face.
         reconstruction: weight of the reconstruction losses.
         zero: weight of the loss that empties E_a on domain b and E_b on domain a.
         confusion: weight of the domain confusion; see :class:`xdomain.methods.confusion.ConfusionMethod` for it and for
@@ -40,6 +42,8 @@ class DIDD(ConfusionMethod):
         second_norm: put one behind E_c's second layer, which the paper's code forgets.
         spectral: divide weights by their largest singular values.
         spectral_axis: see :class:`xdomain.networks.ContentDecoder`; the paper's code has 0.
+        content_start: batches before there is content: the separate codes are empty, so that the common code carries
+            what it can, and they are filled by what is left. 0 as in the paper: they learn from the first batch on.
         clip: largest gradient norm, of d too; the paper's code means to clip d but does not.
         options: see :class:`xdomain.methods.base.Method`.
     """
@@ -53,6 +57,7 @@ class DIDD(ConfusionMethod):
         width: int = 32,
         depth: int | None = None,
         norm: Norm = "instance",
+        separate_norm: Norm | None = None,
         reconstruction: float = 1.0,
         zero: float = 1.0,
         confusion: float = 0.001,
@@ -61,13 +66,14 @@ class DIDD(ConfusionMethod):
         second_norm: bool = True,
         spectral: bool = True,
         spectral_axis: int = 1,
+        content_start: int = 0,
         clip: float | None = 5.0,
         **options: Any,
     ) -> None:
         super().__init__(confusion, clip=clip, **options)
         self.contents = self.domains
         self.weights = {"l_reconstruction": reconstruction, "l_zero": zero, **self.weights}
-        self.slots = slots
+        self.slots, self.content_start = slots, content_start
         channels, size = self.channels[0], self.image_size
         *hidden, last = trunk(size, width, depth)
         shared: dict[str, Any] = {"image_size": size, "norm": norm, "spectral": spectral}
@@ -79,8 +85,9 @@ class DIDD(ConfusionMethod):
             without_norm=bare if second_norm else [1, *bare],
             **shared,
         )
-        self.E_a = ContentEncoder(channels, [*hidden, sep], without_norm=bare, **shared)
-        self.E_b = ContentEncoder(channels, [*hidden, sep], without_norm=bare, **shared)
+        separate = shared | {"norm": separate_norm or norm}
+        self.E_a = ContentEncoder(channels, [*hidden, sep], without_norm=bare, **separate)
+        self.E_b = ContentEncoder(channels, [*hidden, sep], without_norm=bare, **separate)
         self.G = ContentDecoder(
             channels, width=width, depth=depth, spectral_axis=spectral_axis, inputs=common + 2 * sep, **shared
         )
@@ -92,10 +99,12 @@ class DIDD(ConfusionMethod):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         x = torch.cat([batch["a"].image, batch["b"].image])  # InstanceNorm treats every image by itself
+        waiting = self.trainer.global_step < self.content_start
         codes: list[Tensor] = []
 
         def autoencoder_loss() -> Tensor:
-            c, s_a, s_b = self.E_c(x), self.E_a(x), self.E_b(x)
+            c = self.E_c(x)
+            s_a, s_b = (c.new_zeros(len(x), E.dim) if waiting else E(x) for E in (self.E_a, self.E_b))
             codes.extend(c.detach().chunk(2))
             (own_a, other_a), (other_b, own_b) = s_a.chunk(2), s_b.chunk(2)
             y = self.G(torch.cat([c, self._filled(own_a, own_b)], 1)).tanh()
