@@ -26,7 +26,7 @@ WEIGHTS = {
 def d_b(m, common, content, background):
     """Laid over a background by its mask."""
     mask, *image = m.D_B(torch.cat([common, content], 1)).split(1, 1)
-    mask, image = torch.sigmoid(mask), torch.tanh(torch.cat(image, 1))
+    mask, image = torch.sigmoid(m.mask_slope * mask), torch.tanh(torch.cat(image, 1))
     return mask * image + (1 - mask) * background
 
 
@@ -61,6 +61,7 @@ def losses(m, p, n):
         {"beta1": 0.0, "beta2": 0.0},
         {"norm": "instance"},
         {"one_decoder": True},
+        {"mask_slope": 3.0},
     ],
     ids=str,
 )
@@ -188,6 +189,26 @@ def test_masks_may_begin_empty():
     torch.testing.assert_close(torch.logit(empty), torch.logit(half) - 3)
 
 
+def test_slope_multiplies_the_logits_of_masks_in_training_too():
+    p, n = pictures(1), pictures(2)
+    gentle, steep = (
+        make(MaskedTransfer, mask_bias=-0.5).eval(),
+        make(MaskedTransfer, mask_slope=3.0, mask_bias=-0.5).eval(),
+    )
+    steep.load_state_dict(gentle.state_dict())
+    torch.testing.assert_close(torch.logit(steep.mask(p)), 3 * torch.logit(gentle.mask(p)))
+    drawn = gentle.D_B(torch.cat([gentle.E_1(n), gentle.E_2(p)], 1))
+    mask = 1 / (1 + torch.exp(-3 * drawn[:, :1]))
+    expected = mask * drawn[:, 1:].tanh() + (1 - mask) * n
+    torch.testing.assert_close(steep.translate(n, "plain", "plus", guide=p), expected)
+
+
+@pytest.mark.parametrize("slope", [0.0, -1.0])
+def test_slope_is_positive(slope):
+    with pytest.raises(UserError, match=f"mask_slope is {slope}: give a number above 0"):
+        make(MaskedTransfer, mask_slope=slope)
+
+
 def test_masks_are_in_their_range_and_of_the_image_itself():
     method, p = varied(), pictures(1)
     mask = method.mask(p)
@@ -231,6 +252,28 @@ def test_removal_grows_by_dilation(dilation):
 def test_dilation_is_a_number_of_pixels():
     with pytest.raises(UserError, match="dilation is -1"):
         make(MaskedTransfer, dilation=-1)
+
+
+def test_additions_stretch_masks_and_removals_do_not():
+    """Against numpy's interpolation; outside of the range nothing or everything is drawn anew."""
+    plain, stretched = varied(threshold=0.3), varied(threshold=0.3, mask_range=(0.2, 0.6))
+    stretched.load_state_dict(plain.state_dict())
+    p, n = pictures(2), pictures(3)
+    mask = plain.mask(n, guide=p)
+    expected = torch.from_numpy(np.interp(mask.detach(), [0.2, 0.6], [0, 1])).float()
+    assert 0 < (expected == 0).float().mean() < 1
+    torch.testing.assert_close(stretched.mask(n, guide=p), expected)
+    drawn = torch.tanh(plain.D_B(torch.cat([plain.E_1(n), plain.E_2(p)], 1))[:, 1:])
+    result = stretched.translate(n, "plain", "plus", guide=p)
+    torch.testing.assert_close(result, expected * drawn + (1 - expected) * n)
+    removals = [method.translate(p, "plus", "plain", task="remove") for method in (plain, stretched)]
+    assert torch.equal(*removals)
+
+
+@pytest.mark.parametrize("mask_range", [(0.5, 0.5), (0.6, 0.2), (-0.1, 0.5), (0.5, 1.5)])
+def test_mask_range_lies_in_masks(mask_range):
+    with pytest.raises(UserError, match=r"mask_range is \[.*give two rising numbers from 0 to 1"):
+        make(MaskedTransfer, mask_range=mask_range)
 
 
 def test_the_content_slot_matters_to_the_candidate():

@@ -39,9 +39,15 @@ class MaskedTransfer(ConfusionMethod):
             and for ``ramp``, ``confusion_target``, ``d_steps``, ``discriminant`` and ``stale_codes``.
         mask_bias: added to the logits of all masks before training; 0 as in the paper starts them at 0.5. Where image
             and background agree from early on nothing moves a mask any more, so that one that begins empty stays so.
+        mask_slope: multiplies the logits of all masks, ``mask_bias`` included; 1 as in the paper. Masks move faster the
+            larger it is, and end nearer to 0 or 1 when training is short: what a weak mask shows has to be drawn in
+            excess, and then looks faint on any other image.
         threshold: a removal replaces the pixels whose mask is above it.
         dilation: and all within so many pixels of these, row-wise and column-wise; none in the paper. Masks are soft,
             and what is left of a thin rim at their edge still looks like the content.
+        mask_range: masks from which to which value additions, and masks that are asked for, stretch to [0, 1]; (0, 1),
+            as in the paper, leaves them as they are. What a short training draws by a weak mask is a hint otherwise.
+            ``threshold`` is one of masks before that.
         removal_zero_content: remove with an empty content code, which is how D_A was trained; the script beside the
             paper gives it the image's own.
         norm: ``batch`` as in the paper, or ``instance``.
@@ -74,8 +80,10 @@ class MaskedTransfer(ConfusionMethod):
         beta2: float = 0.001,
         confusion: float = 0.005,
         mask_bias: float = 0.0,
+        mask_slope: float = 1.0,
         threshold: float = 0.1,
         dilation: int = 0,
+        mask_range: tuple[float, float] = (0.0, 1.0),
         removal_zero_content: bool = True,
         norm: Norm = "batch",
         one_decoder: bool = False,
@@ -98,6 +106,12 @@ class MaskedTransfer(ConfusionMethod):
         }
         if dilation < 0:
             raise UserError(f"model.init_args.dilation is {dilation}: give a number of pixels, or 0 for none.")
+        if mask_slope <= 0:
+            raise UserError(f"model.init_args.mask_slope is {mask_slope}: give a number above 0; 1 changes nothing.")
+        low, high = mask_range
+        if not 0 <= low < high <= 1:
+            raise UserError(f"model.init_args.mask_range is [{low}, {high}]: give two rising numbers from 0 to 1.")
+        self.mask_range, self.mask_slope = (low, high), mask_slope
         self.threshold, self.dilation, self.removal_zero_content = threshold, dilation, removal_zero_content
         self.content_start, self.alpha_ramp = content_start, alpha_ramp
         self.one_decoder, self.joint = one_decoder, joint
@@ -134,7 +148,7 @@ class MaskedTransfer(ConfusionMethod):
 
     def layer(self, common: Tensor, content: Tensor) -> tuple[Tensor, Tensor]:
         """D_B: masks [N, 1, H, W] in [0, 1] and images [N, C, H, W] in [-1, 1]."""
-        return split(self.D_B(torch.cat([common, content], 1)))
+        return self.split(self.D_B(torch.cat([common, content], 1)))
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         p, n = batch["a"].image, batch["b"].image
@@ -150,10 +164,10 @@ class MaskedTransfer(ConfusionMethod):
             shaven, with_guide = torch.cat([c_p, empty], 1), torch.cat([c_n, s_p], 1)
             if self.one_decoder:
                 drawn = self._each(self.D_B, with_own, with_guide, with_none, shaven)
-                own, guided, kept, (_, shaved) = map(split, drawn)
+                own, guided, kept, (_, shaved) = map(self.split, drawn)
                 plain = kept[1]
             else:
-                own, guided, kept = map(split, self._each(self.D_B, with_own, with_guide, with_none))
+                own, guided, kept = map(self.split, self._each(self.D_B, with_own, with_guide, with_none))
                 shaved, plain = (y.tanh() for y in self._each(self.D_A, shaven, with_none))
             losses = {
                 "l_plus": F.l1_loss(blend(*own, shaved), p),  # (1)
@@ -189,7 +203,12 @@ class MaskedTransfer(ConfusionMethod):
 
     def mask(self, images: Tensor, guide: Tensor | None = None) -> Tensor:
         with self.evaluating():
-            return self.layer(self.E_1(images), self.E_2(images if guide is None else guide))[0]
+            return self.stretched(self.layer(self.E_1(images), self.E_2(images if guide is None else guide))[0])
+
+    def stretched(self, mask: Tensor) -> Tensor:
+        """A mask whose ``mask_range`` fills [0, 1]."""
+        low, high = self.mask_range
+        return ((mask - low) / (high - low)).clamp(0, 1)
 
     def recombine(self, images: Tensor, source: str, given: str | None, guide: Tensor | None, task: Task) -> Tensor:
         if source in self.contents and task != "add" and guide is not images:  # what guides itself keeps its content
@@ -210,12 +229,12 @@ class MaskedTransfer(ConfusionMethod):
     def decode(self, codes: Codes, images: Tensor) -> Tensor:
         if (content := codes.get(self.contents[0])) is None:
             return self.plain(codes["common"])
-        return blend(*self.layer(codes["common"], content), images)
+        mask, drawn = self.layer(codes["common"], content)
+        return blend(self.stretched(mask), drawn, images)
 
-
-def split(drawn: Tensor) -> tuple[Tensor, Tensor]:
-    """Mask [N, 1, H, W] in [0, 1] and image [N, C, H, W] in [-1, 1] of what D_B gives, [N, 1 + C, H, W]."""
-    return drawn[:, :1].sigmoid(), drawn[:, 1:].tanh()
+    def split(self, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """Mask [N, 1, H, W] in [0, 1] and image [N, C, H, W] in [-1, 1] of what D_B gives, [N, 1 + C, H, W]."""
+        return (self.mask_slope * drawn[:, :1]).sigmoid(), drawn[:, 1:].tanh()
 
 
 def blend(mask: Tensor, image: Tensor, background: Tensor) -> Tensor:
