@@ -89,7 +89,7 @@ def test_every_recipe_of_the_tables_exists():
     benchmarks = "".join(path.read_text() for path in (Path(__file__).parents[1] / "benchmarks").glob("*.py"))
     for table in yaml.safe_load(TABLES.read_text()).values():
         for recipe in recipes(table):
-            parts = re.sub("_(photographs|volcano)$", "", recipe).split("+")
+            parts = re.sub("_(photographs|clips)$", "", recipe).split("+")
             assert f'report("{recipe}"' in benchmarks or all(find_config(part) for part in parts)
 
 
