@@ -256,7 +256,7 @@ def test_dilation_is_a_number_of_pixels():
 
 def test_additions_stretch_masks_and_removals_do_not():
     """Against numpy's interpolation; outside of the range nothing or everything is drawn anew."""
-    plain, stretched = varied(threshold=0.3), varied(threshold=0.3, mask_range=(0.2, 0.6))
+    plain, stretched = varied(threshold=0.05), varied(threshold=0.05, mask_range=(0.2, 0.6))
     stretched.load_state_dict(plain.state_dict())
     p, n = pictures(2), pictures(3)
     mask = plain.mask(n, guide=p)
@@ -268,6 +268,8 @@ def test_additions_stretch_masks_and_removals_do_not():
     torch.testing.assert_close(result, expected * drawn + (1 - expected) * n)
     removals = [method.translate(p, "plus", "plain", task="remove") for method in (plain, stretched)]
     assert torch.equal(*removals)
+    own = plain.mask(p)
+    assert ((own > 0.05) & (own < 0.2)).any()  # where a removal by stretched masks would differ
 
 
 @pytest.mark.parametrize("mask_range", [(0.5, 0.5), (0.6, 0.2), (-0.1, 0.5), (0.5, 1.5)])
