@@ -183,17 +183,11 @@ def varied(**options):
     return method.eval()
 
 
-def test_masks_may_begin_empty():
-    p = pictures(1)
-    half, empty = (make(MaskedTransfer, mask_bias=bias).eval().mask(p) for bias in (0.0, -3.0))
-    torch.testing.assert_close(torch.logit(empty), torch.logit(half) - 3)
-
-
 def test_slope_multiplies_the_logits_of_masks_in_training_too():
     p, n = pictures(1), pictures(2)
     gentle, steep = (
-        make(MaskedTransfer, mask_bias=-0.5).eval(),
-        make(MaskedTransfer, mask_slope=3.0, mask_bias=-0.5).eval(),
+        make(MaskedTransfer).eval(),
+        make(MaskedTransfer, mask_slope=3.0).eval(),
     )
     steep.load_state_dict(gentle.state_dict())
     torch.testing.assert_close(torch.logit(steep.mask(p)), 3 * torch.logit(gentle.mask(p)))

@@ -37,11 +37,9 @@ class MaskedTransfer(ConfusionMethod):
         beta2: weight of (6), the content code of a translation.
         confusion: weight of (7), the domain confusion; see :class:`xdomain.methods.confusion.ConfusionMethod` for it
             and for ``ramp``, ``confusion_target``, ``d_steps``, ``discriminant`` and ``stale_codes``.
-        mask_bias: added to the logits of all masks before training; 0 as in the paper starts them at 0.5. Where image
-            and background agree from early on nothing moves a mask any more, so that one that begins empty stays so.
-        mask_slope: multiplies the logits of all masks, ``mask_bias`` included; 1 as in the paper. Masks move faster the
-            larger it is, and end nearer to 0 or 1 when training is short: what a weak mask shows has to be drawn in
-            excess, and then looks faint on any other image.
+        mask_slope: multiplies the logits of all masks; 1 as in the paper. Masks move faster the larger it is, and end
+            nearer to 0 or 1 when training is short: what a weak mask shows has to be drawn in excess, and then looks
+            faint on any other image.
         threshold: a removal replaces the pixels whose mask is above it.
         dilation: and all within so many pixels of these, row-wise and column-wise; none in the paper. Masks are soft,
             and what is left of a thin rim at their edge still looks like the content.
@@ -79,7 +77,6 @@ class MaskedTransfer(ConfusionMethod):
         beta1: float = 0.0,
         beta2: float = 0.001,
         confusion: float = 0.005,
-        mask_bias: float = 0.0,
         mask_slope: float = 1.0,
         threshold: float = 0.1,
         dilation: int = 0,
@@ -123,8 +120,6 @@ class MaskedTransfer(ConfusionMethod):
         if not one_decoder:
             self.D_A = ContentDecoder(channels, size, width, depth, norm, slope=0.2, inputs=common + sep)
         self.D_B = ContentDecoder(channels + 1, size, width, depth, norm, slope=0.2, inputs=common + sep)
-        with torch.no_grad():
-            self.D_B.blocks[-1].bias[0] += mask_bias  # type: ignore[index, operator]
         self.build_adversaries(self.E_1.dim, last)
 
     def build_optimizers(self) -> dict[str, Optimizer]:
