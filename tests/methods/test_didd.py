@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
 from tests.methods.faces import Faces, assert_gradients, first_batch, fitted, make, millions, moved, one_step, owners
+from tests.toys import trainer
 from xdomain.errors import UserError
 from xdomain.methods import DIDD
 
@@ -211,3 +212,86 @@ def test_both_adversaries_grow_in():
 def test_without_updates_d_learns_nothing():
     with pytest.raises(UserError, match="d_steps is 0"):
         make(DIDD, d_steps=0)
+
+
+def test_dropped_slots_teach_the_decoder_alone(monkeypatch):
+    method = make(DIDD, spectral=False, slot_dropout=0.4, **{**WEIGHTS, "zero": 0.0, "confusion": 0.0})
+    m = copy.deepcopy(method)
+    draws = torch.tensor([0.9, 0.1, 0.39, 0.7, 0.5, 0.41, 0.2, 0.6])[:, None]  # of four images of a and four of b
+    monkeypatch.setattr(torch, "rand", lambda *_, **__: draws)
+    (g, _), logged = one_step(method)
+    monkeypatch.undo()
+    loss = 0
+    for domain, x in enumerate(first_batch()):
+        c, code = m.E_c(x), (m.E_a, m.E_b)[domain](x)
+        empty = torch.zeros_like(code)
+        for i, draw in enumerate(draws[4 * domain :][:4]):
+            slots = [empty[i], empty[i]] if draw < 0.4 else [code[i], empty[i]][:: 1 if domain == 0 else -1]
+            common = c[i].detach() if draw < 0.4 else c[i]
+            y = torch.tanh(m.G(torch.cat([common, *slots])[None]))
+            loss = loss + 1.3 * (y[0] - x[i]).abs().mean() / 4
+    assert logged["l_reconstruction"] == pytest.approx(loss.item() / 1.3, rel=1e-4)
+    assert_gradients(g.gradients, loss, m)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_dropout_of_slots_is_a_share(share):
+    with pytest.raises(UserError, match=f"slot_dropout is {share}: give a share"):
+        make(DIDD, slot_dropout=share)
+
+
+def erased(c_a, c_b):
+    """Codes without the direction in which their means differ, by an inverse instead of a solver."""
+    a, b = c_a.detach(), c_b.detach()
+    centred = torch.cat([a - a.mean(0), b - b.mean(0)])
+    within = centred.T @ centred / (len(centred) - 2)
+    within = within + 0.01 * within.diagonal().mean() * torch.eye(len(within))
+    gap, middle = a.mean(0) - b.mean(0), (a.mean(0) + b.mean(0)) / 2
+    w = torch.linalg.inv(within) @ gap
+    return [c - ((c - middle) @ w / (w @ gap))[:, None] * gap for c in (c_a, c_b)]
+
+
+def test_training_erases_the_domain_from_common_codes():
+    method = make(DIDD, spectral=False, erasure=True, stale_codes=True, **WEIGHTS)
+    m = copy.deepcopy(method)
+    (g, d), _ = one_step(method)
+    images, codes = first_batch(), []
+    loss = 0
+    for x, c, own, y in zip(images, erased(*map(m.E_c, images)), (m.E_a, m.E_b), (0, 1), strict=True):
+        s = own(x)
+        slots = [s, torch.zeros_like(s)][:: 1 if y == 0 else -1]
+        loss = loss + 1.3 * (torch.tanh(m.G(torch.cat([c, *slots], 1))) - x).abs().mean()
+        loss = loss + 0.9 * F.softplus(-m.d(c)).mean()
+        codes.append(c.detach())
+    loss = loss + 0.7 * (m.E_a(images[1]).abs().mean() + m.E_b(images[0]).abs().mean())
+    assert_gradients(g.gradients, loss, m)
+    m.load_state_dict(d.state)
+    assert_gradients(d.gradients, discriminator_loss(m, *codes), m)
+
+
+def test_inference_erases_what_training_images_show(tmp_path):
+    data = Faces()
+    method = make(DIDD, norm="batch", spectral=False, erasure=True, **WEIGHTS)
+    run = trainer(max_steps=2, limit_val_batches=1, val_check_interval=1, check_val_every_n_epoch=None)
+    run.fit(method, datamodule=data)
+    images = [data.data(role, "train").images for role in "ab"]
+    a, b = (torch.from_numpy(x).float() / 127.5 - 1 for x in images)
+    method.eval()
+    raw = [method.E_c(x).detach() for x in (a, b)]
+    assert (raw[0].mean(0) - raw[1].mean(0)).abs().max() > 0.01
+    codes = [method.codes(x)["common"] for x in (a, b)]
+    torch.testing.assert_close(codes[0].mean(0), codes[1].mean(0), rtol=0, atol=1e-5)
+    for code, expected in zip(codes, erased(*raw), strict=True):
+        torch.testing.assert_close(code, expected, rtol=1e-2, atol=1e-4)
+    again = make(DIDD, norm="batch", spectral=False, erasure=True, **WEIGHTS)
+    again.load_state_dict(method.state_dict())
+    torch.testing.assert_close(again.codes(a)["common"], codes[0])
+
+
+def test_without_a_validation_inference_erases_what_training_did():
+    method = make(DIDD, spectral=False, erasure=True, **WEIGHTS)
+    fitted(method)
+    method.eval()
+    a = first_batch()[0]
+    torch.testing.assert_close(method.common(a), method.erasure_in_training(method.E_c(a)))
+    assert (method.common(a) - method.E_c(a)).abs().max() > 1e-3

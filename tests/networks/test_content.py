@@ -5,7 +5,14 @@ import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import nn
 
-from xdomain.networks import CodeDiscriminator, ContentDecoder, ContentEncoder, FaderDiscriminator, LinearDiscriminant
+from xdomain.networks import (
+    CodeDiscriminator,
+    ContentDecoder,
+    ContentEncoder,
+    FaderDiscriminator,
+    LinearDiscriminant,
+    LinearErasure,
+)
 from xdomain.networks.content import halvings, trunk
 
 
@@ -231,6 +238,57 @@ def test_linear_discriminant_takes_averages_over_processes():
     torch.testing.assert_close(network.gap, 2 * seen[0])
     torch.testing.assert_close(network.covariance, 2 * seen[1])
     assert value.item() == pytest.approx(((a.mean(0) - b.mean(0)) @ network.direction()).item())
+
+
+def test_linear_erasure_is_the_closed_form():
+    """Belrose et al. 2023, equation 1: whiten, project, colour again."""
+    a, b = separated([0.5, 0.1, -0.2], count=200)
+    network = LinearErasure(3, ridge=0.0)
+    network.update(a, b)
+    within = (torch.cov(a.T) + torch.cov(b.T)) / 2
+    values, axes = torch.linalg.eigh(within)
+    whiten = axes @ torch.diag(values.rsqrt()) @ axes.T
+    gap = whiten @ (a.mean(0) - b.mean(0))
+    projection = torch.outer(gap, gap) / (gap @ gap)
+    middle = (a.mean(0) + b.mean(0)) / 2
+    for codes in (a, b):
+        expected = codes - (codes - middle) @ (torch.linalg.inv(whiten) @ projection @ whiten).T
+        torch.testing.assert_close(network(codes), expected, rtol=1e-3, atol=1e-5)
+    erased = network(a), network(b)
+    torch.testing.assert_close(erased[0].mean(0), erased[1].mean(0), rtol=0, atol=1e-5)
+    torch.testing.assert_close(network(erased[0]), erased[0], rtol=0, atol=1e-5)  # there is nothing left to take
+
+
+def test_linear_erasure_blinds_a_linear_classifier():
+    a, b = separated([0.5, 0.3, -0.2], count=400)
+    network = LinearErasure(3)
+    network.update(a, b)
+    truth = torch.tensor([1, 0]).repeat_interleave(400).numpy()
+
+    def accuracy(x, y):
+        codes = torch.cat([x, y]).numpy()
+        return LinearDiscriminantAnalysis(solver="lsqr").fit(codes, truth).score(codes, truth)
+
+    assert accuracy(a, b) > 0.9
+    assert accuracy(network(a), network(b)) < 0.55
+
+
+def test_linear_erasure_averages_over_batches_and_processes():
+    batches = [separated([0.5, 0.1, -0.2], count=20, seed=seed) for seed in range(3)]
+    network = LinearErasure(3)
+    torch.testing.assert_close(network(batches[0][0]), batches[0][0])  # it has seen nothing yet
+    for a, b in batches:
+        network.update(a, b, lambda x: 2 * x)
+    gaps = torch.stack([a.mean(0) - b.mean(0) for a, b in batches])
+    means = torch.stack([(a.mean(0) + b.mean(0)) / 2 for a, b in batches])
+    torch.testing.assert_close(network.gap, 2 * gaps.mean(0))
+    torch.testing.assert_close(network.mean, 2 * means.mean(0))
+
+
+def test_linear_erasure_leaves_codes_that_say_nothing():
+    network, codes = LinearErasure(3), torch.ones(4, 3)
+    network.update(codes, codes)
+    torch.testing.assert_close(network(codes), codes)
 
 
 def test_decoder_takes_codes_of_another_length():

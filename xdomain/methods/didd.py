@@ -2,15 +2,21 @@
 
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from torch.optim import Optimizer
 
-from xdomain.batch import Batch
+from xdomain.batch import Batch, to_float
+from xdomain.errors import UserError
 from xdomain.methods.confusion import ConfusionMethod
 from xdomain.methods.content import Codes
-from xdomain.networks import ContentDecoder, ContentEncoder
+from xdomain.networks import ContentDecoder, ContentEncoder, LinearErasure
 from xdomain.networks.content import Norm, trunk
+
+SEEN = 5000
+"""Training images of each domain, at most, that the erasure is learned from."""
 
 
 class DIDD(ConfusionMethod):
@@ -44,6 +50,12 @@ class DIDD(ConfusionMethod):
         spectral_axis: see :class:`xdomain.networks.ContentDecoder`; the paper's code has 0.
         content_start: batches before there is content: the separate codes are empty, so that the common code carries
             what it can, and they are filled by what is left. 0 as in the paper: they learn from the first batch on.
+        slot_dropout: share of the training images that are decoded with both slots empty, and whose common code gets no
+            gradient from that. It teaches G what to draw without content, as removal does; 0 as in the paper, where
+            G meets empty slots only after training.
+        erasure: take out of every common code what a linear probe would read the domain from; see
+            :class:`xdomain.networks.LinearErasure`. Training goes by running averages; what inference takes out is
+            learned from training images before every validation.
         clip: largest gradient norm, of d too; the paper's code means to clip d but does not.
         options: see :class:`xdomain.methods.base.Method`.
     """
@@ -67,13 +79,17 @@ class DIDD(ConfusionMethod):
         spectral: bool = True,
         spectral_axis: int = 1,
         content_start: int = 0,
+        slot_dropout: float = 0.0,
+        erasure: bool = False,
         clip: float | None = 5.0,
         **options: Any,
     ) -> None:
         super().__init__(confusion, clip=clip, **options)
         self.contents = self.domains
         self.weights = {"l_reconstruction": reconstruction, "l_zero": zero, **self.weights}
-        self.slots, self.content_start = slots, content_start
+        if not 0 <= slot_dropout < 1:
+            raise UserError(f"model.init_args.slot_dropout is {slot_dropout}: give a share of at least 0 and below 1.")
+        self.slots, self.content_start, self.slot_dropout = slots, content_start, slot_dropout
         channels, size = self.channels[0], self.image_size
         *hidden, last = trunk(size, width, depth)
         shared: dict[str, Any] = {"image_size": size, "norm": norm, "spectral": spectral}
@@ -91,6 +107,9 @@ class DIDD(ConfusionMethod):
         self.G = ContentDecoder(
             channels, width=width, depth=depth, spectral_axis=spectral_axis, inputs=common + 2 * sep, **shared
         )
+        self.erases = erasure
+        if erasure:
+            self.erasure, self.erasure_in_training = LinearErasure(self.E_c.dim), LinearErasure(self.E_c.dim)
         self.build_adversaries(self.E_c.dim, last)
 
     def build_optimizers(self) -> dict[str, Optimizer]:
@@ -104,10 +123,14 @@ class DIDD(ConfusionMethod):
 
         def autoencoder_loss() -> Tensor:
             c = self.E_c(x)
+            if self.erases:
+                of_a, of_b = c.chunk(2)
+                self.erasure_in_training.update(of_a, of_b, self._over_processes)
+                c = self.erasure_in_training(c)
             s_a, s_b = (c.new_zeros(len(x), E.dim) if waiting else E(x) for E in (self.E_a, self.E_b))
             codes.extend(c.detach().chunk(2))
             (own_a, other_a), (other_b, own_b) = s_a.chunk(2), s_b.chunk(2)
-            y = self.G(torch.cat([c, self._filled(own_a, own_b)], 1)).tanh()
+            y = self.G(self._dropped(c, self._filled(own_a, own_b))).tanh()
             losses = {
                 "l_reconstruction": 2 * (y - x).abs().mean(),  # the sum of the means of two equal batches
                 "l_zero": other_a.abs().mean() + other_b.abs().mean(),
@@ -116,7 +139,38 @@ class DIDD(ConfusionMethod):
             return self.weighted(losses)
 
         self.log("l_g", self.step("g", autoencoder_loss), prog_bar=True)
-        self.train_discriminator(codes, lambda: self.E_c(x).chunk(2))
+        self.train_discriminator(codes, lambda: self.common(x).chunk(2))
+
+    def _dropped(self, c: Tensor, slots: Tensor) -> Tensor:
+        """What G decodes in training, [N, D], of common codes and both slots."""
+        if self.slot_dropout:
+            kept = torch.rand(len(c), 1, device=c.device) >= self.slot_dropout
+            c, slots = torch.where(kept, c, c.detach()), slots * kept
+        return torch.cat([c, slots], 1)
+
+    def on_validation_start(self) -> None:
+        """Learn what inference takes out of common codes; rank 0 does it for all.
+
+        Running averages are of codes of other weights, and of codes under the statistics of a batch.
+        """
+        if not self.erases or self.trainer.state.fn != TrainerFn.FITTING or self.trainer.sanity_checking:
+            return
+        if self.trainer.is_global_zero:
+            self.erasure.batches.zero_()
+            a, b = (self._training_codes(role) for role in self.data.roles)
+            self.erasure.update(a, b)
+        learned = self.trainer.strategy.broadcast({k: v.cpu() for k, v in self.erasure.state_dict().items()})
+        self.erasure.load_state_dict(learned)
+
+    @torch.no_grad()
+    def _training_codes(self, role: str) -> Tensor:
+        """Common codes [N, dim] of training images of a domain, with all that they know of it."""
+        images = self.data.data(role, "train")
+        rows = np.linspace(0, len(images) - 1, min(len(images), SEEN)).round().astype(np.int64)
+        parts = np.array_split(rows, -(-len(rows) // self.data.eval_batch_size))
+        with self.evaluating():
+            read = (to_float(images.__getitems__(part.tolist()).image.to(self.device)) for part in parts)
+            return torch.cat([self.E_c(part).float() for part in read])
 
     def _filled(self, a: Tensor, b: Tensor) -> Tensor:
         """Both slots of images of a and of b, [2N, D], from their own separate codes."""
@@ -135,6 +189,9 @@ class DIDD(ConfusionMethod):
 
     def common(self, images: Tensor) -> Tensor:
         code: Tensor = self.E_c(images)
+        if self.erases:
+            learned = not self.training and bool(self.erasure.batches)
+            code = (self.erasure if learned else self.erasure_in_training)(code)
         return code
 
     def content(self, images: Tensor, domain: str) -> Tensor:

@@ -6,6 +6,7 @@ from xdomain.networks.content import (
     ContentEncoder,
     FaderDiscriminator,
     LinearDiscriminant,
+    LinearErasure,
 )
 from xdomain.networks.dcgan import ConvClassifier, ConvDiscriminator, ConvEncoder, UpConvDecoder
 from xdomain.networks.faces import AttributeNet, FaceEmbedder
@@ -25,5 +26,6 @@ __all__ = [
     "HalfDecoder",
     "HalfDiscriminator",
     "LinearDiscriminant",
+    "LinearErasure",
     "UpConvDecoder",
 ]
