@@ -48,12 +48,13 @@ class Blocks(AttributeDomains):
                     draw(images[i], domain, values[i, column])
         return ImageData(images, None, table)
 
-    def counterfactual(self, source_role, target_role, positions, donors, split):
+    def counterfactual(self, source_role, target_role, positions, donors, split, task="transfer"):
         source, target = (self.domains[self.roles.index(role)] for role in (source_role, target_role))
         images = torch.from_numpy(self.data(source_role, split).images[positions])
         given = torch.from_numpy(self.data(target_role, split).images[donors])
         mask = torch.zeros(len(images), 1, 16, 16, dtype=torch.uint8)
-        for domain, by in ((source, images[..., :1, :1]), (target, given)):
+        changes = {"remove": (source, images[..., :1, :1]), "add": (target, given)}
+        for domain, by in [changes[task]] if task in changes else changes.values():
             if domain in PLACES:
                 place = PLACES[domain]
                 draw(images, domain, by if by.shape[-1] == 1 else by[..., place[0], place[1]])
@@ -165,6 +166,8 @@ def test_a_perfect_transfer():
         assert values[f"n_fake/{name}@random-conv"] == 60
         assert values[f"fid/{name}@random-conv"] >= 0
         assert values[f"kid_std/{name}@random-conv"] >= 0
+        assert values[f"stripped/{name}"] == values[f"united/{name}"] == 1
+        assert max(values[f"l1_stripped/{name}"], values[f"l1_united/{name}"]) < 1e-6
     for key in ("domain_accuracy@which", "judge_accuracy/Smiling", "judge_accuracy/Eyeglasses"):
         assert values[key] == 1
     data = Blocks()
@@ -184,8 +187,29 @@ def test_nothing_done_against_numbers_by_hand():
     assert values[f"l1_outside/{name}"] == 0
     for key in ("l1", "l1_inside", "l1_outside"):
         assert values[f"{key}/{name}"] == values[f"{key}_untranslated/{name}"]
-    assert [values[f"{key}/{name}"] for key in ("hit_rate", "removed", "added")] == [0, 0, 0]
+    assert values[f"l1_stripped/{name}"] == pytest.approx(lost / 256, rel=1e-4)
+    assert values[f"l1_united/{name}"] == pytest.approx(given / 256, rel=1e-4)
+    assert [values[f"{key}/{name}"] for key in ("hit_rate", "removed", "added", "stripped", "united")] == [0] * 5
     assert values[f"kid/{name}@random-conv"] > transferred(Surgeon())[f"kid/{name}@random-conv"]
+
+
+def test_removal_and_union_need_guides_for_both_domains():
+    for values in (transferred(Surgeon(guided=False)), transferred(Surgeon(), testing=False)):
+        assert not [key for key in values if "stripped" in key or "united" in key]
+
+
+def test_a_union_has_both_contents():
+    """Transfers that are right, but removals that leave the smile, and unions that lose it."""
+
+    class Half(Surgeon):
+        def decode(self, codes, images):
+            if len(codes) == 1:
+                return images
+            return super().decode({k: v for k, v in codes.items() if len(codes) == 2 or k != "smile"}, images)
+
+    values = transferred(Half())
+    name = "smile_to_glasses"
+    assert [values[f"{key}/{name}"] for key in ("removed", "added", "stripped", "united")] == [1, 1, 0, 0]
 
 
 def test_what_codes_know():
@@ -267,7 +291,7 @@ def test_without_judges():
     keys = {key.split("/")[0] for key in callback.report(run, True)}
     assert keys == {
         *("l1", "l1_inside", "l1_outside", "l1_untranslated", "l1_inside_untranslated", "l1_outside_untranslated"),
-        *("kid", "kid_std", "fid", "n_real", "n_fake", "probe"),
+        *("l1_stripped", "l1_united", "kid", "kid_std", "fid", "n_real", "n_fake", "probe"),
     }
 
 
@@ -368,7 +392,7 @@ def test_pictures():
     folder = run.run_dir / "samples"
     assert {path.name for path in folder.iterdir()} == {
         *("transfer_smile_to_glasses_test.png", "transfer_glasses_to_smile_test.png"),
-        *("removal_smile_test.png", "removal_glasses_test.png", "interpolation.png"),
+        *("removal_smile_test.png", "removal_glasses_test.png", "union_test.png", "interpolation.png"),
     }
     images, guides = (data.data(role, "test").images for role in "ab")
     (x, y) = (part[spread(len(part), 3)] for part in (images, guides))
@@ -386,6 +410,14 @@ def test_pictures():
     assert picture.shape == (2 * 17 + 1, 3 * 17 + 1, 3)
     assert np.array_equal(tile(picture, 0, 2), y[2].transpose(1, 2, 0))
     assert (tile(picture, 1, 2) == y[2][:, 0, 0]).all()
+    picture = np.array(Image.open(folder / "union_test.png"))
+    assert picture.shape == (3 * 17 + 1, 3 * 17 + 1, 3)
+    for row, part in enumerate((x, y)):
+        assert np.array_equal(tile(picture, row, 1), part[1].transpose(1, 2, 0))
+    union = torch.from_numpy(x[1:2].copy())  # a smile already
+    place = PLACES["glasses"]
+    draw(union, "glasses", torch.from_numpy(y[1:2, :1, place[0], place[1]].copy()))
+    assert np.abs(tile(picture, 2, 1).astype(int) - union[0].permute(1, 2, 0).numpy()).max() <= 1
     assert Image.open(folder / "interpolation.png").size == (3 * 17 + 1, 3 * 17 + 1)
 
 
@@ -418,5 +450,6 @@ def test_a_real_method_in_the_loop_of_lightning(tmp_path):
     assert (run.run_dir / "samples" / "masks_0000002.png").exists()
     (values,) = run.test(method, datamodule=data, verbose=False)
     assert {"mask_iou/glasses", "mask_iou_cam/glasses", "probe/common", "l1_outside_mask/glasses"} <= set(values)
+    assert not [key for key in values if "stripped" in key or "united" in key]  # only one domain has content
     x = to_float(torch.from_numpy(data.data("a", "test").images))
     assert values["mask_mean/glasses"] == pytest.approx(method.mask(x[spread(len(x), 8)]).mean().item(), rel=1e-4)

@@ -17,6 +17,7 @@ from xdomain.data.base import ImageData, Split
 from xdomain.errors import UserError
 from xdomain.messages import choice
 from xdomain.methods import ContentMethod, Method
+from xdomain.methods.content import Task
 from xdomain.metrics.attributes import AttributeHitRate, BalancedAccuracy
 from xdomain.metrics.counterfactual import CounterfactualError
 from xdomain.metrics.distribution import FID, KID
@@ -34,7 +35,13 @@ class TransferTruth(Protocol):
     """Data that knows what its images would be with other content."""
 
     def counterfactual(
-        self, source_role: str, target_role: str, positions: list[int], donors: list[int], split: Split
+        self,
+        source_role: str,
+        target_role: str,
+        positions: list[int],
+        donors: list[int],
+        split: Split,
+        task: Task = "transfer",
     ) -> tuple[Tensor, Tensor]:
         """True results ``uint8`` [N, C, H, W] and where they may differ from the sources, ``uint8`` [N, 1, H, W]."""
 
@@ -60,6 +67,9 @@ class ContentTransfer(Evaluation):
                                          that have masks and in directions into their content
     ``identity/D``                       cosine similarity to the source by ``embedder``; ``identity_truth/D`` is that
                                          of the true result
+    ``stripped/D``, ``united/D``         of the tasks ``remove`` and ``add`` with the same pairs, of methods with guides
+                                         for both domains: shares with the content of neither, and of both
+    ``l1_stripped/D``, ``l1_united/D``   their distances from the true results
     ``kid/D@F``, ``kid_std/D@F``,        distances from the real images of the target domain, on features F; with
     ``fid/D@F``                          ``n_real/D@F`` and ``n_fake/D@F`` images; of two images at least
     ``domain_accuracy@J``,               balanced accuracy of the classifiers on the real images of both domains
@@ -115,6 +125,8 @@ class ContentTransfer(Evaluation):
             if source == target:
                 raise UserError(f"ContentTransfer has the direction {source} to {target}: give two domains.")
             self.values |= self._transfer(trainer, method, source, target)
+            if trainer.testing and method.guided and {source, target} <= {*method.contents}:
+                self.values |= self._remove_and_add(trainer, method, source, target)
         if trainer.testing:
             self.values |= self._trust(trainer, method) | self._probes(method)
 
@@ -159,8 +171,7 @@ class ContentTransfer(Evaluation):
         images, guides = (data.data(role, split) for role in roles)
         guided = target in module.contents and module.guided
         count = self.pairs if testing else self.val_pairs
-        pairs = draw_pairs(len(images), len(guides), count if guided else min(count, len(images)), self.seed)
-        pairs = pairs[trainer.global_rank :: trainer.world_size]
+        pairs = self._pairs(trainer, images, guides, count if guided else min(count, len(images)))
 
         wanted = {"removed": (self._shown(source), 0), "added": (self._shown(target), 1)}
         asked = {key: (self.targets.index(t), value) for key, (t, value) in wanted.items() if t is not None}
@@ -238,6 +249,41 @@ class ContentTransfer(Evaluation):
             real, fake = distances["kid"].n
             values |= {f"n_real/{at}": torch.tensor(real), f"n_fake/{at}": torch.tensor(fake)}
         return {key: value.float() for key, value in values.items()}
+
+    def _pairs(self, trainer: pl.Trainer, images: ImageData, guides: ImageData, count: int) -> np.ndarray:
+        """This process' share of so many pairs [N, 2] of positions."""
+        return draw_pairs(len(images), len(guides), count, self.seed)[trainer.global_rank :: trainer.world_size]
+
+    def _remove_and_add(
+        self, trainer: pl.Trainer, module: ContentMethod, source: str, target: str
+    ) -> dict[str, Tensor]:
+        """Whether images can be left with the content of neither domain, and given that of both."""
+        data, name = module.data, f"{source}_to_{target}"
+        roles = data.role_of(source), data.role_of(target)
+        images, guides = (data.data(role, "test") for role in roles)
+        contents = [self._shown(domain) for domain in (source, target)]
+        columns = [self.targets.index(t) for t in contents if t is not None]
+        truth = data if isinstance(data, TransferTruth) else None
+        tasks: dict[str, tuple[Task, bool]] = {"stripped": ("remove", False), "united": ("add", True)}
+        shares = {key: MeanMetric().to(module.device) for key in tasks}
+        errors = {key: CounterfactualError().to(module.device) for key in tasks}
+
+        for piece in pieces(self._pairs(trainer, images, guides, self.pairs), data.eval_batch_size):
+            rows, others = piece[:, 0], piece[:, 1]
+            x, guide = read(images, rows, module), read(guides, others, module)
+            for key, (task, content) in tasks.items():
+                output = module.translate(x, source, target, guide=guide, task=task).float().clamp(-1, 1)
+                if len(columns) == 2:
+                    present = self.judges["attributes"](output)[:, columns] > 0
+                    shares[key].update((present == content).all(1).float())
+                if truth is not None:
+                    wished, mask = truth.counterfactual(*roles, rows.tolist(), others.tolist(), "test", task)
+                    errors[key].update(output, to_float(wished.to(output.device)), mask.to(output.device))
+
+        values = {f"{key}/{name}": metric.compute() for key, metric in shares.items() if len(columns) == 2}
+        if truth is not None:
+            values |= {f"l1_{key}/{name}": error.compute()["l1"] for key, error in errors.items()}
+        return values
 
     def _trust(self, trainer: pl.Trainer, module: ContentMethod) -> dict[str, Tensor]:
         """Balanced accuracies of the classifiers on the real test images of both domains."""

@@ -18,9 +18,11 @@ class TransferPictures(pl.Callback):
     """Pictures of content transfer at every validation and in the test, below ``samples`` and in the loggers.
 
     ``transfer_D_*.png`` per direction whose target has content: guides across the top, sources down the left.
-    ``removal_DOMAIN_*.png``: images above the same without their content. ``masks_*.png``, of methods that have masks:
-    images above themselves with the mask in red. In the test ``interpolation.png``: from the separate codes of one
-    image to those of another, over the common code of the first; where one code varies, a line per pair of images.
+    ``removal_DOMAIN_*.png``: images above the same without their content. ``union_*.png``, where both domains have
+    content: images of the first above guides of the second and the first with both contents. ``masks_*.png``, of
+    methods that have masks: images above themselves with the mask in red. In the test ``interpolation.png``: from the
+    separate codes of one image to those of another, over the common code of the first; where one code varies, a line
+    per pair of images.
 
     Args:
         count: images of a domain.
@@ -50,6 +52,11 @@ class TransferPictures(pl.Callback):
             if source in module.contents:
                 removal = module.translate(x, source, target, task="remove")
                 shown[f"removal_{source}"] = _grid(torch.cat([x, removal]), len(x))
+        if module.guided and len(module.contents) == 2:
+            first, second = module.domains
+            x, y = (part[: min(map(len, images.values()))] for part in images.values())
+            union = module.translate(x, first, second, guide=y, task="add")
+            shown["union"] = _grid(torch.cat([x, y, union]), len(x))
         x = images[module.contents[0]]
         if module.masked:
             colours = to_channels(x, 3)
