@@ -53,9 +53,8 @@ class DIDD(ConfusionMethod):
         slot_dropout: share of the training images that are decoded with both slots empty, and whose common code gets no
             gradient from that. It teaches G what to draw without content, as removal does; 0 as in the paper, where
             G meets empty slots only after training.
-        erasure: take out of every common code what a linear probe would read the domain from; see
-            :class:`xdomain.networks.LinearErasure`. Training goes by running averages; what inference takes out is
-            learned from training images before every validation.
+        erasure: at inference, take out of every common code what a linear probe would read the domain from; see
+            :class:`xdomain.networks.LinearErasure`. It is learned from training images before every validation.
         clip: largest gradient norm, of d too; the paper's code means to clip d but does not.
         options: see :class:`xdomain.methods.base.Method`.
     """
@@ -107,9 +106,7 @@ class DIDD(ConfusionMethod):
         self.G = ContentDecoder(
             channels, width=width, depth=depth, spectral_axis=spectral_axis, inputs=common + 2 * sep, **shared
         )
-        self.erases = erasure
-        if erasure:
-            self.erasure, self.erasure_in_training = LinearErasure(self.E_c.dim), LinearErasure(self.E_c.dim)
+        self.erasure = LinearErasure(self.E_c.dim) if erasure else None
         self.build_adversaries(self.E_c.dim, last)
 
     def build_optimizers(self) -> dict[str, Optimizer]:
@@ -123,10 +120,6 @@ class DIDD(ConfusionMethod):
 
         def autoencoder_loss() -> Tensor:
             c = self.E_c(x)
-            if self.erases:
-                of_a, of_b = c.chunk(2)
-                self.erasure_in_training.update(of_a, of_b, self._over_processes)
-                c = self.erasure_in_training(c)
             s_a, s_b = (c.new_zeros(len(x), E.dim) if waiting else E(x) for E in (self.E_a, self.E_b))
             codes.extend(c.detach().chunk(2))
             (own_a, other_a), (other_b, own_b) = s_a.chunk(2), s_b.chunk(2)
@@ -139,7 +132,7 @@ class DIDD(ConfusionMethod):
             return self.weighted(losses)
 
         self.log("l_g", self.step("g", autoencoder_loss), prog_bar=True)
-        self.train_discriminator(codes, lambda: self.common(x).chunk(2))
+        self.train_discriminator(codes, lambda: self.E_c(x).chunk(2))
 
     def _dropped(self, c: Tensor, slots: Tensor) -> Tensor:
         """What G decodes in training, [N, D], of common codes and both slots."""
@@ -149,22 +142,17 @@ class DIDD(ConfusionMethod):
         return torch.cat([c, slots], 1)
 
     def on_validation_start(self) -> None:
-        """Learn what inference takes out of common codes; rank 0 does it for all.
-
-        Running averages are of codes of other weights, and of codes under the statistics of a batch.
-        """
-        if not self.erases or self.trainer.state.fn != TrainerFn.FITTING or self.trainer.sanity_checking:
+        """Learn what to erase from the codes of training images by now; rank 0 does it for all."""
+        if self.erasure is None or self.trainer.state.fn != TrainerFn.FITTING or self.trainer.sanity_checking:
             return
         if self.trainer.is_global_zero:
-            self.erasure.batches.zero_()
-            a, b = (self._training_codes(role) for role in self.data.roles)
-            self.erasure.update(a, b)
+            self.erasure.fit(*(self._training_codes(role) for role in self.data.roles))
         learned = self.trainer.strategy.broadcast({k: v.cpu() for k, v in self.erasure.state_dict().items()})
         self.erasure.load_state_dict(learned)
 
     @torch.no_grad()
     def _training_codes(self, role: str) -> Tensor:
-        """Common codes [N, dim] of training images of a domain, with all that they know of it."""
+        """Codes [N, dim] of training images of a domain by E_c, with all that they know of it."""
         images = self.data.data(role, "train")
         rows = np.linspace(0, len(images) - 1, min(len(images), SEEN)).round().astype(np.int64)
         parts = np.array_split(rows, -(-len(rows) // self.data.eval_batch_size))
@@ -189,10 +177,7 @@ class DIDD(ConfusionMethod):
 
     def common(self, images: Tensor) -> Tensor:
         code: Tensor = self.E_c(images)
-        if self.erases:
-            learned = not self.training and bool(self.erasure.batches)
-            code = (self.erasure if learned else self.erasure_in_training)(code)
-        return code
+        return code if self.erasure is None else self.erasure(code)
 
     def content(self, images: Tensor, domain: str) -> Tensor:
         code: Tensor = (self.E_a if domain == self.domains[0] else self.E_b)(images)

@@ -152,41 +152,7 @@ class CodeDiscriminator(nn.Sequential):
         super().__init__(nn.Linear(dim, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, 1))
 
 
-class _DomainGap(nn.Module):
-    """Running averages over batches: the difference of the mean codes of two domains and the covariance within them."""
-
-    gap: Tensor
-    covariance: Tensor
-    batches: Tensor
-
-    def __init__(self, dim: int, momentum: float, ridge: float) -> None:
-        super().__init__()
-        self.momentum, self.ridge = momentum, ridge
-        self.register_buffer("gap", torch.zeros(dim))
-        self.register_buffer("covariance", torch.zeros(dim, dim))
-        self.register_buffer("batches", torch.tensor(0))
-
-    @torch.no_grad()
-    def _learn(self, a: Tensor, b: Tensor, reduce: Callable[[Tensor], Tensor]) -> float:
-        """Take a batch of codes in; returns its share in the averages."""
-        centred = torch.cat([a - a.mean(0), b - b.mean(0)])
-        covariance = centred.T @ centred / max(len(centred) - 2, 1)
-        self.batches += 1
-        share = max(self.momentum, 1 / int(self.batches))  # the first batches count equally
-        self.gap.lerp_(reduce(a.mean(0) - b.mean(0)), share)
-        self.covariance.lerp_(reduce(covariance), share)
-        return share
-
-    @torch.no_grad()
-    def direction(self) -> Tensor:
-        """The direction w [dim] in which the domains are farthest apart; zeros where the means are equal."""
-        ridge = self.ridge * self.covariance.diagonal().mean()
-        within = self.covariance + ridge.clamp(min=1e-12) * torch.eye(len(self.gap), device=self.gap.device)
-        w: Tensor = torch.linalg.solve(within, self.gap)
-        return w / (w @ within @ w).clamp(min=1e-12).sqrt()
-
-
-class LinearDiscriminant(_DomainGap):
+class LinearDiscriminant(nn.Module):
     """How far apart are the mean codes of two domains, along the direction in which they are farthest?
 
     Fisher's linear discriminant (1936) in closed form, as an adversary that needs no training: from the difference g of
@@ -200,8 +166,16 @@ class LinearDiscriminant(_DomainGap):
         ridge: what is added to every variance, as a share of their mean.
     """
 
+    gap: Tensor
+    covariance: Tensor
+    batches: Tensor
+
     def __init__(self, dim: int, momentum: float = 0.05, ridge: float = 0.05) -> None:
-        super().__init__(dim, momentum, ridge)
+        super().__init__()
+        self.momentum, self.ridge = momentum, ridge
+        self.register_buffer("gap", torch.zeros(dim))
+        self.register_buffer("covariance", torch.zeros(dim, dim))
+        self.register_buffer("batches", torch.tensor(0))
 
     def forward(self, codes_a: Tensor, codes_b: Tensor, reduce: Callable[[Tensor], Tensor] = lambda x: x) -> Tensor:
         """Difference of the means along w, which first learns from these codes.
@@ -216,11 +190,26 @@ class LinearDiscriminant(_DomainGap):
         """
         with torch.autocast(codes_a.device.type, enabled=False):
             a, b = codes_a.float(), codes_b.float()
-            self._learn(a, b, reduce)
-            return ((a.mean(0) - b.mean(0)) * self.direction()).sum()
+            gap = a.mean(0) - b.mean(0)
+            with torch.no_grad():
+                centred = torch.cat([a - a.mean(0), b - b.mean(0)])
+                covariance = centred.T @ centred / max(len(centred) - 2, 1)
+                self.batches += 1
+                share = max(self.momentum, 1 / int(self.batches))  # the first batches count equally
+                self.gap.lerp_(reduce(gap), share)
+                self.covariance.lerp_(reduce(covariance), share)
+            return (gap * self.direction()).sum()
+
+    @torch.no_grad()
+    def direction(self) -> Tensor:
+        """The direction w [dim]; zeros where the means are equal."""
+        ridge = self.ridge * self.covariance.diagonal().mean()
+        within = self.covariance + ridge.clamp(min=1e-12) * torch.eye(len(self.gap), device=self.gap.device)
+        w: Tensor = torch.linalg.solve(within, self.gap)
+        return w / (w @ within @ w).clamp(min=1e-12).sqrt()
 
 
-class LinearErasure(_DomainGap):
+class LinearErasure(nn.Module):
     """Takes out of codes what a linear probe would read the domain from, and as little else as possible.
 
     Belrose et al., "LEACE: Perfect linear concept erasure in closed form", NeurIPS 2023, for two classes: with the
@@ -229,31 +218,35 @@ class LinearErasure(_DomainGap):
     codes least, measured by S.
 
     Args:
-        dim: length of the codes; the covariance has its square.
-        momentum: share of every batch in the running averages.
+        dim: length of the codes.
         ridge: what is added to every variance, as a share of their mean.
     """
 
+    gap: Tensor
     mean: Tensor
     w: Tensor
 
-    def __init__(self, dim: int, momentum: float = 0.005, ridge: float = 0.01) -> None:
-        super().__init__(dim, momentum, ridge)
-        self.register_buffer("mean", torch.zeros(dim))
-        self.register_buffer("w", torch.zeros(dim))
+    def __init__(self, dim: int, ridge: float = 0.01) -> None:
+        super().__init__()
+        self.ridge = ridge
+        for name in ("gap", "mean", "w"):
+            self.register_buffer(name, torch.zeros(dim))
 
     @torch.no_grad()
-    def update(self, codes_a: Tensor, codes_b: Tensor, reduce: Callable[[Tensor], Tensor] = lambda x: x) -> None:
-        """Learn from codes [N, dim] of domain a and [M, dim] of b; ``reduce`` averages over all processes."""
-        with torch.autocast(codes_a.device.type, enabled=False):
-            a, b = codes_a.detach().float(), codes_b.detach().float()
-            share = self._learn(a, b, reduce)
-            self.mean.lerp_(reduce(a.mean(0) + b.mean(0)) / 2, share)
-            w = self.direction()
-            self.w.copy_(w / (w @ self.gap).clamp(min=1e-12))
+    def fit(self, codes_a: Tensor, codes_b: Tensor) -> None:
+        """Learn from codes [N, dim] of domain a and [M, dim] of domain b, in float."""
+        mean_a, mean_b = codes_a.mean(0), codes_b.mean(0)
+        centred = torch.cat([codes_a - mean_a, codes_b - mean_b])
+        within = centred.T @ centred / max(len(centred) - 2, 1)
+        ridge = self.ridge * within.diagonal().mean()
+        gap = mean_a - mean_b
+        w = torch.linalg.solve(within + ridge.clamp(min=1e-12) * torch.eye(len(gap), device=gap.device), gap)
+        self.gap.copy_(gap)
+        self.mean.copy_((mean_a + mean_b) / 2)
+        self.w.copy_(w / (w @ gap).clamp(min=1e-12))
 
     def forward(self, codes: Tensor) -> Tensor:
-        """Codes [N, dim] without the domain; as they are before the first update."""
+        """Codes [N, dim] without the domain; as they are before it has learned."""
         with torch.autocast(codes.device.type, enabled=False):
             x = codes.float()
             return x - ((x - self.mean) @ self.w)[:, None] * self.gap
