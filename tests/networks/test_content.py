@@ -244,7 +244,7 @@ def test_linear_erasure_is_the_closed_form():
     """Belrose et al. 2023, equation 1: whiten, project, colour again."""
     a, b = separated([0.5, 0.1, -0.2], count=200)
     network = LinearErasure(3, ridge=0.0)
-    network.update(a, b)
+    network.fit(a, b)
     within = (torch.cov(a.T) + torch.cov(b.T)) / 2
     values, axes = torch.linalg.eigh(within)
     whiten = axes @ torch.diag(values.rsqrt()) @ axes.T
@@ -262,7 +262,8 @@ def test_linear_erasure_is_the_closed_form():
 def test_linear_erasure_blinds_a_linear_classifier():
     a, b = separated([0.5, 0.3, -0.2], count=400)
     network = LinearErasure(3)
-    network.update(a, b)
+    torch.testing.assert_close(network(a), a)  # it has learned nothing yet
+    network.fit(a, b)
     truth = torch.tensor([1, 0]).repeat_interleave(400).numpy()
 
     def accuracy(x, y):
@@ -273,21 +274,9 @@ def test_linear_erasure_blinds_a_linear_classifier():
     assert accuracy(network(a), network(b)) < 0.55
 
 
-def test_linear_erasure_averages_over_batches_and_processes():
-    batches = [separated([0.5, 0.1, -0.2], count=20, seed=seed) for seed in range(3)]
-    network = LinearErasure(3)
-    torch.testing.assert_close(network(batches[0][0]), batches[0][0])  # it has seen nothing yet
-    for a, b in batches:
-        network.update(a, b, lambda x: 2 * x)
-    gaps = torch.stack([a.mean(0) - b.mean(0) for a, b in batches])
-    means = torch.stack([(a.mean(0) + b.mean(0)) / 2 for a, b in batches])
-    torch.testing.assert_close(network.gap, 2 * gaps.mean(0))
-    torch.testing.assert_close(network.mean, 2 * means.mean(0))
-
-
 def test_linear_erasure_leaves_codes_that_say_nothing():
     network, codes = LinearErasure(3), torch.ones(4, 3)
-    network.update(codes, codes)
+    network.fit(codes, codes)
     torch.testing.assert_close(network(codes), codes)
 
 
