@@ -193,8 +193,13 @@ def test_nothing_done_against_numbers_by_hand():
     assert values[f"kid/{name}@random-conv"] > transferred(Surgeon())[f"kid/{name}@random-conv"]
 
 
-def test_removal_and_union_need_guides_for_both_domains():
-    for values in (transferred(Surgeon(guided=False)), transferred(Surgeon(), testing=False)):
+def test_removal_and_union_need_guides_and_content_for_both_domains():
+    data = Blocks({"glasses": "Eyeglasses and not Smiling", "plain": "not Eyeglasses and not Smiling"})
+    nameless = Surgeon(data.domains)  # also finds content in plain images, but nobody knows what
+    nameless.contents = data.domains
+    nameless.content = lambda images, domain: images[:, :1, 10, 10]
+    plain = transferred(nameless, data, judge="worn")
+    for values in (plain, transferred(Surgeon(guided=False)), transferred(Surgeon(), testing=False)):
         assert not [key for key in values if "stripped" in key or "united" in key]
 
 

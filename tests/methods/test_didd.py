@@ -240,6 +240,26 @@ def test_dropout_of_slots_is_a_share(share):
         make(DIDD, slot_dropout=share)
 
 
+def test_a_union_takes_each_pixel_from_what_changes_it_more():
+    method, plain = (make(DIDD, spectral=False, union=how) for how in ("pixels", "slots"))
+    x, guide = (images[:2] for images in first_batch())
+    codes = {"common": method.common(x), "plus": method.content(x, "plus"), "plain": method.content(guide, "plain")}
+    alone = [method.decode({k: v for k, v in codes.items() if k != left_out}, x) for left_out in ("plain", "plus")]
+    neither = method.decode({"common": codes["common"]}, x)
+    united = method.translate(x, "plus", "plain", guide=guide, task="add")
+    taken = set()
+    for i in range(2):
+        for row in range(16):
+            for column in range(16):
+                pixels = [y[i, :, row, column] for y in (*alone, neither, united)]
+                first, second = ((pixel - pixels[2]).abs().sum() for pixel in pixels[:2])
+                taken.add(bool(first > second))
+                torch.testing.assert_close(pixels[3], pixels[0] if first > second else pixels[1])
+    assert taken == {True, False}
+    transferred = method.translate(x, "plus", "plain", guide=guide)
+    torch.testing.assert_close(transferred, plain.translate(x, "plus", "plain", guide=guide))
+
+
 def erased(c_a, c_b):
     """Codes without the direction in which their means differ, by an inverse instead of a solver."""
     a, b = c_a.detach(), c_b.detach()

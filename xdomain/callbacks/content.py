@@ -68,7 +68,7 @@ class ContentTransfer(Evaluation):
     ``identity/D``                       cosine similarity to the source by ``embedder``; ``identity_truth/D`` is that
                                          of the true result
     ``stripped/D``, ``united/D``         of the tasks ``remove`` and ``add`` with the same pairs, of methods with guides
-                                         for both domains: shares with the content of neither, and of both
+                                         for two domains of known content: shares with that of neither and of both
     ``l1_stripped/D``, ``l1_united/D``   their distances from the true results
     ``kid/D@F``, ``kid_std/D@F``,        distances from the real images of the target domain, on features F; with
     ``fid/D@F``                          ``n_real/D@F`` and ``n_fake/D@F`` images; of two images at least
@@ -125,7 +125,8 @@ class ContentTransfer(Evaluation):
             if source == target:
                 raise UserError(f"ContentTransfer has the direction {source} to {target}: give two domains.")
             self.values |= self._transfer(trainer, method, source, target)
-            if trainer.testing and method.guided and {source, target} <= {*method.contents}:
+            known = {source, target} <= {*method.contents} & {*self.content}
+            if trainer.testing and method.guided and known:
                 self.values |= self._remove_and_add(trainer, method, source, target)
         if trainer.testing:
             self.values |= self._trust(trainer, method) | self._probes(method)

@@ -55,6 +55,9 @@ class DIDD(ConfusionMethod):
             G meets empty slots only after training.
         erasure: at inference, take out of every common code what a linear probe would read the domain from; see
             :class:`xdomain.networks.LinearErasure`. It is learned from training images before every validation.
+        union: how an image with both contents is made. ``slots`` fills both, as in the paper, which training never
+            shows G. ``pixels`` decodes either content and neither, and takes each pixel from the one of the first two
+            that is farther from the last; it needs ``slot_dropout``.
         clip: largest gradient norm, of d too; the paper's code means to clip d but does not.
         options: see :class:`xdomain.methods.base.Method`.
     """
@@ -80,6 +83,7 @@ class DIDD(ConfusionMethod):
         content_start: int = 0,
         slot_dropout: float = 0.0,
         erasure: bool = False,
+        union: Literal["slots", "pixels"] = "slots",
         clip: float | None = 5.0,
         **options: Any,
     ) -> None:
@@ -88,7 +92,7 @@ class DIDD(ConfusionMethod):
         self.weights = {"l_reconstruction": reconstruction, "l_zero": zero, **self.weights}
         if not 0 <= slot_dropout < 1:
             raise UserError(f"model.init_args.slot_dropout is {slot_dropout}: give a share of at least 0 and below 1.")
-        self.slots, self.content_start, self.slot_dropout = slots, content_start, slot_dropout
+        self.slots, self.content_start, self.slot_dropout, self.union = slots, content_start, slot_dropout, union
         channels, size = self.channels[0], self.image_size
         *hidden, last = trunk(size, width, depth)
         shared: dict[str, Any] = {"image_size": size, "norm": norm, "spectral": spectral}
@@ -184,6 +188,11 @@ class DIDD(ConfusionMethod):
         return code
 
     def decode(self, codes: Codes, images: Tensor) -> Tensor:
+        if self.union == "pixels" and codes.keys() >= {*self.domains}:
+            neither = {"common": codes["common"]}
+            y = self.decode(neither, images)
+            a, b = (self.decode(neither | {domain: codes[domain]}, images) for domain in self.domains)
+            return torch.where((a - y).abs().sum(1, keepdim=True) > (b - y).abs().sum(1, keepdim=True), a, b)
         slots = self._slots(codes, images.new_zeros(len(images), self.E_a.dim))
         result: Tensor = self.G(torch.cat([codes["common"], slots], 1)).tanh()
         return result
