@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -9,8 +10,10 @@ from torch.nn.utils import parametrizations
 
 from tests.methods.faces import Faces, assert_gradients, first_batch, fitted, make, millions, moved, one_step, owners
 from tests.toys import trainer
+from xdomain.data import ImageData
 from xdomain.errors import UserError
 from xdomain.methods import DIDD
+from xdomain.networks import DetailMask
 
 WEIGHTS = {"reconstruction": 1.3, "zero": 0.7, "confusion": 0.9}
 
@@ -241,7 +244,7 @@ def test_dropout_of_slots_is_a_share(share):
 
 
 def test_a_union_takes_each_pixel_from_what_changes_it_more():
-    method, plain = (make(DIDD, spectral=False, union=how) for how in ("pixels", "slots"))
+    method, plain = (make(DIDD, spectral=False, slot_dropout=0.1, union=how) for how in ("pixels", "slots"))
     x, guide = (images[:2] for images in first_batch())
     codes = {"common": method.common(x), "plus": method.content(x, "plus"), "plain": method.content(guide, "plain")}
     alone = [method.decode({k: v for k, v in codes.items() if k != left_out}, x) for left_out in ("plain", "plus")]
@@ -301,3 +304,77 @@ def test_erasure_is_for_inference_alone():
     m.load_state_dict(d.state)
     assert_gradients(d.gradients, discriminator_loss(m, m.E_c(a).detach(), m.E_c(b).detach()), m)
     assert (m.common(a) - m.E_c(a)).abs().max() > 0.1
+
+
+def test_strength_draws_content_farther_from_none():
+    method, plain = (make(DIDD, spectral=False, slot_dropout=0.1, strength=s) for s in (1.5, 1.0))
+    x, guide = (images[:2] for images in first_batch())
+    results = [m.translate(x, "plus", "plain", guide=guide) for m in (method, plain)]
+    removed = [m.translate(x, "plus", "plain", task="remove") for m in (method, plain)]
+    torch.testing.assert_close(removed[0], removed[1])
+    assert (results[1] - removed[1]).abs().max() > 0.01
+    expected = (removed[1] + 1.5 * (results[1] - removed[1])).clamp(-1, 1)
+    torch.testing.assert_close(results[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"strength": 0.0, "slot_dropout": 0.1}, "strength is 0.0: give a number above 0"),
+        ({"strength": 1.5}, "strength is 1.5, for which .* set slot_dropout as well"),
+        ({"union": "pixels"}, "union is pixels, for which .* set slot_dropout as well"),
+        ({"detail": 1.0}, "detail is 1.0: give a share between 0 and 1"),
+    ],
+    ids=str,
+)
+def test_settings_of_inference_are_checked(settings, sentence):
+    with pytest.raises(UserError, match=sentence):
+        make(DIDD, **settings)
+
+
+class UnequalFaces(Faces):
+    """12 images of one domain, 30 of the other."""
+
+    def data(self, role, split):
+        images = np.random.default_rng([ord(role), *split.encode()]).integers(0, 256, (30, 3, 16, 16), dtype=np.uint8)
+        return ImageData(images[: 12 if role == "a" else 30])
+
+
+def test_detail_of_the_source_is_kept_where_domains_look_alike():
+    data = UnequalFaces()
+    options = {"norm": "batch", "spectral": False, "slot_dropout": 0.1, "strength": 1.5, **WEIGHTS}
+    method = make(DIDD, detail=0.6, **options)
+    run = trainer(max_steps=2, limit_val_batches=1, val_check_interval=1, check_val_every_n_epoch=None)
+    run.fit(method, datamodule=data)
+    a, b = (torch.from_numpy(data.data(role, "train").images).float() / 127.5 - 1 for role in "ab")
+    method.eval()
+
+    def drawn(x, slot_a, slot_b):
+        slots = [torch.zeros_like(method.E_a(x)) if slot is None else slot for slot in (slot_a, slot_b)]
+        return torch.tanh(method.G(torch.cat([method.E_c(x), *slots], 1))).detach()
+
+    some = torch.linspace(0, 29, 12).round().long()  # 12 of 30 guides, and 30 of 12
+    more = torch.linspace(0, 11, 30).round().long()
+    gap = (a - drawn(a, None, method.E_b(b[some]))).mean(0) - (b - drawn(b, method.E_a(a[more]), None)).mean(0)
+    mask = DetailMask(16, 0.6)
+    mask.fit(gap, torch.zeros_like(gap))
+    torch.testing.assert_close(method.detail.mask, mask.mask)
+    assert 0 < mask.mask.mean() < 1
+
+    x, guide = a[:3], b[:3]
+    neither, content = drawn(x, None, None), drawn(x, None, method.E_b(guide))
+    lost = x - drawn(x, method.E_a(x), None)
+    expected = (neither + 1.5 * (content - neither)).clamp(-1, 1) + mask.mask * lost
+    torch.testing.assert_close(method.translate(x, "plus", "plain", guide=guide), expected.clamp(-1, 1))
+    removed = method.translate(x, "plus", "plain", task="remove")
+    torch.testing.assert_close(removed, (neither + mask.mask * lost).clamp(-1, 1))
+
+    again, plain = make(DIDD, detail=0.6, **options), make(DIDD, **options)
+    for other in (again, plain):  # the second without what it has no use for
+        checkpoint = {"state_dict": method.state_dict()}
+        other.on_load_checkpoint(checkpoint)
+        other.load_state_dict(checkpoint["state_dict"])
+    torch.testing.assert_close(again.translate(x, "plus", "plain", task="remove"), removed)
+    torch.testing.assert_close(plain.translate(x, "plus", "plain", task="remove"), neither)
+    again.detail.mask.zero_()  # as before it has learned
+    torch.testing.assert_close(again.translate(x, "plus", "plain", task="remove"), neither)

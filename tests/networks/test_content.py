@@ -1,7 +1,9 @@
 """Encoders and decoders of content transfer: sizes, order of the codes, norms."""
 
+import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import nn
 
@@ -9,6 +11,7 @@ from xdomain.networks import (
     CodeDiscriminator,
     ContentDecoder,
     ContentEncoder,
+    DetailMask,
     FaderDiscriminator,
     LinearDiscriminant,
     LinearErasure,
@@ -278,6 +281,28 @@ def test_linear_erasure_leaves_codes_that_say_nothing():
     network, codes = LinearErasure(3), torch.ones(4, 3)
     network.fit(codes, codes)
     torch.testing.assert_close(network(codes), codes)
+
+
+def test_detail_is_kept_where_the_means_of_the_domains_agree():
+    """Against SciPy's filters, whose windows are cut by hand where they leave the image."""
+    random = np.random.default_rng(0)
+    means = random.normal(size=(2, 3, 12, 12)).astype(np.float32) * np.linspace(0, 1, 12, dtype=np.float32)
+    network = DetailMask(12, 0.5)
+    x = torch.ones(2, 3, 12, 12)
+    assert not network(x).any()  # it has learned nothing yet
+    network.fit(*torch.from_numpy(means))
+
+    def averaged(y):
+        inside = ndimage.uniform_filter(np.ones_like(y), 3, mode="constant")
+        return ndimage.uniform_filter(y, 3, mode="constant") / inside
+
+    gap = averaged(np.abs(means[0] - means[1]).max(0))
+    content = ndimage.maximum_filter((gap > 0.5 * gap.max()).astype(np.float32), 3)
+    expected = 1 - averaged(content)
+    assert len(np.unique(expected.round(3))) > 4
+    torch.testing.assert_close(
+        network(2 * x), torch.from_numpy(2 * expected).expand(2, 3, 12, 12), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_decoder_takes_codes_of_another_length():

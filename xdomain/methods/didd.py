@@ -1,5 +1,6 @@
 """Domain Intersection and Domain Difference."""
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -11,12 +12,12 @@ from torch.optim import Optimizer
 from xdomain.batch import Batch, to_float
 from xdomain.errors import UserError
 from xdomain.methods.confusion import ConfusionMethod
-from xdomain.methods.content import Codes
-from xdomain.networks import ContentDecoder, ContentEncoder, LinearErasure
+from xdomain.methods.content import Codes, Task
+from xdomain.networks import ContentDecoder, ContentEncoder, DetailMask, LinearErasure
 from xdomain.networks.content import Norm, trunk
 
 SEEN = 5000
-"""Training images of each domain, at most, that the erasure is learned from."""
+"""Training images of each domain, at most, that the erasure and the detail are learned from."""
 
 
 class DIDD(ConfusionMethod):
@@ -58,6 +59,13 @@ class DIDD(ConfusionMethod):
         union: how an image with both contents is made. ``slots`` fills both, as in the paper, which training never
             shows G. ``pixels`` decodes either content and neither, and takes each pixel from the one of the first two
             that is farther from the last; it needs ``slot_dropout``.
+        strength: how far content is drawn away from what G draws without any: n + strength (y - n) with the decodings y
+            with it and n with both slots empty; the formula of classifier-free guidance (Ho and Salimans 2022). Above 1
+            it makes up for contents that a short training draws too weakly, and needs ``slot_dropout``; 1 as in the
+            paper.
+        detail: at inference, give back to an image what its reconstruction lost of it, but where the domains differ by
+            more than this share of their largest difference; see :class:`xdomain.networks.DetailMask`. For aligned
+            images; learned like the erasure. None as in the paper.
         clip: largest gradient norm, of d too; the paper's code means to clip d but does not.
         options: see :class:`xdomain.methods.base.Method`.
     """
@@ -84,6 +92,8 @@ class DIDD(ConfusionMethod):
         slot_dropout: float = 0.0,
         erasure: bool = False,
         union: Literal["slots", "pixels"] = "slots",
+        strength: float = 1.0,
+        detail: float | None = None,
         clip: float | None = 5.0,
         **options: Any,
     ) -> None:
@@ -92,7 +102,18 @@ class DIDD(ConfusionMethod):
         self.weights = {"l_reconstruction": reconstruction, "l_zero": zero, **self.weights}
         if not 0 <= slot_dropout < 1:
             raise UserError(f"model.init_args.slot_dropout is {slot_dropout}: give a share of at least 0 and below 1.")
-        self.slots, self.content_start, self.slot_dropout, self.union = slots, content_start, slot_dropout, union
+        if strength <= 0:
+            raise UserError(f"model.init_args.strength is {strength}: give a number above 0; 1 draws what was learned.")
+        for setting, unusual in ((f"strength is {strength}", strength != 1), (f"union is {union}", union == "pixels")):
+            if unusual and not slot_dropout:
+                raise UserError(
+                    f"model.init_args.{setting}, for which G must have learned to draw without content: "
+                    "set slot_dropout as well, such as to 0.125."
+                )
+        if detail is not None and not 0 < detail < 1:
+            raise UserError(f"model.init_args.detail is {detail}: give a share between 0 and 1, or null.")
+        self.slots, self.content_start, self.slot_dropout = slots, content_start, slot_dropout
+        self.union, self.strength = union, strength
         channels, size = self.channels[0], self.image_size
         *hidden, last = trunk(size, width, depth)
         shared: dict[str, Any] = {"image_size": size, "norm": norm, "spectral": spectral}
@@ -111,11 +132,17 @@ class DIDD(ConfusionMethod):
             channels, width=width, depth=depth, spectral_axis=spectral_axis, inputs=common + 2 * sep, **shared
         )
         self.erasure = LinearErasure(self.E_c.dim) if erasure else None
+        self.detail = DetailMask(size, detail) if detail is not None else None
         self.build_adversaries(self.E_c.dim, last)
 
     def build_optimizers(self) -> dict[str, Optimizer]:
         autoencoder = [p for net in (self.E_c, self.E_a, self.E_b, self.G) for p in net.parameters()]
         return {"g": self.optimizer(autoencoder), "d": self.optimizer(self.d.parameters())}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave out what was learned for an option of inference that is switched off now."""
+        off = tuple(f"{name}." for name in ("erasure", "detail") if getattr(self, name) is None)
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if not k.startswith(off)}
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         x = torch.cat([batch["a"].image, batch["b"].image])  # InstanceNorm treats every image by itself
@@ -146,23 +173,43 @@ class DIDD(ConfusionMethod):
         return torch.cat([c, slots], 1)
 
     def on_validation_start(self) -> None:
-        """Learn what to erase from the codes of training images by now; rank 0 does it for all."""
-        if self.erasure is None or self.trainer.state.fn != TrainerFn.FITTING or self.trainer.sanity_checking:
+        """Learn what to erase and where to keep detail from training images by now; rank 0 does it for all."""
+        if self.trainer.state.fn != TrainerFn.FITTING or self.trainer.sanity_checking:
             return
         if self.trainer.is_global_zero:
-            self.erasure.fit(*(self._training_codes(role) for role in self.data.roles))
-        learned = self.trainer.strategy.broadcast({k: v.cpu() for k, v in self.erasure.state_dict().items()})
-        self.erasure.load_state_dict(learned)
+            with torch.no_grad(), self.evaluating():
+                if self.erasure is not None:
+                    self.erasure.fit(*(self._raw_codes(domain) for domain in self.domains))
+                if self.detail is not None:  # it reads codes that are erased already
+                    self.detail.fit(*(self._changed(domain) for domain in self.domains))
+        for learned in (self.erasure, self.detail):
+            if learned is not None:
+                state = self.trainer.strategy.broadcast({k: v.cpu() for k, v in learned.state_dict().items()})
+                learned.load_state_dict(state)
 
-    @torch.no_grad()
-    def _training_codes(self, role: str) -> Tensor:
+    def _training_images(self, domain: str, count: int) -> Iterator[Tensor]:
+        """Batches [n, C, H, W] of so many training images of a domain, some repeated where there are fewer."""
+        images = self.data.data(self.data.role_of(domain), "train")
+        rows = np.linspace(0, len(images) - 1, count).round().astype(np.int64)
+        for part in np.array_split(rows, -(-count // self.data.eval_batch_size)):
+            yield to_float(images.__getitems__(part.tolist()).image.to(self.device))
+
+    def _seen(self, domain: str) -> int:
+        return min(len(self.data.data(self.data.role_of(domain), "train")), SEEN)
+
+    def _raw_codes(self, domain: str) -> Tensor:
         """Codes [N, dim] of training images of a domain by E_c, with all that they know of it."""
-        images = self.data.data(role, "train")
-        rows = np.linspace(0, len(images) - 1, min(len(images), SEEN)).round().astype(np.int64)
-        parts = np.array_split(rows, -(-len(rows) // self.data.eval_batch_size))
-        with self.evaluating():
-            read = (to_float(images.__getitems__(part.tolist()).image.to(self.device)) for part in parts)
-            return torch.cat([self.E_c(part).float() for part in read])
+        return torch.cat([self.E_c(x).float() for x in self._training_images(domain, self._seen(domain))])
+
+    def _changed(self, domain: str) -> Tensor:
+        """Mean [C, H, W] of what translations of training images out of a domain take from them."""
+        count, (other,) = self._seen(domain), (d for d in self.domains if d != domain)
+        batches = zip(self._training_images(domain, count), self._training_images(other, count), strict=True)
+        changes = []
+        for images, guide in batches:
+            codes = {"common": self.common(images), other: self.content(guide, other)}
+            changes.append((images - self._decoded(codes, images)).sum(0))
+        return torch.stack(changes).sum(0) / count
 
     def _filled(self, a: Tensor, b: Tensor) -> Tensor:
         """Both slots of images of a and of b, [2N, D], from their own separate codes."""
@@ -187,12 +234,30 @@ class DIDD(ConfusionMethod):
         code: Tensor = (self.E_a if domain == self.domains[0] else self.E_b)(images)
         return code
 
+    def recombine(self, images: Tensor, source: str, given: str | None, guide: Tensor | None, task: Task) -> Tensor:
+        result = super().recombine(images, source, given, guide, task)
+        if self.detail is None:
+            return result
+        with self.evaluating():
+            own = {"common": self.common(images), source: self.content(images, source)}
+            lost = images - self._decoded(own, images)
+            kept: Tensor = self.detail(lost)
+            return (result + kept).clamp(-1, 1)
+
     def decode(self, codes: Codes, images: Tensor) -> Tensor:
-        if self.union == "pixels" and codes.keys() >= {*self.domains}:
-            neither = {"common": codes["common"]}
+        present = [domain for domain in self.domains if domain in codes]
+        neither = {"common": codes["common"]}
+        if self.union == "pixels" and len(present) == 2:
             y = self.decode(neither, images)
-            a, b = (self.decode(neither | {domain: codes[domain]}, images) for domain in self.domains)
+            a, b = (self.decode(neither | {domain: codes[domain]}, images) for domain in present)
             return torch.where((a - y).abs().sum(1, keepdim=True) > (b - y).abs().sum(1, keepdim=True), a, b)
+        y = self._decoded(codes, images)
+        if self.strength == 1 or not present:
+            return y
+        return self._decoded(neither, images).lerp(y, self.strength).clamp(-1, 1)
+
+    def _decoded(self, codes: Codes, images: Tensor) -> Tensor:
+        """What G draws of codes."""
         slots = self._slots(codes, images.new_zeros(len(images), self.E_a.dim))
         result: Tensor = self.G(torch.cat([codes["common"], slots], 1)).tanh()
         return result

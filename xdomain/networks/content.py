@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 Norm = Literal["instance", "batch"]
@@ -250,6 +251,41 @@ class LinearErasure(nn.Module):
         with torch.autocast(codes.device.type, enabled=False):
             x = codes.float()
             return x - ((x - self.mean) @ self.w)[:, None] * self.gap
+
+
+class DetailMask(nn.Module):
+    """Where images of two domains look alike, and may keep detail of their own whatever their content becomes.
+
+    Content stands out where the means of the domains differ; people do not, if the images are aligned. With the
+    absolute difference of the means, the largest over the channels, averaged over 3x3 pixels: the mask is 0 where a
+    pixel or one of its neighbours is above a share of the maximum, 1 elsewhere, and averaged over 3x3 pixels again.
+
+    Args:
+        image_size: side of the images in pixels.
+        share: of the largest difference, above which no detail is kept.
+    """
+
+    mask: Tensor
+
+    def __init__(self, image_size: int, share: float) -> None:
+        super().__init__()
+        self.share = share
+        self.register_buffer("mask", torch.zeros(1, 1, image_size, image_size))
+
+    @torch.no_grad()
+    def fit(self, mean_a: Tensor, mean_b: Tensor) -> None:
+        """Learn from what is left, [C, H, W], of images of domain a and of domain b in the mean."""
+
+        def averaged(x: Tensor) -> Tensor:
+            return F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+
+        gap = averaged((mean_a - mean_b).abs().amax(0)[None, None])
+        content = F.max_pool2d((gap > self.share * gap.max()).float(), 3, 1, 1)
+        self.mask.copy_(1 - averaged(content))
+
+    def forward(self, detail: Tensor) -> Tensor:
+        """What of detail [N, C, H, W] is kept; nothing before it has learned."""
+        return self.mask * detail
 
 
 class FaderDiscriminator(nn.Module):
