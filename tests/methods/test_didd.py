@@ -315,6 +315,8 @@ def test_strength_draws_content_farther_from_none():
     assert (results[1] - removed[1]).abs().max() > 0.01
     expected = (removed[1] + 1.5 * (results[1] - removed[1])).clamp(-1, 1)
     torch.testing.assert_close(results[0], expected)
+    united = [m.translate(x, "plus", "plain", guide=guide, task="add") for m in (method, plain)]
+    torch.testing.assert_close(united[0], (removed[1] + 1.5 * (united[1] - removed[1])).clamp(-1, 1))
 
 
 @pytest.mark.parametrize(
@@ -340,7 +342,9 @@ class UnequalFaces(Faces):
         return ImageData(images[: 12 if role == "a" else 30])
 
 
-def test_detail_of_the_source_is_kept_where_domains_look_alike():
+def test_detail_of_the_source_is_kept_where_domains_look_alike(monkeypatch):
+    learn, seen = DetailMask.fit, []
+    monkeypatch.setattr(DetailMask, "fit", lambda mask, *means: (seen.append(means), learn(mask, *means)))
     data = UnequalFaces()
     options = {"norm": "batch", "spectral": False, "slot_dropout": 0.1, "strength": 1.5, **WEIGHTS}
     method = make(DIDD, detail=0.6, **options)
@@ -355,9 +359,10 @@ def test_detail_of_the_source_is_kept_where_domains_look_alike():
 
     some = torch.linspace(0, 29, 12).round().long()  # 12 of 30 guides, and 30 of 12
     more = torch.linspace(0, 11, 30).round().long()
-    gap = (a - drawn(a, None, method.E_b(b[some]))).mean(0) - (b - drawn(b, method.E_a(a[more]), None)).mean(0)
+    changed = [(a - drawn(a, None, method.E_b(b[some]))).mean(0), (b - drawn(b, method.E_a(a[more]), None)).mean(0)]
+    torch.testing.assert_close([*seen[-1]], changed)
     mask = DetailMask(16, 0.6)
-    mask.fit(gap, torch.zeros_like(gap))
+    mask.fit(*changed)
     torch.testing.assert_close(method.detail.mask, mask.mask)
     assert 0 < mask.mask.mean() < 1
 
