@@ -97,6 +97,7 @@ CONTENT = {
     "DIDD": (DIDD, {}),
     "DIDD with a linear adversary": (DIDD, {"discriminant": 0.3}),
     "DIDD with late content": (DIDD, {"content_start": 1}),
+    "DIDD that learns for inference": (DIDD, {"erasure": True, "detail": 0.6}),
     "GuidedTransfer": (GuidedTransfer, {}),
     "MaskedTransfer": (MaskedTransfer, {}),
     "MaskedTransfer with late content": (MaskedTransfer, {"one_decoder": True, "content_start": 1, "alpha_ramp": 2}),
@@ -112,7 +113,7 @@ def train_content(rank, world_size, folder, port):
     for name, (method, options) in CONTENT.items():
         run = trainer(
             max_steps=3,
-            limit_val_batches=0,
+            limit_val_batches=1,
             strategy="ddp_find_unused_parameters_true",
             devices=world_size,
             run_dir=str(folder / name),
@@ -143,6 +144,13 @@ def test_ddp_ranks_share_what_a_linear_adversary_knows(content_ranks):
     (_, first), (_, second) = (states["DIDD with a linear adversary"] for states in content_ranks)
     assert first["linear.gap"].abs().max() > 0
     for name in ("linear.gap", "linear.covariance"):
+        assert torch.equal(first[name], second[name]), name
+
+
+def test_ddp_ranks_share_what_is_learned_for_inference(content_ranks):
+    (_, first), (_, second) = (states["DIDD that learns for inference"] for states in content_ranks)
+    for name in ("erasure.gap", "erasure.w", "detail.mask"):
+        assert first[name].abs().max() > 0
         assert torch.equal(first[name], second[name]), name
 
 
