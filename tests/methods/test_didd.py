@@ -13,7 +13,7 @@ from tests.toys import trainer
 from xdomain.data import ImageData
 from xdomain.errors import UserError
 from xdomain.methods import DIDD
-from xdomain.networks import DetailMask
+from xdomain.networks import ContentRegions
 
 WEIGHTS = {"reconstruction": 1.3, "zero": 0.7, "confusion": 0.9}
 
@@ -243,26 +243,6 @@ def test_dropout_of_slots_is_a_share(share):
         make(DIDD, slot_dropout=share)
 
 
-def test_a_union_takes_each_pixel_from_what_changes_it_more():
-    method, plain = (make(DIDD, spectral=False, slot_dropout=0.1, union=how) for how in ("pixels", "slots"))
-    x, guide = (images[:2] for images in first_batch())
-    codes = {"common": method.common(x), "plus": method.content(x, "plus"), "plain": method.content(guide, "plain")}
-    alone = [method.decode({k: v for k, v in codes.items() if k != left_out}, x) for left_out in ("plain", "plus")]
-    neither = method.decode({"common": codes["common"]}, x)
-    united = method.translate(x, "plus", "plain", guide=guide, task="add")
-    taken = set()
-    for i in range(2):
-        for row in range(16):
-            for column in range(16):
-                pixels = [y[i, :, row, column] for y in (*alone, neither, united)]
-                first, second = ((pixel - pixels[2]).abs().sum() for pixel in pixels[:2])
-                taken.add(bool(first > second))
-                torch.testing.assert_close(pixels[3], pixels[0] if first > second else pixels[1])
-    assert taken == {True, False}
-    transferred = method.translate(x, "plus", "plain", guide=guide)
-    torch.testing.assert_close(transferred, plain.translate(x, "plus", "plain", guide=guide))
-
-
 def erased(c_a, c_b):
     """Codes without the direction in which their means differ, by an inverse instead of a solver."""
     a, b = c_a.detach(), c_b.detach()
@@ -324,8 +304,8 @@ def test_strength_draws_content_farther_from_none():
     [
         ({"strength": 0.0, "slot_dropout": 0.1}, "strength is 0.0: give a number above 0"),
         ({"strength": 1.5}, "strength is 1.5, for which .* set slot_dropout as well"),
-        ({"union": "pixels"}, "union is pixels, for which .* set slot_dropout as well"),
-        ({"detail": 1.0}, "detail is 1.0: give a share between 0 and 1"),
+        ({"regions": 0.3}, "regions is 0.3, for which .* set slot_dropout as well"),
+        ({"regions": 1.0, "slot_dropout": 0.1}, "regions is 1.0: give a share between 0 and 1"),
     ],
     ids=str,
 )
@@ -342,44 +322,89 @@ class UnequalFaces(Faces):
         return ImageData(images[: 12 if role == "a" else 30])
 
 
-def test_detail_of_the_source_is_kept_where_domains_look_alike(monkeypatch):
-    learn, seen = DetailMask.fit, []
-    monkeypatch.setattr(DetailMask, "fit", lambda mask, *means: (seen.append(means), learn(mask, *means)))
-    data = UnequalFaces()
-    options = {"norm": "batch", "spectral": False, "slot_dropout": 0.1, "strength": 1.5, **WEIGHTS}
-    method = make(DIDD, detail=0.6, **options)
+def with_regions(**options):
+    """A method that has learned its regions in two batches, and the training images of both domains."""
+    data = UnequalFaces(eval_batch_size=5)
+    settings = {"norm": "batch", "spectral": False, "slot_dropout": 0.1, **WEIGHTS, **options}
+    method = make(DIDD, **settings)
     run = trainer(max_steps=2, limit_val_batches=1, val_check_interval=1, check_val_every_n_epoch=None)
     run.fit(method, datamodule=data)
     a, b = (torch.from_numpy(data.data(role, "train").images).float() / 127.5 - 1 for role in "ab")
-    method.eval()
+    return method.eval(), a, b, settings
 
-    def drawn(x, slot_a, slot_b):
-        slots = [torch.zeros_like(method.E_a(x)) if slot is None else slot for slot in (slot_a, slot_b)]
-        return torch.tanh(method.G(torch.cat([method.E_c(x), *slots], 1))).detach()
 
+def drawn(m, common, slot_a=None, slot_b=None):
+    slots = [torch.zeros(len(common), m.E_a.dim) if slot is None else slot for slot in (slot_a, slot_b)]
+    return torch.tanh(m.G(torch.cat([common, *(slot.expand(len(common), -1) for slot in slots)], 1))).detach()
+
+
+def test_regions_are_learned_from_translations_and_guides(monkeypatch):
+    learn, seen = ContentRegions.fit, []
+    monkeypatch.setattr(ContentRegions, "fit", lambda regions, *facts: (seen.append(facts), learn(regions, *facts)))
+    monkeypatch.setattr("xdomain.methods.didd.FACES", 12)
+    monkeypatch.setattr("xdomain.methods.didd.GUIDES", 12)
+    method, a, b, settings = with_regions(regions=0.7)
     some = torch.linspace(0, 29, 12).round().long()  # 12 of 30 guides, and 30 of 12
     more = torch.linspace(0, 11, 30).round().long()
-    changed = [(a - drawn(a, None, method.E_b(b[some]))).mean(0), (b - drawn(b, method.E_a(a[more]), None)).mean(0)]
-    torch.testing.assert_close([*seen[-1]], changed)
-    mask = DetailMask(16, 0.6)
-    mask.fit(*changed)
-    torch.testing.assert_close(method.detail.mask, mask.mask)
-    assert 0 < mask.mask.mean() < 1
+    taken_a = a - drawn(method, method.E_c(a), slot_b=method.E_b(b[some]))
+    taken_b = b - drawn(method, method.E_c(b), slot_a=method.E_a(a[more]))
+    c = torch.cat([method.E_c(a), method.E_c(b[some])])
+    over_a = torch.stack([drawn(method, c, slot_a=code) for code in method.E_a(a)]).std(0)
+    over_b = torch.stack([drawn(method, c, slot_b=code) for code in method.E_b(b[some])]).std(0)
+    expected = [
+        taken_a.mean(0) - taken_b.mean(0),
+        torch.stack([over_a.mean((0, 1)), over_b.mean((0, 1))]),
+        (a.mean(0) + b.mean(0)) / 2,
+    ]
+    torch.testing.assert_close([*seen[-1]], expected, rtol=1e-4, atol=1e-5)
+    masks = method.regions.regions
+    assert 0 < masks[0].mean() < 1
+    assert 0 < masks[1].mean() < 1
+    typical = [method.content(x, domain).mean(0) for x, domain in ((a, "plus"), (b, "plain"))]
+    torch.testing.assert_close(method.regions.typical, torch.stack(typical), rtol=1e-4, atol=1e-5)
 
-    x, guide = a[:3], b[:3]
-    neither, content = drawn(x, None, None), drawn(x, None, method.E_b(guide))
-    lost = x - drawn(x, method.E_a(x), None)
-    expected = (neither + 1.5 * (content - neither)).clamp(-1, 1) + mask.mask * lost
-    torch.testing.assert_close(method.translate(x, "plus", "plain", guide=guide), expected.clamp(-1, 1))
-    removed = method.translate(x, "plus", "plain", task="remove")
-    torch.testing.assert_close(removed, (neither + mask.mask * lost).clamp(-1, 1))
-
-    again, plain = make(DIDD, detail=0.6, **options), make(DIDD, **options)
+    again, plain = make(DIDD, **settings), make(DIDD, **{**settings, "regions": None})
     for other in (again, plain):  # the second without what it has no use for
         checkpoint = {"state_dict": method.state_dict()}
         other.on_load_checkpoint(checkpoint)
         other.load_state_dict(checkpoint["state_dict"])
-    torch.testing.assert_close(again.translate(x, "plus", "plain", task="remove"), removed)
-    torch.testing.assert_close(plain.translate(x, "plus", "plain", task="remove"), neither)
-    again.detail.mask.zero_()  # as before it has learned
-    torch.testing.assert_close(again.translate(x, "plus", "plain", task="remove"), neither)
+    results = [m.translate(a, "plus", "plain", guide=b[:12]) for m in (method, again, plain)]
+    torch.testing.assert_close(results[0], results[1])
+    as_decoded = drawn(method, method.E_c(a), slot_b=method.E_b(b[:12]))
+    torch.testing.assert_close(results[2], as_decoded)
+    again.regions.learned.fill_(False)
+    torch.testing.assert_close(again.translate(a, "plus", "plain", guide=b[:12]), as_decoded)
+
+
+def test_translations_change_their_regions_alone():
+    method, a, b, _ = with_regions(regions=0.7, strength=1.5)
+    known, x, guide = method.regions, a[:3], b[:3]
+    c = method.E_c(x)
+    neither = drawn(method, c)
+
+    def strong(**slots):
+        return (neither + 1.5 * (drawn(method, c, **slots) - neither)).clamp(-1, 1)
+
+    codes = [method.E_a(known.seen_by(0, x)), method.E_b(known.seen_by(1, guide))]
+    torch.testing.assert_close(method.content(x, "plus"), codes[0])
+    torch.testing.assert_close(method.content(guide, "plain"), codes[1])
+    own, new = strong(slot_a=codes[0]), strong(slot_b=codes[1])
+    other = strong(slot_a=method.E_a(known.seen_by(0, a[3:6])))
+    typical = strong(slot_b=known.typical[1:2])
+    removed = typical + known.overlap() * (neither - typical)
+    tasks = {
+        "transfer": (new, known.within(0, 1), {"guide": guide}),
+        "add": (new, known.owned_by(1), {"guide": guide}),
+        "remove": (removed, known.within(0), {}),
+        "swap": (other, known.within(0), {"guide": a[3:6]}),
+    }
+    for task, (y, where, options) in tasks.items():
+        result = method.translate(x, "plus", "plain", task=task, **options)
+        torch.testing.assert_close(result, x + where * (y - x), msg=task)
+        kept = (where == 0).expand_as(x)
+        assert kept.any()
+        assert torch.equal(result[kept], x[kept])
+    assert 0 < (known.owned_by(1) * known.within(0, 1)).mean() < known.within(0, 1).mean()
+    both = method.decode({"common": c, "plus": codes[0], "plain": codes[1]}, x)
+    expected = neither + known.owned_by(0) * (own - neither) + known.owned_by(1) * (new - neither)
+    torch.testing.assert_close(both, expected.clamp(-1, 1))

@@ -11,7 +11,7 @@ from xdomain.networks import (
     CodeDiscriminator,
     ContentDecoder,
     ContentEncoder,
-    DetailMask,
+    ContentRegions,
     FaderDiscriminator,
     LinearDiscriminant,
     LinearErasure,
@@ -283,26 +283,44 @@ def test_linear_erasure_leaves_codes_that_say_nothing():
     torch.testing.assert_close(network(codes), codes)
 
 
-def test_detail_is_kept_where_the_means_of_the_domains_agree():
+def smoothed(x):
+    """Mean over 3x3 pixels, of those inside the image."""
+    inside = ndimage.uniform_filter(np.ones_like(x), 3, mode="constant")
+    return ndimage.uniform_filter(x, 3, mode="constant") / inside
+
+
+def test_regions_are_where_translations_change_images_and_contents_vary():
     """Against SciPy's filters, whose windows are cut by hand where they leave the image."""
     random = np.random.default_rng(0)
-    means = random.normal(size=(2, 3, 12, 12)).astype(np.float32) * np.linspace(0, 1, 12, dtype=np.float32)
-    network = DetailMask(12, 0.5)
-    x = torch.ones(2, 3, 12, 12)
-    assert not network(x).any()  # it has learned nothing yet
-    network.fit(*torch.from_numpy(means))
+    change = random.normal(size=(3, 12, 12)).astype(np.float32)
+    deviations = random.uniform(size=(2, 12, 12)).astype(np.float32) + np.linspace(0, 1, 12, dtype=np.float32)
+    deviations[1] = 9 * deviations[1, ::-1, ::-1]
+    network, x, mean = ContentRegions(3, 12, 5, 0.6), torch.rand(2, 3, 12, 12), torch.rand(3, 12, 12)
+    assert not network.learned
+    network.fit(torch.from_numpy(change), torch.from_numpy(deviations), mean)
+    assert network.learned
 
-    def averaged(y):
-        inside = ndimage.uniform_filter(np.ones_like(y), 3, mode="constant")
-        return ndimage.uniform_filter(y, 3, mode="constant") / inside
-
-    gap = averaged(np.abs(means[0] - means[1]).max(0))
-    content = ndimage.maximum_filter((gap > 0.5 * gap.max()).astype(np.float32), 3)
-    expected = 1 - averaged(content)
-    assert len(np.unique(expected.round(3))) > 4
-    torch.testing.assert_close(
-        network(2 * x), torch.from_numpy(2 * expected).expand(2, 3, 12, 12), rtol=1e-4, atol=1e-5
-    )
+    gap = smoothed(np.abs(change).max(0))
+    content = gap > 0.6 * gap.max()
+    first, second = (y / y.max() for y in map(smoothed, deviations))
+    wide = [
+        ndimage.maximum_filter((content & rule).astype(np.float32), 3)
+        for rule in (first >= second / 2, second >= first / 2)
+    ]
+    own = [ndimage.maximum_filter((content & rule).astype(np.float32), 3) for rule in (first > second, second > first)]
+    assert 0 < (wide[0] * wide[1]).sum() < min(wide[0].sum(), wide[1].sum())
+    masks = {
+        "first": (network.within(0), wide[0]),
+        "second": (network.within(1), wide[1]),
+        "either": (network.within(0, 1), np.maximum(*wide)),
+        "both": (network.overlap(), wide[0] * wide[1]),
+        "the first's own": (network.owned_by(0), own[0]),
+        "the second's own": (network.owned_by(1), own[1]),
+    }
+    for name, (mask, expected) in masks.items():
+        torch.testing.assert_close(mask[0, 0], torch.from_numpy(smoothed(expected)), rtol=1e-4, atol=1e-5, msg=name)
+    hidden = torch.from_numpy(smoothed(own[1]))
+    torch.testing.assert_close(network.seen_by(0, x), x + hidden * (mean - x), rtol=1e-4, atol=1e-5)
 
 
 def test_decoder_takes_codes_of_another_length():

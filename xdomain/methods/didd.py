@@ -6,18 +6,21 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from xdomain.batch import Batch, to_float
 from xdomain.errors import UserError
 from xdomain.methods.confusion import ConfusionMethod
 from xdomain.methods.content import Codes, Task
-from xdomain.networks import ContentDecoder, ContentEncoder, DetailMask, LinearErasure
+from xdomain.networks import ContentDecoder, ContentEncoder, ContentRegions, LinearErasure
 from xdomain.networks.content import Norm, trunk
 
 SEEN = 5000
-"""Training images of each domain, at most, that the erasure and the detail are learned from."""
+"""Training images of each domain, at most, that the erasure and the regions are learned from."""
+
+GUIDES, FACES = 16, 100
+"""Guides of each domain whose contents are compared, and images of each domain that they are drawn on."""
 
 
 class DIDD(ConfusionMethod):
@@ -56,16 +59,16 @@ class DIDD(ConfusionMethod):
             G meets empty slots only after training.
         erasure: at inference, take out of every common code what a linear probe would read the domain from; see
             :class:`xdomain.networks.LinearErasure`. It is learned from training images before every validation.
-        union: how an image with both contents is made. ``slots`` fills both, as in the paper, which training never
-            shows G. ``pixels`` decodes either content and neither, and takes each pixel from the one of the first two
-            that is farther from the last; it needs ``slot_dropout``.
         strength: how far content is drawn away from what G draws without any: n + strength (y - n) with the decodings y
             with it and n with both slots empty; the formula of classifier-free guidance (Ho and Salimans 2022). Above 1
-            it makes up for contents that a short training draws too weakly, and needs ``slot_dropout``; 1 as in the
-            paper.
-        detail: at inference, give back to an image what its reconstruction lost of it, but where the domains differ by
-            more than this share of their largest difference; see :class:`xdomain.networks.DetailMask`. For aligned
-            images; learned like the erasure. None as in the paper.
+            it makes up for contents that a short training draws too weakly; 1 as in the paper. It needs
+            ``slot_dropout``.
+        regions: at inference, know where contents are: where translations change training images in the mean by more
+            than this share of the largest change; see :class:`xdomain.networks.ContentRegions`.
+            Translations are drawn there and keep the image elsewhere; the separate code of a domain is read without
+            looking where only the other's content is; and two contents are drawn each in its place. For aligned
+            images, learned from training images before every validation. None as in the paper. It needs
+            ``slot_dropout``.
         clip: largest gradient norm, of d too; the paper's code means to clip d but does not.
         options: see :class:`xdomain.methods.base.Method`.
     """
@@ -91,9 +94,8 @@ class DIDD(ConfusionMethod):
         content_start: int = 0,
         slot_dropout: float = 0.0,
         erasure: bool = False,
-        union: Literal["slots", "pixels"] = "slots",
         strength: float = 1.0,
-        detail: float | None = None,
+        regions: float | None = None,
         clip: float | None = 5.0,
         **options: Any,
     ) -> None:
@@ -104,16 +106,16 @@ class DIDD(ConfusionMethod):
             raise UserError(f"model.init_args.slot_dropout is {slot_dropout}: give a share of at least 0 and below 1.")
         if strength <= 0:
             raise UserError(f"model.init_args.strength is {strength}: give a number above 0; 1 draws what was learned.")
-        for setting, unusual in ((f"strength is {strength}", strength != 1), (f"union is {union}", union == "pixels")):
-            if unusual and not slot_dropout:
+        if regions is not None and not 0 < regions < 1:
+            raise UserError(f"model.init_args.regions is {regions}: give a share between 0 and 1, or null.")
+        for name, value, usual in (("strength", strength, 1), ("regions", regions, None)):
+            if value != usual and not slot_dropout:
                 raise UserError(
-                    f"model.init_args.{setting}, for which G must have learned to draw without content: "
-                    "set slot_dropout as well, such as to 0.125."
+                    f"model.init_args.{name} is {value}, for which G must have learned to draw without content: set "
+                    "slot_dropout as well, such as to 0.125."
                 )
-        if detail is not None and not 0 < detail < 1:
-            raise UserError(f"model.init_args.detail is {detail}: give a share between 0 and 1, or null.")
-        self.slots, self.content_start, self.slot_dropout = slots, content_start, slot_dropout
-        self.union, self.strength = union, strength
+        self.slots, self.content_start = slots, content_start
+        self.slot_dropout, self.strength = slot_dropout, strength
         channels, size = self.channels[0], self.image_size
         *hidden, last = trunk(size, width, depth)
         shared: dict[str, Any] = {"image_size": size, "norm": norm, "spectral": spectral}
@@ -132,7 +134,8 @@ class DIDD(ConfusionMethod):
             channels, width=width, depth=depth, spectral_axis=spectral_axis, inputs=common + 2 * sep, **shared
         )
         self.erasure = LinearErasure(self.E_c.dim) if erasure else None
-        self.detail = DetailMask(size, detail) if detail is not None else None
+        dim = self.E_a.dim
+        self.regions = ContentRegions(channels, size, dim, regions) if regions is not None else None
         self.build_adversaries(self.E_c.dim, last)
 
     def build_optimizers(self) -> dict[str, Optimizer]:
@@ -141,7 +144,7 @@ class DIDD(ConfusionMethod):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave out what was learned for an option of inference that is switched off now."""
-        off = tuple(f"{name}." for name in ("erasure", "detail") if getattr(self, name) is None)
+        off = tuple(f"{name}." for name in ("erasure", "regions") if getattr(self, name) is None)
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if not k.startswith(off)}
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
@@ -173,16 +176,16 @@ class DIDD(ConfusionMethod):
         return torch.cat([c, slots], 1)
 
     def on_validation_start(self) -> None:
-        """Learn what to erase and where to keep detail from training images by now; rank 0 does it for all."""
+        """Learn what to erase and where contents are from training images by now; rank 0 does it for all."""
         if self.trainer.state.fn != TrainerFn.FITTING or self.trainer.sanity_checking:
             return
         if self.trainer.is_global_zero:
             with torch.no_grad(), self.evaluating():
                 if self.erasure is not None:
                     self.erasure.fit(*(self._raw_codes(domain) for domain in self.domains))
-                if self.detail is not None:  # it reads codes that are erased already
-                    self.detail.fit(*(self._changed(domain) for domain in self.domains))
-        for learned in (self.erasure, self.detail):
+                if self.regions is not None:  # codes are erased already
+                    self._learn_regions(self.regions)
+        for learned in (self.erasure, self.regions):
             if learned is not None:
                 state = self.trainer.strategy.broadcast({k: v.cpu() for k, v in learned.state_dict().items()})
                 learned.load_state_dict(state)
@@ -195,21 +198,45 @@ class DIDD(ConfusionMethod):
             yield to_float(images.__getitems__(part.tolist()).image.to(self.device))
 
     def _seen(self, domain: str) -> int:
+        """Number of training images of a domain to learn from."""
         return min(len(self.data.data(self.data.role_of(domain), "train")), SEEN)
 
     def _raw_codes(self, domain: str) -> Tensor:
         """Codes [N, dim] of training images of a domain by E_c, with all that they know of it."""
         return torch.cat([self.E_c(x).float() for x in self._training_images(domain, self._seen(domain))])
 
-    def _changed(self, domain: str) -> Tensor:
-        """Mean [C, H, W] of what translations of training images out of a domain take from them."""
-        count, (other,) = self._seen(domain), (d for d in self.domains if d != domain)
-        batches = zip(self._training_images(domain, count), self._training_images(other, count), strict=True)
-        changes = []
-        for images, guide in batches:
-            codes = {"common": self.common(images), other: self.content(guide, other)}
-            changes.append((images - self._decoded(codes, images)).sum(0))
-        return torch.stack(changes).sum(0) / count
+    def _learn_regions(self, regions: ContentRegions) -> None:
+        encoders = dict(zip(self.domains, (self.E_a, self.E_b), strict=True))
+        changes, deviations, means = [], [], []
+        for domain, other in (self.domains, self.domains[::-1]):
+            change, mean = self._changed(domain, other, encoders[other])
+            changes.append(change)
+            means.append(mean)
+            deviations.append(self._deviation(domain, encoders[domain]))
+        regions.fit(changes[0] - changes[1], torch.stack(deviations), torch.stack(means).mean(0))
+        for i, domain in enumerate(self.domains):  # as they are read now
+            codes = [self.content(x, domain) for x in self._training_images(domain, self._seen(domain))]
+            regions.typical[i].copy_(torch.cat(codes).mean(0))
+
+    def _changed(self, domain: str, other: str, encoder: nn.Module) -> tuple[Tensor, Tensor]:
+        """Means [C, H, W] of what translations to the other domain take from training images, and of these images."""
+        count = self._seen(domain)
+        changes, images = [], []
+        for x, guide in zip(self._training_images(domain, count), self._training_images(other, count), strict=True):
+            y = self._decoded({"common": self.common(x), other: encoder(guide)})
+            changes.append((x - y).sum(0))
+            images.append(x.sum(0))
+        return torch.stack(changes).sum(0) / count, torch.stack(images).sum(0) / count
+
+    def _deviation(self, domain: str, encoder: nn.Module) -> Tensor:
+        """Standard deviation [H, W] of decodings over guides of a domain, averaged over common codes and channels."""
+        guides = torch.cat([encoder(x) for x in self._training_images(domain, GUIDES)])
+        deviations = []
+        for x in (x for role in self.domains for x in self._training_images(role, FACES)):
+            common = self.common(x)
+            drawn = [self._decoded({"common": common, domain: guide.expand(len(x), -1)}) for guide in guides]
+            deviations.append(torch.stack(drawn).std(0).mean(1).sum(0))
+        return torch.stack(deviations).sum(0) / (2 * FACES)
 
     def _filled(self, a: Tensor, b: Tensor) -> Tensor:
         """Both slots of images of a and of b, [2N, D], from their own separate codes."""
@@ -230,34 +257,51 @@ class DIDD(ConfusionMethod):
         code: Tensor = self.E_c(images)
         return code if self.erasure is None else self.erasure(code)
 
+    @property
+    def _places(self) -> ContentRegions | None:
+        """The regions, once they are learned."""
+        return self.regions if self.regions is not None and self.regions.learned else None
+
     def content(self, images: Tensor, domain: str) -> Tensor:
+        if (places := self._places) is not None:
+            images = places.seen_by(self.domains.index(domain), images)
         code: Tensor = (self.E_a if domain == self.domains[0] else self.E_b)(images)
         return code
 
     def recombine(self, images: Tensor, source: str, given: str | None, guide: Tensor | None, task: Task) -> Tensor:
-        result = super().recombine(images, source, given, guide, task)
-        if self.detail is None:
-            return result
+        if (places := self._places) is None:
+            return super().recombine(images, source, given, guide, task)
+        old = self.domains.index(source)
         with self.evaluating():
-            own = {"common": self.common(images), source: self.content(images, source)}
-            lost = images - self._decoded(own, images)
-            kept: Tensor = self.detail(lost)
-            return (result + kept).clamp(-1, 1)
+            common = {"common": self.common(images)}
+            if given is None or guide is None:
+                # a typical content of the other domain says that this one is absent; it is drawn in another place
+                other = places.typical[1 - old].expand(len(images), -1)
+                typical = self.decode(common | {self.domains[1 - old]: other}, images)
+                drawn = typical.lerp(self._decoded(common), places.overlap().to(typical))
+                where = places.within(old)
+            else:
+                new = self.domains.index(given)
+                drawn = self.decode(common | {given: self.content(guide, given)}, images)
+                where = places.owned_by(new) if task == "add" else places.within(old, new)
+            return images.lerp(drawn, where.to(images))
 
     def decode(self, codes: Codes, images: Tensor) -> Tensor:
-        present = [domain for domain in self.domains if domain in codes]
         neither = {"common": codes["common"]}
-        if self.union == "pixels" and len(present) == 2:
-            y = self.decode(neither, images)
-            a, b = (self.decode(neither | {domain: codes[domain]}, images) for domain in present)
-            return torch.where((a - y).abs().sum(1, keepdim=True) > (b - y).abs().sum(1, keepdim=True), a, b)
-        y = self._decoded(codes, images)
+        present = [domain for domain in self.domains if domain in codes]
+        if (places := self._places) is not None and len(present) == 2:
+            y = n = self._decoded(neither)
+            for i, domain in enumerate(present):
+                y = y + places.owned_by(i) * (self.decode(neither | {domain: codes[domain]}, images) - n)
+            return y.clamp(-1, 1)
+        y = self._decoded(codes)
         if self.strength == 1 or not present:
             return y
-        return self._decoded(neither, images).lerp(y, self.strength).clamp(-1, 1)
+        return self._decoded(neither).lerp(y, self.strength).clamp(-1, 1)
 
-    def _decoded(self, codes: Codes, images: Tensor) -> Tensor:
+    def _decoded(self, codes: Codes) -> Tensor:
         """What G draws of codes."""
-        slots = self._slots(codes, images.new_zeros(len(images), self.E_a.dim))
-        result: Tensor = self.G(torch.cat([codes["common"], slots], 1)).tanh()
+        common = codes["common"]
+        slots = self._slots(codes, common.new_zeros(len(common), self.E_a.dim))
+        result: Tensor = self.G(torch.cat([common, slots], 1)).tanh()
         return result

@@ -253,39 +253,80 @@ class LinearErasure(nn.Module):
             return x - ((x - self.mean) @ self.w)[:, None] * self.gap
 
 
-class DetailMask(nn.Module):
-    """Where images of two domains look alike, and may keep detail of their own whatever their content becomes.
+class ContentRegions(nn.Module):
+    """Where the contents of two domains are in aligned images, and which of them.
 
-    Content stands out where the means of the domains differ; people do not, if the images are aligned. With the
-    absolute difference of the means, the largest over the channels, averaged over 3x3 pixels: the mask is 0 where a
-    pixel or one of its neighbours is above a share of the maximum, 1 elsewhere, and averaged over 3x3 pixels again.
+    Content is where translations change images in the mean: what they take from images of the one domain, less what
+    they take from those of the other, the largest absolute difference over the channels, above a share of its maximum.
+    Whose content it is, variation tells: the presence of a content looks different on everyone who has it, its absence
+    does not. Over decodings of one common code with the separate codes of many images of a domain, the deviation is
+    large where that domain's content is, and small where only that of the other is missing. A pixel is in the region of
+    a domain if its deviation, relative to the largest, is at least half that of the other domain, and owned by the
+    domain whose is larger. Differences and deviations are averaged over 3x3 pixels first; regions grow by one pixel,
+    and their edges are means over 3x3 pixels.
 
     Args:
-        image_size: side of the images in pixels.
-        share: of the largest difference, above which no detail is kept.
+        channels: of the images.
+        image_size: their side in pixels.
+        dim: length of a separate code.
+        share: of the largest difference, above which there is content.
     """
 
-    mask: Tensor
+    learned: Tensor
+    regions: Tensor
+    owned: Tensor
+    mean: Tensor
+    typical: Tensor
 
-    def __init__(self, image_size: int, share: float) -> None:
+    def __init__(self, channels: int, image_size: int, dim: int, share: float) -> None:
         super().__init__()
         self.share = share
-        self.register_buffer("mask", torch.zeros(1, 1, image_size, image_size))
+        shape = (2, 1, image_size, image_size)
+        self.register_buffer("learned", torch.tensor(False))
+        self.register_buffer("regions", torch.zeros(shape))
+        self.register_buffer("owned", torch.zeros(shape))
+        self.register_buffer("mean", torch.zeros(channels, image_size, image_size))
+        self.register_buffer("typical", torch.zeros(2, dim))
 
     @torch.no_grad()
-    def fit(self, mean_a: Tensor, mean_b: Tensor) -> None:
-        """Learn from what is left, [C, H, W], of images of domain a and of domain b in the mean."""
+    def fit(self, change: Tensor, deviations: Tensor, mean: Tensor) -> None:
+        """Learn the places.
 
-        def averaged(x: Tensor) -> Tensor:
-            return F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+        Args:
+            change: what translations take from images of the first domain in the mean, less the same of the second,
+                [C, H, W].
+            deviations: of the decodings for both domains, [2, H, W].
+            mean: image of both domains, [C, H, W].
+        """
+        difference = _averaged(change.abs().amax(0)[None, None])
+        content = difference > self.share * difference.max()
+        relative = _averaged(deviations[:, None])
+        relative = relative / relative.amax((1, 2, 3), keepdim=True).clamp(min=1e-12)
+        others = relative.flip(0)
+        self.regions.copy_(F.max_pool2d((content & (relative >= others / 2)).float(), 3, 1, 1))
+        self.owned.copy_(F.max_pool2d((content & (relative > others)).float(), 3, 1, 1))
+        self.mean.copy_(mean)
+        self.learned.fill_(True)
 
-        gap = averaged((mean_a - mean_b).abs().amax(0)[None, None])
-        content = F.max_pool2d((gap > self.share * gap.max()).float(), 3, 1, 1)
-        self.mask.copy_(1 - averaged(content))
+    def within(self, *domains: int) -> Tensor:
+        """Soft mask [1, 1, H, W] of where the content of any of these domains may be."""
+        return _averaged(self.regions[list(domains)].amax(0, keepdim=True))
 
-    def forward(self, detail: Tensor) -> Tensor:
-        """What of detail [N, C, H, W] is kept; nothing before it has learned."""
-        return self.mask * detail
+    def owned_by(self, domain: int) -> Tensor:
+        """Soft mask [1, 1, H, W] of what varies more with the content of this domain."""
+        return _averaged(self.owned[domain : domain + 1])
+
+    def overlap(self) -> Tensor:
+        """Soft mask [1, 1, H, W] of what is in both regions."""
+        return _averaged(self.regions.prod(0, keepdim=True))
+
+    def seen_by(self, domain: int, images: Tensor) -> Tensor:
+        """Images [N, C, H, W] with the mean image where the content of the other domain is."""
+        return images.lerp(self.mean.to(images), self.owned_by(1 - domain).to(images))
+
+
+def _averaged(x: Tensor) -> Tensor:
+    return F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
 
 
 class FaderDiscriminator(nn.Module):
