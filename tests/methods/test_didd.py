@@ -380,7 +380,9 @@ def test_translations_change_their_regions_alone():
     method, a, b, _ = with_regions(regions=0.7, strength=1.5)
     known, x, guide = method.regions, a[:3], b[:3]
     left = torch.linspace(1, 0, 16).expand(16, 16)  # contents vary on either side
-    known.fit(torch.rand(3, 16, 16), torch.stack([left, left.flip(1)]), a.mean(0))
+    change = torch.zeros(3, 16, 16)
+    change[:, 4:12, 2:14] = 1
+    known.fit(change, torch.stack([left, left.flip(1)]), a.mean(0))
     assert not torch.equal(known.within(0), known.within(1))
     c = method.E_c(x)
     neither = drawn(method, c)
