@@ -409,6 +409,8 @@ def test_translations_change_their_regions_alone():
         kept = (where == 0).expand_as(x)
         assert kept.any()
         assert torch.equal(result[kept], x[kept])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert method.translate(x, "plus", "plain", guide=guide).dtype == torch.float32
     assert 0 < (known.owned_by(1) * known.within(0, 1)).mean() < known.within(0, 1).mean()
     both = method.decode({"common": c, "plus": codes[0], "plain": codes[1]}, x)
     expected = neither + known.owned_by(0) * (own - neither) + known.owned_by(1) * (new - neither)

@@ -284,7 +284,7 @@ class DIDD(ConfusionMethod):
                 new = self.domains.index(given)
                 drawn = self.decode(common | {given: self.content(guide, given)}, images)
                 where = places.owned_by(new) if task == "add" else places.within(old, new)
-            return images.lerp(drawn, where.to(images))
+            return images.lerp(drawn.to(images), where.to(images))
 
     def decode(self, codes: Codes, images: Tensor) -> Tensor:
         neither = {"common": codes["common"]}
