@@ -415,3 +415,12 @@ def test_translations_change_their_regions_alone():
     both = method.decode({"common": c, "plus": codes[0], "plain": codes[1]}, x)
     expected = neither + known.owned_by(0) * (own - neither) + known.owned_by(1) * (new - neither)
     torch.testing.assert_close(both, expected.clamp(-1, 1))
+    grid = method.interpolate(x, guide, "common", 3)
+    own_of_guide = method.content(x, "plain"), method.content(guide, "plus")
+    corner = method.decode({"common": c, "plus": codes[0], "plain": own_of_guide[0]}, x)
+    torch.testing.assert_close(grid[:, 0, 0], x + known.within(0, 1) * (corner - x))
+    corner = method.decode({"common": c, "plus": own_of_guide[1], "plain": codes[1]}, x)
+    torch.testing.assert_close(grid[:, 2, 2], x + known.within(0, 1) * (corner - x))
+    moved = method.interpolate(x, guide, "plus", 2)[:, 0, 0]  # all three codes are the image's own: nothing is kept
+    own_codes = {"common": c, "plus": codes[0], "plain": own_of_guide[0]}
+    torch.testing.assert_close(moved, method.decode(own_codes, x))

@@ -286,6 +286,14 @@ class DIDD(ConfusionMethod):
                 where = places.owned_by(new) if task == "add" else places.within(old, new)
             return images.lerp(drawn.to(images), where.to(images))
 
+    def interpolate(self, images: Tensor, others: Tensor, fixed: str, steps: int) -> Tensor:
+        grid = super().interpolate(images, others, fixed, steps)
+        if (places := self._places) is None or fixed != "common":
+            return grid
+        return (
+            images[:, None, None].to(grid).lerp(grid, places.within(0, 1).to(grid))
+        )  # the image itself is in all cells
+
     def decode(self, codes: Codes, images: Tensor) -> Tensor:
         neither = {"common": codes["common"]}
         present = [domain for domain in self.domains if domain in codes]
