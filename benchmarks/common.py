@@ -101,10 +101,10 @@ def summary(results: list[dict[str, Any]], over: str, which: Sequence[Any]) -> d
     names = [name for name in results[0]["metrics"] if all(name in result["metrics"] for result in results)]
     hidden = ("seed", "enable_progress", "data.init_args.path") if over == "inputs" else ("seed", "enable_progress")
     overrides = {k: v for k, v in first["overrides"].items() if not any(word in k for word in hidden)}
-    seconds = [result["wall_seconds"] for result in results]
+    seconds = [result["wall_seconds"] for result in results]  # None of a test alone
     return {
         **first,
         "metrics": {name: spread(name) for name in names},
-        "wall_seconds": round(statistics.mean(seconds), 1),
+        "wall_seconds": None if None in seconds else round(statistics.mean(seconds), 1),
         "overrides": overrides,
     }
