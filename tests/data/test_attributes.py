@@ -256,6 +256,27 @@ def test_domains_roles_and_rows():
     assert module.loads == 3
 
 
+@pytest.mark.parametrize(
+    ("rules", "contents"),
+    [
+        ({"first": "A and B and not C", "second": "A and not B and C"}, ["B", "C"]),
+        ({"first": "A and (B or C) and not D", "second": "A and not (B or C) and D"}, ["B or C", "D"]),
+        ({"first": "A and B", "second": "not A and (C or D)"}, ["(B)"]),
+        ({"first": "A and B", "second": "C and not B"}, []),
+        ({"first": "A", "second": "not A"}, ["A"]),
+        ({"first": "A and B and (C or not D)"}, ["not B and not (C or D)"]),
+        ({"first": "A and B and C"}, ["C"]),
+    ],
+)
+def test_population_differs_from_the_domains_in_contents_alone(rules, contents):
+    module = Letters(rules)
+    kept = [i for i, name in enumerate(LETTERS) if name not in "".join(contents)]
+    inside = np.concatenate([EVERY[holds_letters(rule)] for rule in rules.values()])[:, kept].tolist()
+    expected = [row[kept].tolist() in inside for row in EVERY]
+    assert module.population("test", contents).tolist() == np.flatnonzero(expected).tolist()
+    assert module.table("test").tolist() == EVERY.tolist()
+
+
 def test_limit_is_for_each_domain_and_for_training_only():
     module = Letters({"first": "A", "rest": "not A"}, limit=5)
     assert [len(module.data(role, split)) for role in "ab" for split in ("train", "val", "test")] == [5, 8, 8] * 2

@@ -27,6 +27,7 @@ from xdomain.metrics.verification import IdentitySimilarity
 from xdomain.zoo import Helper, helper_targets
 
 FACIAL_HAIR = "Mustache or Goatee or not No_Beard"  # which is no attribute of CelebA
+SPLITS: tuple[Split, Split] = ("train", "test")  # what probes are fitted to, and tested on
 QUICK = ("hit_rate", "removed", "added", "l1")  # what a validation reports
 
 
@@ -76,8 +77,8 @@ class ContentTransfer(Evaluation):
     ``judge_accuracy/ATTRIBUTE``
     ``probe/common``                     balanced accuracy of a linear probe that reads the domain from the common
                                          code: 0.5 is the aim
-    ``probe/DOMAIN/OTHER``               of one that reads the other domain's content from the separate code, on whole
-                                         parts
+    ``probe/DOMAIN/OTHER``               of one that reads the other domain's content from the separate code, over all
+                                         contents of what the domains are drawn from, such as men
     ===================================  ===========================================================================
 
     Args:
@@ -317,7 +318,7 @@ class ContentTransfer(Evaluation):
         """What the codes know; every process computes the same."""
         data = module.data
         codes, truth = {}, {}
-        for split in ("train", "test"):
+        for split in SPLITS:
             sides = [_codes(module, data.data(role, split), ROWS // 2)[0]["common"] for role in data.roles]
             codes[split] = torch.cat(sides)
             truth[split] = torch.arange(2).repeat_interleave(torch.tensor([len(side) for side in sides]))
@@ -327,7 +328,7 @@ class ContentTransfer(Evaluation):
         names = getattr(data, "attribute_names", ())
         rules = {d: rule for d in module.domains if (rule := rule_of(self.content.get(d), names))}
         if isinstance(data, AttributeDomains) and rules:
-            (x, fit), (y, tested) = (_codes(module, data.part(split), ROWS) for split in ("train", "test"))
+            (x, fit), (y, tested) = (_population_codes(module, data, split, list(rules.values())) for split in SPLITS)
             tables = data.table("train")[fit], data.table("test")[tested]
             for domain in module.contents:
                 for other, rule in rules.items():
@@ -361,3 +362,12 @@ def _codes(module: ContentMethod, data: ImageData, limit: int) -> tuple[dict[str
     rows = spread(len(data), limit)
     parts = [module.codes(read(data, piece, module)) for piece in pieces(rows, module.data.eval_batch_size)]
     return {name: torch.cat([part[name].float().cpu() for part in parts]) for name in parts[0]}, rows
+
+
+def _population_codes(
+    module: ContentMethod, data: AttributeDomains, split: Split, contents: list[str]
+) -> tuple[dict[str, Tensor], np.ndarray]:
+    """Codes of some of those whom the domains are drawn from, and their positions in the whole part."""
+    rows = data.population(split, contents)
+    codes, positions = _codes(module, data.part(split).keep(rows), ROWS)
+    return codes, rows[positions]

@@ -1,6 +1,7 @@
 """Domains that are parts of one attributed set: rules over binary attributes, and the parts that the papers use."""
 
 import difflib
+import itertools
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -126,6 +127,12 @@ def holds(rule: str, names: Sequence[str], table: np.ndarray) -> np.ndarray:
     return result
 
 
+def attributes_of(rule: str) -> list[str]:
+    """Names of the attributes that a rule asks for, each once, in the order in which they stand there."""
+    words = re.findall(r"\w+", rule, re.ASCII)
+    return [word for word in dict.fromkeys(words) if word not in ("and", "or", "not")]
+
+
 def _instead(name: str, names: Sequence[str]) -> str:
     by_lower_case = {known.lower(): known for known in names}
     nearest = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
@@ -223,6 +230,29 @@ class AttributeDomains(BaseDataModule):
                 f"{domain}, whose rule is {self.rules[domain]!r}: loosen it, or use more images."
             )
         return rows[: self.limit] if split == "train" else rows
+
+    def population(self, split: Split, contents: Sequence[str]) -> np.ndarray:
+        """Where those stand in the whole part whom only contents keep from being in a domain.
+
+        Domains may have more in common than they leave to chance: beards against smiles are taken of men alone. What
+        tells the sex of a face therefore tells beards in the whole part, but not in what the domains are drawn from.
+
+        Args:
+            split: the part.
+            contents: rules of the contents, whose attributes may have any value.
+
+        Returns:
+            positions of images that are in a domain for some values of these attributes, ``int64``, ascending.
+        """
+        table = self.table(split).copy()
+        free = {name for rule in contents for name in attributes_of(rule)}
+        columns = [self.attribute_names.index(name) for name in free]
+        found = np.zeros(len(table), dtype=bool)
+        for values in itertools.product((0, 1), repeat=len(columns)):
+            table[:, columns] = values
+            for rule in self.rules.values():
+                found |= holds(rule, self.attribute_names, table)
+        return np.flatnonzero(found)
 
     def data(self, role: str, split: Split) -> ImageData:
         return self.part(split).keep(self.rows(role, split))
