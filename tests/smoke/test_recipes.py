@@ -17,7 +17,17 @@ from xdomain.loggers import read_metrics
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RECIPES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
-ABLATIONS = sorted(p.stem for p in (CONFIGS / "overlays").glob("*.yaml") if "DTN ablation" in p.read_text())
+OVERLAYS_OF = {
+    "DTN ablation": "dtn",
+    "HP-VAE-GAN": "patch_vaegan_video_tiny",
+    "Structural analogy with": "structural_analogy_tiny",
+}
+ABLATIONS = [
+    (recipe, path.stem)
+    for path in sorted((CONFIGS / "overlays").glob("*.yaml"))
+    for begin, recipe in OVERLAYS_OF.items()
+    if path.read_text().startswith(f"# {begin}")
+]
 SMALL = {
     "Avatars": {
         "identities": 40,
@@ -209,9 +219,9 @@ def test_predictions_of_a_run(tmp_path):
     assert files == [f"{number:06d}.png" for number in range(12)]
 
 
-@pytest.mark.parametrize("overlay", ABLATIONS)
-def test_ablation_overlays_fit_the_method(overlay, tmp_path, capsys):
-    config = small("dtn", tmp_path)
+@pytest.mark.parametrize(("recipe", "overlay"), ABLATIONS)
+def test_ablation_overlays_fit_the_method(recipe, overlay, tmp_path, capsys):
+    config = small(recipe, tmp_path)
     with pytest.raises(SystemExit) as stop:
         main(["fit", "--config", str(config), "--config", overlay, "--print_config"])
     assert stop.value.code in (0, None)
