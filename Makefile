@@ -52,7 +52,7 @@ bench: $(STAMP) ## measure overhead, sharing between updates, resuming, drawing,
 	$(BIN)/python benchmarks/check.py
 
 results: $(STAMP) ## write the tables of README.md and docs/ from results/*.json
-	$(BIN)/python -m xdomain.tables
+	$(BIN)/python -m xdomain.commands.table
 
 docs: $(DOCS_STAMP) ## build the documentation into site/
 	$(BIN)/mkdocs build --strict

@@ -15,8 +15,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the damage is that of the tests
 
 from tests.fakes.damage import KINDS, compare, plant, plant_junk, write_good
-from xdomain.data.check import check_folder
-from xdomain.runs import git_commit, hardware, write_json
+from xdomain.commands.check_data import check_folder
+from xdomain.running.folder import git_commit, hardware, write_json
 
 
 def main() -> None:

@@ -12,11 +12,11 @@ from typing import Any
 import yaml
 from pytorch_lightning.cli import instantiate_module
 
-from xdomain.callbacks.results import rounded
 from xdomain.data import DomainPair, Handwritten, Street
 from xdomain.discover import find_config
 from xdomain.methods import DTN, Method
-from xdomain.runs import git_commit, hardware, write_json
+from xdomain.running.folder import git_commit, hardware, write_json
+from xdomain.running.results import rounded
 
 
 def small_pair(batch_size: int = 64) -> DomainPair:

@@ -26,7 +26,7 @@ from xdomain.data import BaseDataModule, ImageData
 from xdomain.losses import l_domain
 from xdomain.methods import DIDD, ContentMethod, MaskedTransfer
 from xdomain.methods.masked import blend
-from xdomain.trainer import Trainer
+from xdomain.running.trainer import Trainer
 
 BATCH, SIZE, STEPS, ROUNDS = 8, 128, 4, 4
 

@@ -22,7 +22,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from xdomain.data.folders import UnpairedFolders
-from xdomain.runs import git_commit, hardware, write_json
+from xdomain.running.folder import git_commit, hardware, write_json
 
 WIDTH, HEIGHT, SIZE, BATCH, ROUNDS = 178, 218, 64, 64, 5
 

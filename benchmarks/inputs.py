@@ -14,10 +14,10 @@ from pathlib import Path
 
 from common import summary, train_and_test
 
+from xdomain.commands.table import result_name
 from xdomain.discover import find_config
 from xdomain.errors import UserError
-from xdomain.runs import write_json
-from xdomain.tables import result_name
+from xdomain.running.folder import write_json
 
 PHOTOGRAPHS = ["photo_brick", "photo_chelsea", "photo_coffee", "photo_hubble", "photo_rocket"]
 

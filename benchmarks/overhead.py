@@ -20,7 +20,7 @@ from xdomain.batch import to_float
 from xdomain.data import DomainPair
 from xdomain.losses import l_d, l_gang
 from xdomain.methods import DTN
-from xdomain.trainer import Trainer
+from xdomain.running.trainer import Trainer
 
 WARM_UP, STEPS, ROUNDS = 4, 20, 10
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from common import summary, train_and_test
 
-from xdomain.runs import write_json
+from xdomain.running.folder import write_json
 
 
 def one(recipe: str, seed: int, folder: Path, threads: int, settings: list[str]) -> dict[str, Any]:

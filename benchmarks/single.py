@@ -36,7 +36,7 @@ from xdomain.methods.patch_vaegan import draw
 from xdomain.methods.structural_analogy import same_size
 from xdomain.networks.patches import Conv3d
 from xdomain.networks.pyramid import resize
-from xdomain.trainer import Trainer
+from xdomain.running.trainer import Trainer
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 RECIPES = {

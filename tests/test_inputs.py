@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from xdomain.commands.table import TABLES, cell, recipes
 from xdomain.discover import find_config
-from xdomain.tables import TABLES, cell, recipes
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 

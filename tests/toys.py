@@ -6,7 +6,7 @@ from torch import nn
 
 from xdomain.data import BaseDataModule, ImageData
 from xdomain.methods import Method
-from xdomain.trainer import Trainer
+from xdomain.running.trainer import Trainer
 
 
 class Jitter(nn.Module):

@@ -12,9 +12,9 @@ from xdomain.batch import to_float
 from xdomain.callbacks import ClassificationAccuracy, TransferAccuracy
 from xdomain.data import ImageData
 from xdomain.errors import UserError
+from xdomain.features.helpers import Helper
 from xdomain.methods import Classifier
 from xdomain.metrics import NearestNeighbourAccuracy
-from xdomain.zoo import Helper
 
 
 class Reader(nn.Module):

@@ -12,9 +12,9 @@ from xdomain.batch import to_float
 from xdomain.callbacks import AnalogyQuality
 from xdomain.callbacks.analogy import row
 from xdomain.data.video import read_video
-from xdomain.loggers import read_metrics
 from xdomain.methods import GramStyleTransfer, SinGAN, StructuralAnalogy
 from xdomain.metrics import SIFID, GramStyleDistance, LayoutCorrelation, build_extractor
+from xdomain.running.metrics_file import read_metrics
 
 SMALL = {"iterations": 1, "min_size": 16, "width": 4, "layers": 3}
 

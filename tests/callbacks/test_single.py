@@ -13,8 +13,8 @@ from xdomain.callbacks import SampleQuality, SampleSheet
 from xdomain.callbacks.single import draw, shuffle_blocks, untrained
 from xdomain.data.video import read_video
 from xdomain.errors import UserError
+from xdomain.features.random_conv import RandomConv
 from xdomain.methods import PyramidMethod
-from xdomain.metrics.extractors import RandomConv
 
 
 class Toy(PyramidMethod):

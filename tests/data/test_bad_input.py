@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.methods.single import photograph
-from xdomain.__main__ import main
+from xdomain.commands.main import main
 from xdomain.data.images import write_image
 from xdomain.data.video import write_video
 

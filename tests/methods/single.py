@@ -7,7 +7,7 @@ import torch
 from tests.callbacks.test_resume import differences
 from tests.toys import trainer
 from xdomain.data.single import SingleSample
-from xdomain.loggers import read_metrics
+from xdomain.running.metrics_file import read_metrics
 
 
 def photograph(height, width, seed=0):

@@ -13,7 +13,7 @@ from torch.optim import SGD
 from tests.toys import Jitter, ToyPair, trainer, weights
 from xdomain.data import ImageData
 from xdomain.errors import UserError
-from xdomain.loading import load_method
+from xdomain.inference.loading import load_method
 from xdomain.methods import DTN
 from xdomain.networks import ConvDiscriminator, UpConvDecoder
 

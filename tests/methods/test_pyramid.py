@@ -6,9 +6,9 @@ from torch import nn
 
 from tests.methods.single import OneImage, assert_resumes_exactly, facts, train
 from xdomain.errors import UserError
-from xdomain.loggers import read_metrics
 from xdomain.methods import PyramidMethod
 from xdomain.optim import GANAdam
+from xdomain.running.metrics_file import read_metrics
 
 SCALES = 3
 

@@ -10,8 +10,10 @@ from torchmetrics.image.inception import InceptionScore as ReferenceInceptionSco
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from xdomain.batch import to_float
+from xdomain.features.classifier import ClassifierExtractor
+from xdomain.features.random_conv import RandomConv
+from xdomain.metrics.base import Count
 from xdomain.metrics.distribution import FID, KID, InceptionScore, frechet_distance
-from xdomain.metrics.extractors import ClassifierExtractor, Count, RandomConv
 from xdomain.networks import HalfClassifier
 
 

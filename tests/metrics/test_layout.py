@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 
 from xdomain.metrics import LayoutCorrelation
-from xdomain.metrics.extractors import Count
+from xdomain.metrics.base import Count
 
 KINDS = ("luminance", "edges")
 

@@ -7,7 +7,8 @@ import torchvision
 from torchmetrics.functional.image import learned_perceptual_image_patch_similarity
 
 from xdomain.errors import UserError
-from xdomain.metrics.extractors import Count, RandomConv
+from xdomain.features.random_conv import RandomConv
+from xdomain.metrics.base import Count
 from xdomain.metrics.perceptual import LPIPS, ContentDistance, GramStyleDistance, PerceptualDistance, gram
 
 LAYERS = ["1", "3"]

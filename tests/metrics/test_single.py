@@ -5,7 +5,8 @@ import pytest
 import scipy.linalg
 import torch
 
-from xdomain.metrics.extractors import Count, RandomConv
+from xdomain.features.random_conv import RandomConv
+from xdomain.metrics.base import Count
 from xdomain.metrics.single import SIFID, SVFID, PatchCopyRate, PixelDiversity
 
 

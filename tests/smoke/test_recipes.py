@@ -12,8 +12,8 @@ from PIL import Image
 
 from tests.fakes import celeba
 from tests.fakes import digits as fakes
-from xdomain.__main__ import main
-from xdomain.loggers import read_metrics
+from xdomain.commands.main import main
+from xdomain.running.metrics_file import read_metrics
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RECIPES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))

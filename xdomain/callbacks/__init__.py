@@ -13,8 +13,8 @@ from xdomain.callbacks.ema import GeneratorEMA
 from xdomain.callbacks.identity import IdentityRetrieval, IdentityVerification
 from xdomain.callbacks.pictures import LearningCurves, SampleGrid
 from xdomain.callbacks.predictions import PredictionWriter
-from xdomain.callbacks.results import Results
 from xdomain.callbacks.single import SampleQuality, SampleSheet
+from xdomain.running.results import Results
 
 __all__ = [
     "AnalogyQuality",

@@ -14,9 +14,9 @@ from xdomain.callbacks.evaluation import Evaluation, ends, judge_name, make_judg
 from xdomain.callbacks.reading import pieces, read, share
 from xdomain.data.base import ImageData
 from xdomain.errors import UserError
+from xdomain.features.helpers import Helper
 from xdomain.methods import Classifier, ContentMethod, Method
 from xdomain.metrics import NearestNeighbourAccuracy
-from xdomain.zoo import Helper
 
 
 def _accuracies(confusion: Tensor, name: str, per_class: bool) -> dict[str, Tensor]:

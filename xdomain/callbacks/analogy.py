@@ -12,8 +12,9 @@ from xdomain.batch import Batch, to_uint8
 from xdomain.callbacks.evaluation import Evaluation, ends, method_of
 from xdomain.callbacks.pictures import log_image, save_png
 from xdomain.data.video import write_video
+from xdomain.features import build_extractor
 from xdomain.methods import Method, PyramidMethod
-from xdomain.metrics.extractors import ImageMetric, build_extractor
+from xdomain.metrics.base import ImageMetric
 from xdomain.metrics.layout import LayoutCorrelation
 from xdomain.metrics.perceptual import GramStyleDistance
 from xdomain.metrics.single import SIFID
@@ -34,7 +35,7 @@ class AnalogyQuality(Evaluation):
     the middle, and all of them in ``samples/analogy.gif``.
 
     Args:
-        features: the feature network F; see :func:`xdomain.metrics.extractors.build_extractor`.
+        features: the feature network F; see :func:`xdomain.features.build_extractor`.
         layer: its layer for SIFID; by default the second that it names.
         samples: results to average over in the test; one where they do not differ, and in a validation.
         options: what ``translate`` gets beside, e.g. ``{start: 3}``.

@@ -14,17 +14,16 @@ from xdomain.callbacks.reading import draw_pairs, pieces, read, share, spread
 from xdomain.data.attributes import AttributeDomains, holds
 from xdomain.data.avatars import CONTENT
 from xdomain.data.base import ImageData, Split
-from xdomain.errors import UserError
-from xdomain.messages import choice
+from xdomain.errors import UserError, choice
+from xdomain.features import build_extractor
+from xdomain.features.helpers import Helper, helper_targets
 from xdomain.methods import ContentMethod, Method
 from xdomain.methods.content import Task
 from xdomain.metrics.attributes import AttributeHitRate, BalancedAccuracy
 from xdomain.metrics.counterfactual import CounterfactualError
 from xdomain.metrics.distribution import FID, KID
-from xdomain.metrics.extractors import build_extractor
 from xdomain.metrics.probes import ROWS, probe_balanced_accuracy
 from xdomain.metrics.verification import IdentitySimilarity
-from xdomain.zoo import Helper, helper_targets
 
 FACIAL_HAIR = "Mustache or Goatee or not No_Beard"  # which is no attribute of CelebA
 SPLITS: tuple[Split, Split] = ("train", "test")  # what probes are fitted to, and tested on
@@ -86,7 +85,7 @@ class ContentTransfer(Evaluation):
             it is positive.
         attributes: zoo recipe of a classifier of attributes.
         embedder: zoo recipe of a network whose features show identity.
-        features: the feature network F; see :func:`xdomain.metrics.extractors.build_extractor`.
+        features: the feature network F; see :func:`xdomain.features.build_extractor`.
         pairs: pairs per direction in the test; where nothing comes from a guide, no more than there are source images.
         val_pairs: the same in a validation.
         seed: of the pairs.

@@ -15,11 +15,11 @@ from xdomain.callbacks.reading import pieces, read, spread
 from xdomain.data.avatars import CONTENT
 from xdomain.data.base import Split
 from xdomain.errors import UserError
+from xdomain.features.helpers import Helper, helper_targets
 from xdomain.methods import ContentMethod, Method
 from xdomain.metrics.cam import cam_layer, gradcam
 from xdomain.metrics.counterfactual import CounterfactualError
 from xdomain.metrics.masks import MaskIoU
-from xdomain.zoo import Helper, helper_targets
 
 SLACK = 2  # pixels around a true mask in which changes are allowed: blur and outlines
 

@@ -6,9 +6,9 @@ from torch import Tensor
 
 from xdomain.batch import Batch, to_channels
 from xdomain.callbacks.evaluation import Evaluation, ends
+from xdomain.features import build_extractor
 from xdomain.methods import Method
 from xdomain.metrics.distribution import FID, KID
-from xdomain.metrics.extractors import build_extractor
 
 
 class DistributionDistance(Evaluation):
@@ -19,7 +19,7 @@ class DistributionDistance(Evaluation):
     of one feature network F at one number of images compare with each other only.
 
     Args:
-        features: the feature network F; see :func:`xdomain.metrics.extractors.build_extractor`.
+        features: the feature network F; see :func:`xdomain.features.build_extractor`.
     """
 
     def __init__(self, features: str = "random-conv") -> None:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from xdomain.batch import Batch
+from xdomain.features.helpers import Helper
 from xdomain.methods.base import Method
-from xdomain.zoo import Helper
 
 
 class Evaluation(pl.Callback):

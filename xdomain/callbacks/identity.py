@@ -13,10 +13,10 @@ from xdomain.callbacks.evaluation import Evaluation, ends, judge_name, make_judg
 from xdomain.data.base import BaseDataModule, DomainPair, Split
 from xdomain.data.cache import Arrays, cached_arrays
 from xdomain.errors import UserError
+from xdomain.features.helpers import Helper
 from xdomain.methods import Classifier, Method
 from xdomain.metrics.retrieval import RetrievalRanks
 from xdomain.metrics.verification import VerificationAUC
-from xdomain.zoo import Helper
 
 PIECE = 500  # distractors that are drawn and embedded at a time
 

@@ -13,8 +13,8 @@ from torchvision.utils import make_grid
 
 from xdomain.batch import to_channels, to_float, to_uint8
 from xdomain.data.base import BaseDataModule
-from xdomain.loggers import read_metrics
 from xdomain.methods.base import Method
+from xdomain.running.metrics_file import read_metrics
 
 
 def save_png(image: Tensor, path: Path) -> None:

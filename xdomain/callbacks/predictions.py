@@ -8,7 +8,7 @@ from xdomain.batch import Sample, to_channels
 from xdomain.callbacks.pictures import save_png
 
 if TYPE_CHECKING:
-    from xdomain.trainer import Trainer
+    from xdomain.running.trainer import Trainer
 
 
 class PredictionWriter(pl.Callback):

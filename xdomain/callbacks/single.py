@@ -18,8 +18,10 @@ from xdomain.callbacks.reading import spread
 from xdomain.data.base import ROLES
 from xdomain.data.video import write_video
 from xdomain.errors import UserError
+from xdomain.features import build_extractor
+from xdomain.features.base import Extractor
 from xdomain.methods import Method, PyramidMethod
-from xdomain.metrics.extractors import Extractor, PairMetric, build_extractor
+from xdomain.metrics.base import PairMetric
 from xdomain.metrics.single import SIFID, SVFID, PatchCopyRate, PixelDiversity
 from xdomain.networks.pyramid import resize, resize_clip
 
@@ -42,7 +44,7 @@ class SampleQuality(Evaluation):
       copy. It is one picture, so it has no diversity.
 
     Args:
-        features: the feature network; see :func:`xdomain.metrics.extractors.build_extractor`. By default
+        features: the feature network; see :func:`xdomain.features.build_extractor`. By default
             ``random-conv``, for clips ``random-conv3d``.
         layer: one of its layers; by default the second of these two, the first that others name.
         count: samples in the test; by default 50, 20 for clips.

@@ -14,8 +14,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 
 from xdomain.data.base import ImageData, SingleDomain, Split
 from xdomain.data.official import AGAIN, Digits, _Official, _one_line, _unreadable
-from xdomain.errors import UserError
-from xdomain.messages import did_you_mean
+from xdomain.errors import UserError, did_you_mean
 
 SIZES = {"train": 50_000, "test": 10_000}
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

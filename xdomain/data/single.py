@@ -11,8 +11,7 @@ from torch.nn import functional as F
 from xdomain.data.base import BaseDataModule, ImageData, Split
 from xdomain.data.images import read_image
 from xdomain.data.sampler import EpochBatchSampler, ResumableLoader
-from xdomain.errors import UserError
-from xdomain.messages import did_you_mean
+from xdomain.errors import UserError, did_you_mean
 from xdomain.paths import data_root
 
 BUNDLED, DRAWN = "scikit-image:", "engine:"

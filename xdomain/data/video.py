@@ -17,8 +17,7 @@ from torch import Tensor
 from xdomain.data.images import ENDINGS, read_image, write_image
 from xdomain.data.single import DRAWN, SingleSample, find_sample, pair_names, read_picture, shrink, worth_learning
 from xdomain.engines.clips import KINDS, render_clip
-from xdomain.errors import UserError
-from xdomain.messages import did_you_mean
+from xdomain.errors import UserError, did_you_mean
 
 ANIMATIONS = (".gif", ".webp")  # read by PIL, which lays their frames over each other as their rules say
 

@@ -14,7 +14,7 @@ from xdomain.errors import UserError
 from xdomain.methods.confusion import ConfusionMethod
 from xdomain.methods.content import Codes, Task
 from xdomain.networks import ContentDecoder, ContentEncoder, ContentRegions, LinearErasure
-from xdomain.networks.content import Norm, trunk
+from xdomain.networks.codes import Norm, trunk
 
 SEEN = 5000
 """Training images of each domain, at most, that the erasure and the regions are learned from."""

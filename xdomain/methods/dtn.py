@@ -12,11 +12,11 @@ from torch.optim import Optimizer
 from xdomain.batch import Batch, to_channels, to_float
 from xdomain.data.base import BaseDataModule
 from xdomain.errors import UserError
+from xdomain.features.helpers import Helper, Spec
 from xdomain.losses import l_d, l_gang, total_variation
 from xdomain.losses.dtn import FAKE_A, FAKE_B, REAL_B
 from xdomain.methods.base import Method
 from xdomain.networks import ConvDiscriminator, ConvEncoder, UpConvDecoder
-from xdomain.zoo import Helper, Spec
 
 DecoderFactory = Callable[[int, int, int], nn.Module]
 DiscriminatorFactory = Callable[[int, int], nn.Module]

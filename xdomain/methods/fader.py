@@ -11,7 +11,7 @@ from xdomain.batch import Batch
 from xdomain.errors import UserError
 from xdomain.methods.content import ContentMethod, Task
 from xdomain.networks import ContentDecoder, ContentEncoder, FaderDiscriminator
-from xdomain.networks.content import trunk
+from xdomain.networks.codes import trunk
 
 
 class FaderNetwork(ContentMethod):

@@ -9,8 +9,9 @@ from torch.optim import Optimizer
 
 from xdomain.batch import Batch, to_uint8
 from xdomain.errors import UserError
+from xdomain.features import build_extractor
+from xdomain.features.base import Extractor
 from xdomain.methods.base import Method, Phase
-from xdomain.metrics.extractors import Extractor, build_extractor
 from xdomain.metrics.perceptual import gram
 
 
@@ -22,7 +23,7 @@ class GramStyleTransfer(Method):
 
     Args:
         iterations: updates of the picture.
-        features: the feature network; see :func:`xdomain.metrics.extractors.build_extractor`.
+        features: the feature network; see :func:`xdomain.features.build_extractor`.
         content_layer: layer whose maps are to stay those of a; by default the network's third.
         style_layers: layers whose Gram matrices are to become those of b; by default all that the network names.
         alpha: weight of the content.

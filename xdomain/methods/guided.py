@@ -11,7 +11,7 @@ from xdomain.batch import Batch
 from xdomain.methods.confusion import ConfusionMethod
 from xdomain.methods.content import Codes
 from xdomain.networks import ContentDecoder, ContentEncoder
-from xdomain.networks.content import Norm, trunk
+from xdomain.networks.codes import Norm, trunk
 
 
 class GuidedTransfer(ConfusionMethod):

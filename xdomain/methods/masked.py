@@ -12,7 +12,7 @@ from xdomain.errors import UserError
 from xdomain.methods.confusion import ConfusionMethod
 from xdomain.methods.content import Codes, Task
 from xdomain.networks import ContentDecoder, ContentEncoder
-from xdomain.networks.content import Norm, trunk
+from xdomain.networks.codes import Norm, trunk
 
 
 class MaskedTransfer(ConfusionMethod):

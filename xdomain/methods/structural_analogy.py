@@ -10,9 +10,8 @@ from torch.optim import Optimizer
 
 from xdomain.batch import Batch
 from xdomain.data.base import ROLES
-from xdomain.errors import UserError
+from xdomain.errors import UserError, choice
 from xdomain.losses import gradient_penalty
-from xdomain.messages import choice
 from xdomain.methods.pyramid import PyramidMethod
 from xdomain.networks.patches import PatchTranslator, init_normal, patch_stack, warm_start
 from xdomain.networks.pyramid import Size, paired_sizes, resize, rmse, size_of_longest, sizes_like, width_at

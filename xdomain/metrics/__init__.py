@@ -1,10 +1,10 @@
 """Metrics as torchmetrics."""
 
+from xdomain.features import build_extractor
 from xdomain.metrics.attributes import AttributeHitRate, BalancedAccuracy
 from xdomain.metrics.cam import cam_layer, gradcam
 from xdomain.metrics.counterfactual import CounterfactualError
 from xdomain.metrics.distribution import FID, KID, InceptionScore, frechet_distance
-from xdomain.metrics.extractors import build_extractor
 from xdomain.metrics.layout import LayoutCorrelation
 from xdomain.metrics.masks import MaskIoU
 from xdomain.metrics.nearest import NearestNeighbourAccuracy

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
-from xdomain.metrics.extractors import Count, Extractor, ImageMetric
+from xdomain.features.base import Extractor
+from xdomain.metrics.base import Count, ImageMetric
 
 
 def frechet_distance(mu1: Tensor, cov1: Tensor, mu2: Tensor, cov2: Tensor) -> Tensor:
@@ -58,7 +59,7 @@ class FID(ImageMetric):
         extractor: feature network.
 
     Example:
-        >>> from xdomain.metrics.extractors import build_extractor
+        >>> from xdomain.features import build_extractor
         >>> metric = FID(build_extractor("random-conv"))
         >>> metric.update(torch.rand(8, 3, 16, 16) - 1, real=True)
         >>> metric.update(torch.rand(6, 3, 16, 16), real=False)
@@ -127,7 +128,7 @@ class KID(ImageMetric):
         used_subset_size: images per subset in the last `compute()`.
 
     Example:
-        >>> from xdomain.metrics.extractors import build_extractor
+        >>> from xdomain.features import build_extractor
         >>> metric = KID(build_extractor("random-conv"))
         >>> metric.update(torch.rand(8, 3, 16, 16) - 1, real=True)
         >>> metric.update(torch.rand(6, 3, 16, 16), real=False)
@@ -205,7 +206,7 @@ class InceptionScore(ImageMetric):
         splits: number of parts.
 
     Example:
-        >>> from xdomain.metrics.extractors import ClassifierExtractor
+        >>> from xdomain.features.classifier import ClassifierExtractor
         >>> from xdomain.networks import HalfClassifier
         >>> metric = InceptionScore(ClassifierExtractor(HalfClassifier(), "toy"), splits=2)
         >>> metric.update(torch.rand(8, 3, 32, 32))

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from xdomain.metrics.extractors import PairMetric, set_channels
+from xdomain.features.base import set_channels
+from xdomain.metrics.base import PairMetric
 
 SOBEL = ((1.0, 0.0, -1.0), (2.0, 0.0, -2.0), (1.0, 0.0, -1.0))
 

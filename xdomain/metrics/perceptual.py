@@ -10,7 +10,8 @@ from torch import Tensor
 from torchmetrics.image import LearnedPerceptualImagePatchSimilarity
 
 from xdomain.errors import UserError
-from xdomain.metrics.extractors import Extractor, PairMetric, set_channels
+from xdomain.features.base import Extractor, set_channels
+from xdomain.metrics.base import PairMetric
 
 BACKBONES = {
     "squeeze": torchvision.models.SqueezeNet1_1_Weights.IMAGENET1K_V1,
@@ -30,7 +31,7 @@ class PerceptualDistance(PairMetric):
         layers: its layers; by default all that it names.
 
     Example:
-        >>> from xdomain.metrics.extractors import build_extractor
+        >>> from xdomain.features import build_extractor
         >>> metric = PerceptualDistance(build_extractor("random-conv"))
         >>> images = torch.rand(2, 3, 16, 16)
         >>> metric.update(images, images)
@@ -61,7 +62,7 @@ class ContentDistance(PairMetric):
         layer: one of its layers.
 
     Example:
-        >>> from xdomain.metrics.extractors import build_extractor
+        >>> from xdomain.features import build_extractor
         >>> metric = ContentDistance(build_extractor("random-conv"), "2")
         >>> metric.update(torch.ones(1, 3, 16, 16), torch.zeros(2, 3, 16, 16))
         >>> metric.name, bool(metric.compute() > 0), metric.n
@@ -88,7 +89,7 @@ class GramStyleDistance(PairMetric):
         layers: its layers; by default all that it names.
 
     Example:
-        >>> from xdomain.metrics.extractors import build_extractor
+        >>> from xdomain.features import build_extractor
         >>> metric = GramStyleDistance(build_extractor("random-conv"), ["1", "2"])
         >>> metric.update(torch.ones(1, 3, 16, 16), torch.zeros(1, 3, 24, 16))
         >>> metric.name, bool(metric.compute() > 0), metric.n

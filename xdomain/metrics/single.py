@@ -5,8 +5,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.utilities import dim_zero_cat, rank_zero_warn
 
+from xdomain.features.base import Extractor, set_channels
+from xdomain.metrics.base import Count, ImageMetric, PairMetric
 from xdomain.metrics.distribution import frechet_distance
-from xdomain.metrics.extractors import Count, Extractor, ImageMetric, PairMetric, set_channels
 
 
 class SIFID(PairMetric):
@@ -27,7 +28,7 @@ class SIFID(PairMetric):
         positions: fewest positions of an image in the last `compute()`.
 
     Example:
-        >>> from xdomain.metrics.extractors import build_extractor
+        >>> from xdomain.features import build_extractor
         >>> metric = SIFID(build_extractor("random-conv"), "2")
         >>> metric.update(torch.zeros(1, 3, 32, 32), torch.rand(3, 3, 24, 40))
         >>> metric.name, bool(metric.compute() > 0), metric.n, metric.positions
@@ -81,7 +82,7 @@ class SVFID(SIFID):
     ones.
 
     Example:
-        >>> from xdomain.metrics.extractors import build_extractor
+        >>> from xdomain.features import build_extractor
         >>> metric = SVFID(build_extractor("random-conv3d"), "1")
         >>> metric.update(torch.zeros(1, 3, 4, 16, 16), torch.rand(2, 3, 4, 16, 16))
         >>> metric.name, bool(metric.compute() > 0), metric.n, metric.positions

@@ -1,0 +1,76 @@
+"""Entry point: answers ``list``, ``--version`` and ``--help`` at once and imports torch only for real work."""
+
+import sys
+
+from xdomain import __version__, discover
+from xdomain.errors import UserError
+
+HELP = """\
+usage: xdomain COMMAND [options]
+
+Cross-domain image translation: train, measure and use the methods of one family under one roof.
+
+commands:
+  fit        train:               xdomain fit --config dtn.yaml
+  validate   validation metrics:  xdomain validate --config dtn.yaml --ckpt_path RUN
+  test       table and JSON:      xdomain test --config dtn.yaml --ckpt_path RUN|last|best
+  predict    translate the test images of the data into the run folder
+  translate  a folder of images:  xdomain translate --ckpt_path RUN --input DIR --output DIR
+                                  --source street --target handwritten
+  sample     from one image:      xdomain sample --ckpt_path RUN --output DIR --n 20 --size 256x400
+  data check what is wrong with image files:  xdomain data check DIR, or --config RECIPE
+  table      results side by side: xdomain table didd
+  list       methods, recipes, data and overlays that there are
+
+options:
+  --config NAME   a recipe or, given again, an overlay: a path, or a name shown by `xdomain list`
+  --help          this text; `xdomain fit --help` shows every setting of a command
+  --version       the version
+
+Any setting can follow on the command line: xdomain fit --config dtn.yaml --trainer.max_steps 100
+"""
+COMMANDS = ("fit", "validate", "test", "predict", "translate", "sample")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status (0 done, 1 some files are bad, 2 bad input)."""
+    args = sys.argv[1:] if argv is None else argv
+    try:
+        if not args or args[0] in ("-h", "--help", "help"):
+            print(HELP, end="")
+            return 0
+        if args[0] == "--version":
+            print(f"xdomain {__version__}")
+            return 0
+        if args[0] == "list":
+            print(discover.catalogue())
+            return 0
+        if args[0] == "data":
+            if args[1:2] != ["check"]:
+                raise UserError("xdomain data has one command: xdomain data check DIR, or --config RECIPE.")
+            from xdomain.commands.check_data import check_command
+
+            return check_command(args[2:])
+        if args[0] == "table":
+            from xdomain.commands.table import table_command
+
+            return table_command(args[1:])
+        if args[0] not in COMMANDS:
+            raise UserError(
+                f"unknown command {args[0]!r}: choose one of {', '.join((*COMMANDS, 'data', 'table', 'list'))}."
+            )
+        if args[0] == "translate":
+            from xdomain.commands.translate import translate_command
+
+            return translate_command(args[1:])
+        if args[0] == "sample":
+            from xdomain.commands.sample import sample_command
+
+            return sample_command(args[1:])
+        from xdomain.commands.train import run
+
+        run(args)
+    except UserError as error:
+        print(f"xdomain: error: {error}", file=sys.stderr)
+        return 2
+    return 0

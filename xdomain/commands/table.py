@@ -1,0 +1,147 @@
+"""Tables of results from ``results/*.json``: ``xdomain table NAME`` prints one.
+
+``python -m xdomain.commands.table`` writes those of the README and the docs. A table is defined in ``tables.yaml``
+beside this file and stands between two markers, ``<!-- results:NAME -->`` and ``<!-- /results:NAME -->``, in any
+Markdown file of the project. Numbers are never typed.
+"""
+
+import json
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from xdomain.commands.options import Parser
+from xdomain.errors import UserError, did_you_mean
+
+TABLES = Path(__file__).with_suffix(".yaml")
+
+MARKED = re.compile(r"(<!-- results:([\w-]+) -->\n).*?(<!-- /results:\2 -->)", re.DOTALL)
+
+
+def cell(result: dict[str, Any] | None, metric: str, scale: float = 100.0) -> str:
+    """One number as text: ``91.2``, or ``91.2 ± 0.4 (n = 3)`` over several seeds; ``not run`` without a result."""
+    if result is None:
+        return "not run"
+    value = result["metrics"].get(metric)
+    if value is None:
+        return "not measured"
+    if isinstance(value, dict) and value["n"] == 1:
+        value = value["mean"]
+    if isinstance(value, dict):
+        mean, digits = scale * value["mean"], _digits(scale * value["mean"])
+        return f"{mean:.{digits}f} ± {scale * value['std']:.{digits}f} (n = {value['n']})"
+    return f"{scale * value:.{_digits(scale * value)}f}".removesuffix(".0" if scale == 1 else "")  # counts are whole
+
+
+def _digits(value: float) -> int:
+    """Decimals that show two figures at least: percentages and counts have one, distances near 0 up to four."""
+    return 1 if value == 0 or abs(value) >= 1 else min(4, 1 - math.floor(math.log10(abs(value))))
+
+
+def render(table: dict[str, Any], results: dict[str, dict[str, Any]]) -> str:
+    """A Markdown table from its definition.
+
+    Args:
+        table: ``columns`` (title to what it shows: ``{metric, scale, recipe}``, where metric and recipe may hold fields
+            of the row in braces and the row's recipe is the default, or the name of a field of the rows) and ``rows``
+            (each a dict with ``recipe`` and the fields that the columns name).
+        results: from recipe to the content of its JSON file.
+    """
+    columns = table["columns"]
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    for row in table["rows"]:
+        cells = []
+        for source in columns.values():
+            if isinstance(source, str):
+                cells.append(str(row.get(source, "")))
+            else:
+                metric, result = source["metric"].format(**row), results.get(result_name(recipe_of(source, row)))
+                cells.append(cell(result, metric, source.get("scale", 100.0)))
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def recipe_of(column: dict[str, Any], row: dict[str, Any]) -> str:
+    """The recipe whose result stands in a cell, with overlays after ``+``; see :func:`result_name`."""
+    return str(column.get("recipe", "{recipe}")).format(**row)
+
+
+def result_name(recipe: str) -> str:
+    """The name of a recipe's result: ``dtn_no_tid`` of ``dtn+no_tid``."""
+    return recipe.replace("+", "_")
+
+
+def recipes(table: dict[str, Any]) -> list[str]:
+    """All recipes of a table, each once."""
+    columns = [column for column in table["columns"].values() if isinstance(column, dict)]
+    return list(dict.fromkeys(recipe_of(column, row) for row in table["rows"] for column in columns))
+
+
+def read_results(folder: Path) -> dict[str, dict[str, Any]]:
+    """From recipe to the content of its JSON file."""
+    return {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+
+
+def table_command(args: list[str]) -> int:
+    """Run ``xdomain table``; returns the exit status.
+
+    Raises:
+        UserError: for a table that is not defined.
+    """
+    parser = Parser("xdomain table", description="Print a table of results as Markdown.", allow_abbrev=False)
+    tables = yaml.safe_load(TABLES.read_text())
+    parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(tables)}")
+    parser.add_argument("--results", metavar="DIR", default="results", help="folder of JSON files; by default results")
+    parser.add_argument("--run", action="store_true", help="train and test recipes without a result first")
+    options = parser.parse_args(args)
+    if options.name not in tables:
+        hint = did_you_mean(options.name, tables, f": there are {', '.join(tables)}.")
+        raise UserError(f"there is no table {options.name!r}{hint}")
+    table, folder = tables[options.name], Path(options.results)
+    if options.run:
+        for recipe in recipes(table):
+            if not (folder / f"{result_name(recipe)}.json").exists():
+                _run(recipe, folder)
+    print(render(table, read_results(folder)), end="")
+    return 0
+
+
+def _run(recipe: str, results: Path) -> None:
+    """Train and test a recipe in processes of their own."""
+    for command in (["fit"], ["test", "--ckpt_path", "last", "--trainer.results_dir", str(results)]):
+        configs = [word for part in recipe.split("+") for word in ("--config", part)]
+        words = [sys.executable, "-m", "xdomain", *command, *configs]
+        if status := subprocess.run(words, stdout=sys.stderr).returncode:
+            raise UserError(f"xdomain {command[0]} --config {recipe} failed with status {status}: see the lines above.")
+
+
+def update(text: str, tables: dict[str, Any], results: dict[str, dict[str, Any]], name: str = "text") -> str:
+    """Fill every marked place of a Markdown text."""
+
+    def fill(match: re.Match[str]) -> str:
+        if match.group(2) not in tables:
+            raise UserError(f"{name} wants the table {match.group(2)!r}, which xdomain/tables.yaml does not define.")
+        return match.group(1) + render(tables[match.group(2)], results) + match.group(3)
+
+    return MARKED.sub(fill, text)
+
+
+def main(root: Path) -> int:
+    """Rewrite all marked tables below ``root``; returns the exit status."""
+    tables, results = yaml.safe_load(TABLES.read_text()), read_results(root / "results")
+    for path in (root / "README.md", *sorted((root / "docs").rglob("*.md"))):
+        before = path.read_text()
+        after = update(before, tables, results, str(path))
+        if after != before:
+            path.write_text(after)
+            print(f"updated {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path.cwd()))

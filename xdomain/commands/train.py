@@ -1,0 +1,232 @@
+"""The command line on LightningCLI: bare class names, configs by name, one sentence for bad input."""
+
+import argparse
+import itertools
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytorch_lightning as pl
+import yaml
+from jsonargparse import Namespace
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+
+import xdomain.callbacks
+import xdomain.data
+import xdomain.losses
+import xdomain.methods
+import xdomain.networks  # noqa: F401 - importing makes the bare class names known
+from xdomain.commands.messages import explain, mark, quiet
+from xdomain.data import BaseDataModule
+from xdomain.discover import find_config
+from xdomain.errors import UserError, refusal
+from xdomain.methods import Method
+from xdomain.running.folder import CHECKPOINTS, resolve_checkpoint
+from xdomain.running.trainer import Trainer
+
+LINKED = ("domains", "channels", "image_size", "shapes")
+OPTION = re.compile(r"(--config|-c|--ckpt_path)(?:=(.*))?$", re.DOTALL)
+
+
+class Parser(LightningArgumentParser):
+    """Parser whose errors are one sentence that names the key."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)  # else --trainer.max_step is taken for max_steps
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        key, what = explain(self, message)
+        if not self.exit_on_error:  # the parser of a class inside of another: its finding travels outwards
+            super().error(mark(key, what), ex)
+        raise UserError(f"{key} {what}".lstrip())
+
+    def validate(self, namespace: Namespace, *args: Any, **kwargs: Any) -> None:
+        super().validate(namespace, *args, **kwargs)
+        for action in self._actions:  # jsonargparse takes null for any setting; a method would fail in mid-training
+            if action.default not in (None, argparse.SUPPRESS) and namespace.get(action.dest, ...) is None:
+                self._check_value_key(action, None, action.dest, None)
+
+
+class SaveConfig(SaveConfigCallback):
+    """Saves the whole config in the run's own folder; a resumed run adds a file instead of replacing one."""
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage == "fit":
+            super().setup(trainer, pl_module, stage)
+
+    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        assert isinstance(trainer, Trainer)
+        text = self.parser.dump(self.config, skip_none=False)
+        for number in range(1000):
+            path = trainer.run_dir / (f"config_resumed_{number}.yaml" if number else "config.yaml")
+            if path.exists() and path.read_text() == text:
+                return
+            if not path.exists():
+                partial = path.with_suffix(".part")
+                partial.write_text(text)
+                partial.replace(path)
+                return
+
+
+class XDomainCLI(LightningCLI):
+    """LightningCLI in which the data module tells the method its domains, channels and size."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        for name in LINKED:
+            parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
+
+    def _parse_ckpt_path(self) -> None:
+        """Nothing: the config and the command line beat what a checkpoint remembers."""
+
+    def before_instantiate_classes(self) -> None:
+        for name in LINKED:
+            if self._get(self.config, "model").init_args.get(name) is not None:
+                raise UserError(f"model.init_args.{name} is set by the data: leave it out of config and command line.")
+        trainer = self._get(self.config, "trainer")
+        for name, ours, usual in (("gradient_clip_val", "clip", None), ("accumulate_grad_batches", "accumulate", 1)):
+            if trainer[name] not in (None, usual):
+                raise UserError(f"trainer.{name} does not work with these methods: set model.init_args.{ours} instead.")
+
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except (ValueError, MisconfigurationException) as error:
+            raise refusal(error) from error
+        assert isinstance(self.trainer, Trainer)
+        self.trainer.seed = self._get(self.config, "seed_everything")
+        self.trainer.overrides = overrides(sys.argv[1:])
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        kwargs = super()._prepare_subcommand_kwargs(subcommand)
+        assert isinstance(self.trainer, Trainer)
+        if path := kwargs.get("ckpt_path"):
+            prefer = "last" if subcommand == "fit" else "best"
+            kwargs["ckpt_path"] = self.trainer.continue_from(resolve_checkpoint(path, prefer, self.trainer.runs_dir))
+        kwargs["weights_only"] = True
+        if subcommand == "test":
+            kwargs["verbose"] = False  # the Results callback prints the table
+        return kwargs
+
+
+def overrides(args: list[str]) -> dict[str, Any]:
+    """The settings that a command line changes: all ``--key value`` but configs, checkpoint and places on disk."""
+    found: dict[str, Any] = {}
+    words = iter(args)
+    for word in words:
+        if not word.startswith("--"):
+            continue
+        key, equals, value = word[2:].partition("=")
+        value = value if equals else next(words, "")
+        if key not in ("config", "ckpt_path", "trainer.run_dir", "trainer.default_root_dir", "trainer.results_dir"):
+            found[key] = yaml.safe_load(value)
+    return found
+
+
+def expand_configs(args: list[str]) -> tuple[list[str], str]:
+    """Replace config names by paths, and name the recipe after them.
+
+    Without any ``--config`` the config of the run folder that ``--ckpt_path`` names is taken.
+
+    Returns:
+        the arguments, and the recipe's name: the stems of all configs joined by ``_``.
+    """
+    expanded, stems, checkpoint = [], [], None
+    words = iter(args)
+    for word in words:
+        option = OPTION.match(word)
+        if option is None:
+            expanded.append(word)
+            continue
+        value = option.group(2) if option.group(2) is not None else next(words, None)
+        if value is None:
+            raise UserError(f"{word} needs a value.")
+        if option.group(1) == "--ckpt_path":
+            checkpoint = value
+            expanded += ["--ckpt_path", value]
+        else:
+            path = find_config(value)
+            _check_config(path)
+            stems.append(_recipe_of(path))
+            expanded += ["--config", str(path)]
+    if not stems and checkpoint is not None and args[0] != "--help":
+        config = _run_config(checkpoint)
+        stems.append(_recipe_of(config))
+        expanded = ["--config", str(config), *expanded]  # first: what is typed beats it, --ckpt_path above all
+    return expanded, "_".join(stems) or "run"
+
+
+def _check_config(path: Path) -> None:
+    """Refuse what is no mapping in YAML, before the parser reports it without the file's name."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        spot, problem = getattr(error, "problem_mark", None), getattr(error, "problem", "this is no text file")
+        where = f"{path}, line {spot.line + 1}" if spot else str(path)
+        raise UserError(f"{where} is not YAML: {problem}.") from error
+    if not isinstance(content, dict) or None in (content.get(key, {}) for key in ("model", "data", "trainer")):
+        raise UserError(f"{path} is no config: it must hold settings below `model:`, `data:` or `trainer:`.")
+
+
+def _run_config(checkpoint: str) -> Path:
+    given = Path(checkpoint)
+    if not given.exists():
+        raise UserError(f"checkpoint {checkpoint} does not exist: give a run folder or file, or add --config RECIPE.")
+    folder = given if given.is_dir() else given.parent.parent if given.parent.name == CHECKPOINTS else None
+    if folder is None or not (folder / "config.yaml").is_file():
+        raise UserError(f"{checkpoint} has no run folder with a config.yaml around it: add --config RECIPE.")
+    return folder / "config.yaml"
+
+
+def _recipe_of(config: Path) -> str:
+    """A config's stem; for the config of a run folder, the recipe that the run came from."""
+    facts = config.with_name("run.json")
+    if config.name == "config.yaml" and facts.is_file():
+        return str(yaml.safe_load(facts.read_text())["recipe"])
+    return config.stem
+
+
+def run(args: list[str]) -> None:
+    """Run ``fit``, ``validate``, ``test`` or ``predict``."""
+    command, rest = args[0], args[1:]
+    _check_values(rest)
+    rest, recipe = expand_configs(rest)
+    asks = any(word in ("-h", "--help") or word.startswith("--print_config") or word.endswith(".help") for word in rest)
+    if "--config" not in rest and not asks:
+        raise UserError(f"xdomain {command} needs a recipe: add --config NAME (`xdomain list` shows them).")
+    with _command_line([command, *rest]), quiet():
+        XDomainCLI(
+            model_class=Method,
+            datamodule_class=BaseDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            trainer_class=Trainer,
+            trainer_defaults={"recipe": recipe, "num_sanity_val_steps": 0},
+            seed_everything_default=0,
+            save_config_callback=SaveConfig,
+            save_config_kwargs={"save_to_log_dir": False},
+            parser_class=Parser,
+            auto_configure_optimizers=False,
+        )
+
+
+def _check_values(args: list[str]) -> None:
+    """Refuse a setting without a value: the parser would name only the first part of its key."""
+    for word, following in itertools.pairwise([*args, "--"]):
+        alone = word in ("--help", "--print_config") or "=" in word
+        if word.startswith("--") and following.startswith("--") and not alone:
+            raise UserError(f"{word} needs a value.")
+
+
+@contextmanager
+def _command_line(args: list[str]) -> Iterator[None]:
+    """Make these the words of the process: the launcher of a multi-process strategy starts other ranks with them."""
+    before = sys.argv
+    sys.argv = [before[0], *args]
+    try:
+        yield
+    finally:
+        sys.argv = before

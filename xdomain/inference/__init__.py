@@ -1,0 +1,1 @@
+"""Trained methods out of checkpoints, and what can be asked of them."""

@@ -1,0 +1,92 @@
+"""Bases of the metrics of images and videos."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from xdomain.features.base import Extractor
+
+
+class Count(NamedTuple):
+    """How many images a number rests on; of a distance between pairs, both are the number of pairs."""
+
+    real: int
+    fake: int
+
+
+class ImageMetric(Metric):
+    """Base of metrics that may look through a network.
+
+    The network is no submodule: it does not appear in `parameters()` and `state_dict()`, but follows to another device.
+
+    Args:
+        name: what the number is called in tables, with the feature network.
+        network: extractor or other frozen network.
+
+    Attributes:
+        n: the images behind the last `compute()`, over all processes.
+    """
+
+    is_differentiable = False
+    higher_is_better: bool | None = False
+    full_state_update = False
+
+    def __init__(self, name: str, network: nn.Module | None = None) -> None:
+        super().__init__()
+        self.name, self.n = name, Count(0, 0)
+        self._held = (network,)
+
+    @property
+    def extractor(self) -> Extractor:
+        """The feature network."""
+        extractor = self._held[0]
+        assert isinstance(extractor, Extractor)
+        return extractor
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> nn.Module:
+        moved = super()._apply(fn, exclude_state)
+        for network in self._held:
+            if network is not None:
+                network.to(self.device)  # not fn: the network keeps its precision, as the states do
+        return moved
+
+
+class PairMetric(ImageMetric):
+    """Base of metrics that average a distance over pairs of a real and a generated image."""
+
+    total: Tensor
+    pairs: Tensor
+
+    def __init__(self, name: str, network: nn.Module | None = None) -> None:
+        super().__init__(name, network)
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("pairs", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def distances(self, real: Tensor, fake: Tensor) -> Tensor:
+        """One distance per pair, [N]; real is [N, ...] or [1, ...]."""
+        raise NotImplementedError(f"{type(self).__name__} must implement distances()")
+
+    def update(self, real: Tensor, fake: Tensor) -> None:
+        """Add pairs of images float [N, C, H, W] in [-1, 1]; a single real image [1, C, H, W] serves all generated."""
+        if len(real) not in (1, len(fake)):
+            raise ValueError(f"{self.name}: {len(real)} real and {len(fake)} generated images are no pairs")
+        self.total += self.distances(real, fake).double().sum()
+        self.pairs += len(fake)
+
+    def _pyramids(self, real: Tensor, fake: Tensor, layers: Sequence[str]) -> list[tuple[Tensor, Tensor]]:
+        """For every layer the maps of the real and of the generated images, which must have one size."""
+        if real.shape[2:] != fake.shape[2:]:
+            raise ValueError(
+                f"{self.name} compares images of one size, not {tuple(real.shape)} and {tuple(fake.shape)}"
+            )
+        return list(zip(*(self.extractor.pyramid(images, layers) for images in (real, fake)), strict=True))
+
+    def compute(self) -> Tensor:
+        """Mean over the pairs."""
+        self.n = Count(int(self.pairs), int(self.pairs))
+        if not self.pairs:
+            raise ValueError(f"{self.name} has seen no pair")
+        return (self.total / self.pairs).float()

@@ -1,0 +1,1 @@
+"""What a run is: trainer, folder, record, checkpoints, results."""

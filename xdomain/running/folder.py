@@ -1,0 +1,88 @@
+"""Run folders: one per training, never shared; everything a run writes is in it."""
+
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from xdomain.discover import PACKAGE
+from xdomain.errors import UserError
+
+CHECKPOINTS = "checkpoints"
+
+
+def new_run_dir(parent: Path) -> Path:
+    """Make and return the next numbered folder; two processes never get the same."""
+    parent.mkdir(parents=True, exist_ok=True)
+    number = 1 + max((int(p.name) for p in parent.iterdir() if p.name.isdigit()), default=0)
+    while True:
+        try:
+            (folder := parent / f"{number:04d}").mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return folder
+
+
+def run_dir_of(checkpoint: str | os.PathLike[str]) -> Path | None:
+    """The run folder that a checkpoint file lies in, if it lies in one."""
+    folder = Path(checkpoint).parent
+    return folder.parent if folder.name == CHECKPOINTS else None
+
+
+def resolve_checkpoint(path: str, prefer: str, runs: Path | None = None) -> Path:
+    """The checkpoint file meant by a path.
+
+    Args:
+        path: a checkpoint file, a run folder, or ``last`` or ``best`` for the newest run in ``runs``.
+        prefer: which one to take of a run folder that has both, ``last`` or ``best``.
+        runs: folder that holds the runs of one recipe.
+
+    Raises:
+        UserError: if there is no such checkpoint.
+    """
+    given = Path(path)
+    if path in ("last", "best") and not given.exists():
+        newest = sorted(runs.glob(f"[0-9]*/{CHECKPOINTS}/{path}.ckpt")) if runs else []
+        if not newest:
+            raise UserError(f"no {path} checkpoint below {runs}: train first, or give --ckpt_path a run folder.")
+        return newest[-1]
+    if given.is_dir():
+        for name in (prefer, "last"):
+            if (file := given / CHECKPOINTS / f"{name}.ckpt").is_file():
+                return file
+        raise UserError(f"the run folder {path} holds no checkpoint ({CHECKPOINTS}/last.ckpt is missing).")
+    if not given.is_file():
+        raise UserError(f"checkpoint {path} does not exist: give a .ckpt file, a run folder, `last` or `best`.")
+    return given
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file that is either whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    partial.replace(path)
+
+
+def git_commit() -> str | None:
+    """The commit of the source checkout that is running, with ``+`` if files differ from it; None if there is none."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=PACKAGE, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--", ".") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def hardware() -> str:
+    """The processor or accelerator, in words."""
+    import torch
+
+    if torch.cuda.is_available():
+        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
+    return f"CPU, {platform.machine()}, {torch.get_num_threads()} threads"

@@ -1,0 +1,67 @@
+"""What ``test`` leaves behind: a table on the screen and a JSON file."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytorch_lightning as pl
+
+from xdomain.running.folder import git_commit, hardware, write_json
+from xdomain.running.outputs import check_folder
+
+if TYPE_CHECKING:
+    from xdomain.running.trainer import Trainer
+
+
+class Results(pl.Callback):
+    """Prints the test metrics and writes ``<results_dir>/<recipe>.json`` and ``results.json`` in the run folder.
+
+    The file holds ``recipe``, ``metrics`` (name to number), ``seed``, ``commit``, ``hardware``, ``wall_seconds`` of the
+    training and ``overrides`` (settings that were changed on the command line of training or test).
+    """
+
+    def setup(self, trainer: "Trainer", pl_module: pl.LightningModule, stage: str) -> None:  # type: ignore[override]
+        if stage == "test":
+            check_folder(trainer.results_dir)
+
+    def on_test_end(self, trainer: "Trainer", pl_module: pl.LightningModule) -> None:  # type: ignore[override]
+        if not trainer.is_global_zero:
+            return
+        metrics = {name: rounded(float(value)) for name, value in trainer.callback_metrics.items()}
+        run = _facts(trainer.run_dir)
+        result = {
+            "recipe": trainer.recipe,
+            "metrics": metrics,
+            "seed": run.get("seed", trainer.seed),
+            "commit": run.get("commit", git_commit()),
+            "hardware": run.get("hardware", hardware()),
+            "wall_seconds": run.get("wall_seconds"),
+            "steps": run.get("steps"),
+            "overrides": {**run.get("overrides", {}), **trainer.overrides},
+        }
+        target = trainer.results_dir / f"{trainer.recipe}.json"
+        write_json(trainer.run_dir / "results.json", result)
+        write_json(target, result)
+        print(table(metrics))
+        print(f"numbers:  {target}\npictures: {trainer.run_dir / 'samples'}\nrun:      {trainer.run_dir}")
+
+
+def rounded(value: float) -> float:
+    """Six decimals, and of small numbers six figures."""
+    return round(value, 6) if abs(value) >= 0.1 else float(f"{value:.6g}")
+
+
+def _facts(run_dir: Path) -> dict[str, Any]:
+    path = run_dir / "run.json"
+    return dict(json.loads(path.read_text())) if path.is_file() else {}
+
+
+def table(metrics: dict[str, float]) -> str:
+    """Metrics as two aligned columns."""
+    width = max((len(name) for name in metrics), default=0)
+    return "\n".join(f"{name:<{width}}  {_aligned(value)}" for name, value in metrics.items())
+
+
+def _aligned(value: float) -> str:
+    """Ten characters; what four decimals cannot show as a power of ten."""
+    return f"{value:10.1e}" if 0 < abs(value) < 5e-5 else f"{value:10.4f}".replace(".0000", "     ")
