@@ -68,6 +68,13 @@ def test_a_users_own_config_comes_first(tmp_path):
     assert discover.find_config(str(tmp_path / "x.yaml")) == tmp_path / "x.yaml"
 
 
+def test_no_two_configs_have_one_name():
+    shipped = discover.config_folders()[1]
+    stems = [path.stem for path in shipped.rglob("*.yaml")]
+    assert len(stems) > 90
+    assert sorted(stems) == sorted(set(stems))
+
+
 def test_an_unknown_config_is_answered_with_the_nearest():
     with pytest.raises(UserError, match=r"no config named 'street_clasifier': did you mean street_classifier.yaml\?"):
         discover.find_config("street_clasifier")

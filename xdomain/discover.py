@@ -19,7 +19,7 @@ def config_folders() -> list[Path]:
 
 
 def find_config(name: str) -> Path:
-    """The file of a config given as a path or by name (``dtn.yaml``, ``dtn``, ``ddp``).
+    """The file of a config given as a path, or by name (``dtn.yaml``, ``dtn``) wherever it lies below ``configs``.
 
     Raises:
         UserError: if there is none; the sentence names the nearest.
@@ -28,9 +28,8 @@ def find_config(name: str) -> Path:
         return Path(name)
     wanted = name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"
     for folder in config_folders():
-        for candidate in (folder / wanted, folder / "overlays" / wanted):
-            if candidate.is_file():
-                return candidate
+        if found := sorted(folder.rglob(wanted)) if Path(wanted).name == wanted else []:
+            return found[0]
     known = sorted({path.name for folder in config_folders() for path in folder.rglob("*.yaml")})
     nearest = difflib.get_close_matches(wanted, known, n=1, cutoff=0.4)
     hint = f"did you mean {nearest[0]}? " if nearest else ""
@@ -46,8 +45,9 @@ def configs(kind: str) -> dict[str, str]:
     """Recipes (``kind="recipes"``) or overlays (``"overlays"``): from file name to its first comment line."""
     found: dict[str, str] = {}
     for folder in config_folders():
-        for path in sorted((folder / "overlays" if kind == "overlays" else folder).glob("*.yaml")):
-            found.setdefault(path.name, _first_comment(path))
+        for path in sorted(folder.rglob("*.yaml"), key=lambda path: path.name):
+            if ("overlays" in path.relative_to(folder).parts) == (kind == "overlays"):
+                found.setdefault(path.name, _first_comment(path))
     return found
 
 

@@ -3,6 +3,7 @@
 import difflib
 import textwrap
 from collections.abc import Iterable
+from typing import NoReturn
 
 
 class UserError(Exception):
@@ -10,6 +11,41 @@ class UserError(Exception):
 
     The command line prints its text and exits with status 2; no traceback is shown.
     """
+
+
+class SettingError(UserError):
+    """A setting of a class that cannot be used.
+
+    Args:
+        owner: the object or class that was given the setting, or None where a function was.
+        option: its name; of a setting of a setting, both names with a dot between.
+        problem: the rest of the sentence.
+    """
+
+    def __init__(self, owner: object, option: str, problem: str) -> None:
+        kind = owner if isinstance(owner, type) else type(owner)
+        self.owner = "" if owner is None else kind.__name__
+        self.option, self.problem = option, problem
+        super().__init__(f"{f'{self.owner}: ' if self.owner else ''}{option} {problem}")
+
+    def under(self, key: str) -> UserError:
+        """The same with the setting called as in a config."""
+        return UserError(f"{key} {self.problem}")
+
+
+def refuse(owner: object, option: str, value: object, way: str) -> NoReturn:
+    """Refuse a setting in the words of whoever gave it: by its name here, by its key on the command line.
+
+    Args:
+        owner: see :class:`SettingError`.
+        option: likewise.
+        value: what was given.
+        way: the way out, such as ``give a number above 0``; it may begin with a comma and a reason.
+
+    Raises:
+        SettingError: always.
+    """
+    raise SettingError(owner, option, f"is {value}{way if way.startswith(',') else f': {way}'}")
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
@@ -29,5 +65,5 @@ def refusal(error: BaseException) -> UserError:
     while error.__cause__ is not None and not isinstance(error, UserError):
         error = error.__cause__
     if isinstance(error, UserError):
-        return UserError(str(error))
+        return error
     return UserError(f"a setting is refused: {textwrap.shorten(str(error), 300, placeholder=' ...').rstrip('.')}.")

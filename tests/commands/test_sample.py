@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from tests.commands.test_translate import names, save
+from tests.inference.test_tasks import Quarters
 from tests.methods.single import photograph
-from tests.test_tasks import Quarters
-from tests.test_translate import names, save
 from xdomain.batch import to_float, to_uint8
 from xdomain.commands.main import main
 from xdomain.data.images import read_image, write_image
@@ -91,7 +91,7 @@ def runs(tmp_path_factory):
         if isinstance(method, PyramidMethod):
             method.begun.fill_({"half": 1, "untrained": 0}.get(name, 2))
         found[name] = folder / f"{name}.ckpt"
-        module = "tests.test_tasks" if name == "Quarters" else __name__
+        module = "tests.inference.test_tasks" if name == "Quarters" else __name__
         save(method, found[name], _class_path=f"{module}.{type(method).__name__}")
     return found
 

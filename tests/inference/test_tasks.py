@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.test_translate import names, refused, save, translate
+from tests.commands.test_translate import names, refused, save, translate
 from xdomain.data.images import read_image, write_image
 from xdomain.methods import ContentMethod, FaderNetwork, Method
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.callbacks.test_resume import differences
+from tests.running.test_resume import differences
 from tests.toys import trainer
 from xdomain.data.single import SingleSample
 from xdomain.running.metrics_file import read_metrics

@@ -441,7 +441,10 @@ def test_edges_and_aliasing_are_options(tmp_path):
 @pytest.mark.parametrize(
     ("action", "sentence"),
     [
-        (lambda: make(rates=[4, 3, 2, 1]), r"the clip has 5 frames, but model.init_args.rates \[4, 3, 2, 1\] need 13"),
+        (
+            lambda: make(rates=[4, 3, 2, 1]),
+            r"rates is \[4, 3, 2, 1\], which needs 13 frames, but the clip has 5",
+        ),
         (lambda: make(rates=[0, 1]), r"rates is \[0, 1\]: give"),
         (lambda: make(rates=[]), r"rates is \[\]: give"),
         (lambda: make(vae_levels=4), "vae_levels is 4, but there are 3 levels"),

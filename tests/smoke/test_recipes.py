@@ -16,7 +16,8 @@ from xdomain.commands.main import main
 from xdomain.running.metrics_file import read_metrics
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-RECIPES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+CONFIG = {path.stem: path for path in CONFIGS.rglob("*.yaml")}
+RECIPES = sorted(stem for stem, path in CONFIG.items() if "overlays" not in path.parts)
 OVERLAYS_OF = {
     "DTN ablation": "dtn",
     "HP-VAE-GAN": "patch_vaegan_video_tiny",
@@ -24,7 +25,7 @@ OVERLAYS_OF = {
 }
 ABLATIONS = [
     (recipe, path.stem)
-    for path in sorted((CONFIGS / "overlays").glob("*.yaml"))
+    for path in sorted(CONFIG.values())
     for begin, recipe in OVERLAYS_OF.items()
     if path.read_text().startswith(f"# {begin}")
 ]
@@ -66,7 +67,7 @@ SMALL = {
 
 def kind(recipe):
     """What runs: the method and its callbacks."""
-    content = yaml.safe_load((CONFIGS / f"{recipe}.yaml").read_text())
+    content = yaml.safe_load(CONFIG[recipe].read_text())
     return content["model"]["class_path"], *(callback["class_path"] for callback in content["trainer"]["callbacks"])
 
 
@@ -108,7 +109,7 @@ def shrink(value, folder):
 def small(recipe, folder):
     """A copy of a recipe, and of the recipes of its helpers, in a folder."""
     target = folder / f"{recipe}.yaml"
-    target.write_text(yaml.safe_dump(shrink(yaml.safe_load((CONFIGS / f"{recipe}.yaml").read_text()), folder)))
+    target.write_text(yaml.safe_dump(shrink(yaml.safe_load(CONFIG[recipe].read_text()), folder)))
     return target
 
 
@@ -181,7 +182,7 @@ def test_recipe(recipe, tmp_path):
 
 @pytest.mark.parametrize("pair", ["balls", "stones", "letters"])
 def test_injection_at_a_coarse_scale_has_the_judge_of_the_pairs(pair):
-    overlays = (CONFIGS / "overlays" / f"{name}.yaml" for name in (f"pair_{pair}", "from_scale_3"))
+    overlays = (CONFIG[name] for name in (f"pair_{pair}", "from_scale_3"))
     before, after = (yaml.safe_load(path.read_text())["trainer"]["callbacks"] for path in overlays)
     before[0]["init_args"]["options"] = {"start": 3}
     assert after == before
@@ -189,7 +190,7 @@ def test_injection_at_a_coarse_scale_has_the_judge_of_the_pairs(pair):
 
 def test_didd_without_the_test_file_of_svhn(tmp_path, capsys):
     """The overlay repeats the callbacks for the sake of one judge."""
-    recipe, overlay = CONFIGS / "didd_digits.yaml", CONFIGS / "overlays" / "didd_svhn_holdout.yaml"
+    recipe, overlay = CONFIG["didd_digits"], CONFIG["didd_svhn_holdout"]
     before, after = (yaml.safe_load(path.read_text())["trainer"]["callbacks"] for path in (recipe, overlay))
     judges = before[1]["init_args"]["classifiers"]
     judges["svhn"] += "+holdout"
@@ -226,5 +227,5 @@ def test_ablation_overlays_fit_the_method(recipe, overlay, tmp_path, capsys):
         main(["fit", "--config", str(config), "--config", overlay, "--print_config"])
     assert stop.value.code in (0, None)
     printed = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]
-    wanted = yaml.safe_load((CONFIGS / "overlays" / f"{overlay}.yaml").read_text())["model"]["init_args"]
+    wanted = yaml.safe_load(CONFIG[overlay].read_text())["model"]["init_args"]
     assert {key: printed[key] for key in wanted} == wanted

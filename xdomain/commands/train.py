@@ -23,7 +23,7 @@ import xdomain.networks  # noqa: F401 - importing makes the bare class names kno
 from xdomain.commands.messages import explain, mark, quiet
 from xdomain.data import BaseDataModule
 from xdomain.discover import find_config
-from xdomain.errors import UserError, refusal
+from xdomain.errors import SettingError, UserError, refusal
 from xdomain.methods import Method
 from xdomain.running.folder import CHECKPOINTS, resolve_checkpoint
 from xdomain.running.trainer import Trainer
@@ -94,11 +94,26 @@ class XDomainCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         try:
             super().instantiate_classes()
+        except SettingError as error:
+            raise self._named(error) from error
         except (ValueError, MisconfigurationException) as error:
-            raise refusal(error) from error
+            found = refusal(error)
+            raise (self._named(found) if isinstance(found, SettingError) else found) from error
         assert isinstance(self.trainer, Trainer)
         self.trainer.seed = self._get(self.config, "seed_everything")
         self.trainer.overrides = overrides(sys.argv[1:])
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        except SettingError as error:
+            raise self._named(error) from error
+
+    def _named(self, error: SettingError) -> UserError:
+        """A refused setting under its key in the config."""
+        config = self.config[self.subcommand].as_dict()
+        key = next(keys_of(error, {name: config[name] for name in ("model", "data", "trainer")}), None)
+        return error.under(key) if key else error
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         kwargs = super()._prepare_subcommand_kwargs(subcommand)
@@ -110,6 +125,20 @@ class XDomainCLI(LightningCLI):
         if subcommand == "test":
             kwargs["verbose"] = False  # the Results callback prints the table
         return kwargs
+
+
+def keys_of(error: SettingError, config: Any, key: str = "") -> Iterator[str]:
+    """The keys below which a config gives the setting that an error is about."""
+    if isinstance(config, list):
+        config = dict(enumerate(config))
+    if not isinstance(config, dict):
+        return
+    if isinstance(settings := config.get("init_args"), dict):
+        first, *rest = error.option.split(".")
+        if first in settings and error.owner in ("", str(config.get("class_path")).rsplit(".", 1)[-1]):
+            yield ".init_args.".join([key, first, *rest])
+    for name, value in config.items():
+        yield from keys_of(error, value, f"{key}.{name}".lstrip("."))
 
 
 def overrides(args: list[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from xdomain.batch import Batch, Sample, to_channels, to_float, to_uint8
 from xdomain.data.sampler import EpochBatchSampler, ResumableLoader, ShardSampler, derive_seed
-from xdomain.errors import UserError
+from xdomain.errors import UserError, refuse
 from xdomain.paths import data_root
 
 Split = Literal["train", "val", "test"]
@@ -139,7 +139,7 @@ class BaseDataModule(pl.LightningDataModule):
         super().__init__()
         for name, value in {"batch_size": batch_size, "eval_batch_size": eval_batch_size}.items():
             if value < 1:
-                raise UserError(f"data.init_args.{name} is {value}: give a number of images of at least 1.")
+                refuse(self, name, value, "give a number of images of at least 1.")
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.num_workers, self.seed = num_workers, seed
         self.root = data_root(None)
@@ -295,14 +295,12 @@ class DomainPair(BaseDataModule):
     ) -> None:
         super().__init__(**options)
         if channels not in (None, 1, 3):
-            raise UserError(f"channels is {channels}: give 1 for grey, 3 for RGB, or null for what each domain has.")
+            refuse(self, "channels", channels, "give 1 for grey, 3 for RGB, or null for what each domain has.")
         self.modules = {"a": a, "b": b}
         for role, module in self.modules.items():
             if len(module.domains) != 1:
-                raise UserError(
-                    f"data.init_args.{role} has the domains {' and '.join(module.domains)}: give a "
-                    f"{type(module).__name__} with one domain."
-                )
+                reason = f", which has the domains {' and '.join(module.domains)}"
+                refuse(self, role, f"a {type(module).__name__}", f"{reason}: give one with a single domain.")
         if root is not None:
             a.root = b.root = data_root(root)
         self.root = a.root

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from xdomain.data.base import BaseDataModule, ImageData, Split
 from xdomain.data.images import read_image
 from xdomain.data.sampler import EpochBatchSampler, ResumableLoader
-from xdomain.errors import UserError, did_you_mean
+from xdomain.errors import UserError, did_you_mean, refuse
 from xdomain.paths import data_root
 
 BUNDLED, DRAWN = "scikit-image:", "engine:"
@@ -83,7 +83,7 @@ def worth_learning(images: Tensor, path: str, max_size: int) -> Tensor:
         UserError: for images that are too large or too small, or of a single colour.
     """
     if max_size < 1:
-        raise UserError(f"data.init_args.max_size is {max_size}: give a number of pixels.")
+        refuse(None, "max_size", max_size, "give a number of pixels.")
     height, width = images.shape[-2:]
     if max(height, width) > LARGEST:
         raise UserError(f"{path} has {height}x{width} pixels: shrink it to sides of at most {LARGEST:,}.")
@@ -102,7 +102,7 @@ def pair_names(a: str, b: str, names: tuple[str, str] | None) -> tuple[str, str]
     """Names of two domains: the given ones, or those of the files without folder and ending."""
     first, second = names or (Path(path.removeprefix(BUNDLED).removeprefix(DRAWN)).stem for path in (a, b))
     if first == second:
-        raise UserError(f"both sides of the pair are called {first}: set data.init_args.names to two names.")
+        raise UserError(f"both sides of the pair are called {first}: set names to two names.")
     return first, second
 
 
@@ -122,7 +122,7 @@ class SingleSample(BaseDataModule):
     def __init__(self, steps_per_epoch: int = 100, batch_size: int = 1, **options: Any) -> None:
         super().__init__(batch_size=batch_size, **options)
         if steps_per_epoch < 1:
-            raise UserError(f"data.init_args.steps_per_epoch is {steps_per_epoch}: give at least 1.")
+            refuse(self, "steps_per_epoch", steps_per_epoch, "give at least 1.")
         self.steps_per_epoch = steps_per_epoch
 
     @property

@@ -17,7 +17,7 @@ from torch import Tensor
 from xdomain.data.images import ENDINGS, read_image, write_image
 from xdomain.data.single import DRAWN, SingleSample, find_sample, pair_names, read_picture, shrink, worth_learning
 from xdomain.engines.clips import KINDS, render_clip
-from xdomain.errors import UserError, did_you_mean
+from xdomain.errors import UserError, did_you_mean, refuse
 
 ANIMATIONS = (".gif", ".webp")  # read by PIL, which lays their frames over each other as their rules say
 
@@ -232,7 +232,7 @@ def _drawn(path: str, start: int, frames: int, stride: int, width: int, seed: in
 def read_clip(path: str, max_size: int, start: int, frames: int, stride: int, world_seed: int) -> Tensor:
     """A clip to learn from, ``uint8`` [3, T, H, W]; the arguments are those of :class:`SingleVideo`."""
     if frames < 2:
-        raise UserError(f"data.init_args.frames is {frames}: a clip has at least 2.")
+        refuse(None, "frames", frames, "give at least 2.")
     if path.startswith(DRAWN):
         clip = _drawn(path, start, frames, stride, max_size, world_seed)
     else:

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from xdomain.batch import Batch, Sample, to_channels
 from xdomain.data.attributes import AttributeDomains, holds
-from xdomain.errors import UserError
+from xdomain.errors import UserError, refuse
 from xdomain.methods.base import Method
 
 
@@ -31,10 +31,8 @@ class AttributeClassifier(Method):
         super().__init__(**options)
         self.network, self.targets, self.balanced = network, targets, balanced
         if network.classes != len(targets):
-            raise UserError(
-                f"model.init_args.network.init_args.classes is {network.classes}, but there are {len(targets)} "
-                "targets: give the same number."
-            )
+            way = f", but there are {len(targets)} targets: give the same number."
+            refuse(self, "network.classes", network.classes, way)
         self.in_channels: int = network.in_channels  # type: ignore[assignment]
         self.register_buffer("weights", torch.ones(len(targets)))
 

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from xdomain.batch import Batch, Sample, to_uint8
 from xdomain.data.base import BaseDataModule
-from xdomain.errors import UserError
+from xdomain.errors import UserError, refuse
 from xdomain.optim import GANAdam
 
 
@@ -83,7 +83,7 @@ class Method(pl.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         if accumulate < 1:
-            raise UserError(f"model.init_args.accumulate is {accumulate}: give a number of batches of at least 1.")
+            refuse(self, "accumulate", accumulate, "give a number of batches of at least 1.")
         self.domains, self.channels, self.image_size = tuple(domains), tuple(channels), image_size
         self.shapes = tuple(tuple(shape) for shape in shapes or [(image_size, image_size)] * len(self.domains))
         self.optimizer, self.scheduler, self.clip, self.accumulate = optimizer, scheduler, clip, accumulate
@@ -211,10 +211,8 @@ class Method(pl.LightningModule):
         if phase.optimizers is not None and name not in phase.optimizers:
             raise RuntimeError(f"optimiser {name!r} must not step in the phase {phase.name!r}")
         if self.accumulate > 1 and name in self._stepped:
-            raise UserError(
-                f"model.init_args.accumulate is {self.accumulate}, but optimiser {name!r} steps more than once in "
-                "a batch: set accumulate to 1 and enlarge data.init_args.batch_size instead."
-            )
+            reason = f", but optimiser {name!r} steps more than once in a batch"
+            refuse(self, "accumulate", self.accumulate, f"{reason}: set it to 1 and give larger batches instead.")
         self._stepped.add(name)
         position = self.trainer.global_step % self.accumulate
         with self.updating(name) as optimizer:

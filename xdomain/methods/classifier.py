@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from xdomain.batch import Batch, to_channels
-from xdomain.errors import UserError
+from xdomain.errors import UserError, refuse
 from xdomain.methods.base import Method
 
 
@@ -25,10 +25,7 @@ class Classifier(Method):
         self.network, self.label_smoothing = network, label_smoothing
         self.classes: int = network.classes  # type: ignore[assignment]
         if network.in_channels not in (1, 3):
-            raise UserError(
-                f"model.init_args.network.init_args.in_channels is {network.in_channels}: a classifier reads grey (1) "
-                "or RGB (3) images."
-            )
+            refuse(self, "network.in_channels", network.in_channels, "give 1 for grey images or 3 for RGB.")
         self.in_channels: int = network.in_channels  # type: ignore[assignment]
 
     def build_optimizers(self) -> dict[str, Optimizer]:

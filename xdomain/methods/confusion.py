@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from xdomain.errors import UserError
+from xdomain.errors import refuse
 from xdomain.losses import l_domain
 from xdomain.methods.content import ContentMethod
 from xdomain.networks import CodeDiscriminator, LinearDiscriminant
@@ -52,7 +52,7 @@ class ConfusionMethod(ContentMethod):
     ) -> None:
         super().__init__(**options)
         if d_steps < 1:
-            raise UserError(f"model.init_args.d_steps is {d_steps}: give a number of updates of at least 1.")
+            refuse(self, "d_steps", d_steps, "give a number of updates of at least 1.")
         self.weights = {"l_confuse": confusion, "l_discriminant": discriminant}
         self.ramp, self.d_steps, self.stale_codes = ramp, d_steps, stale_codes
         self.confused = 0.5 if confusion_target == "uniform" else self.labels[1]

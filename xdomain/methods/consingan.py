@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from xdomain.batch import Batch, to_float, to_uint8
 from xdomain.data.base import ROLES
-from xdomain.errors import UserError
+from xdomain.errors import UserError, refuse
 from xdomain.losses import gradient_penalty
 from xdomain.methods.pyramid import PyramidMethod, check_at_least_one, check_walk
 from xdomain.networks.consingan import GrowingGenerator
@@ -82,7 +82,7 @@ class ConSinGAN(PyramidMethod):
         **options: Any,
     ) -> None:
         super().__init__(decay=decay, **options)
-        check_at_least_one(train_depth=train_depth, d_steps=d_steps, g_steps=g_steps)
+        check_at_least_one(self, train_depth=train_depth, d_steps=d_steps, g_steps=g_steps)
         self.mode, self.train_depth, self.lr_scale = mode, train_depth, lr_scale
         self.alpha, self.penalty, self.d_steps, self.g_steps, self.noise = alpha, penalty, d_steps, g_steps, noise
         height, wide = self.shapes[-1]
@@ -224,7 +224,7 @@ class ConSinGAN(PyramidMethod):
         """
         self.check_target(target)
         if self.mode == "animation":
-            raise UserError("model.init_args.mode is animation, which has seen no image as input: train another.")
+            refuse(self, "mode", "animation", ", which has seen no image as input: train another.")
         sizes = self.sizes_to(size_of_longest(images.shape[2], images.shape[3], max(self.sizes[self.finest])))
         noises = self.draw(self.finest, len(images), sizes)
         pictures: Tensor = self.G([resize(images, sizes[0]), *noises[1:]], sizes)

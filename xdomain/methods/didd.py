@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from xdomain.batch import Batch, to_float
-from xdomain.errors import UserError
+from xdomain.errors import refuse
 from xdomain.methods.confusion import ConfusionMethod
 from xdomain.methods.content import Codes, Task
 from xdomain.networks import ContentDecoder, ContentEncoder, ContentRegions, LinearErasure
@@ -103,17 +103,15 @@ class DIDD(ConfusionMethod):
         self.contents = self.domains
         self.weights = {"l_reconstruction": reconstruction, "l_zero": zero, **self.weights}
         if not 0 <= slot_dropout < 1:
-            raise UserError(f"model.init_args.slot_dropout is {slot_dropout}: give a share of at least 0 and below 1.")
+            refuse(self, "slot_dropout", slot_dropout, "give a share of at least 0 and below 1.")
         if strength <= 0:
-            raise UserError(f"model.init_args.strength is {strength}: give a number above 0; 1 draws what was learned.")
+            refuse(self, "strength", strength, "give a number above 0; 1 draws what was learned.")
         if regions is not None and not 0 < regions < 1:
-            raise UserError(f"model.init_args.regions is {regions}: give a share between 0 and 1, or null.")
+            refuse(self, "regions", regions, "give a share between 0 and 1, or null.")
         for name, value, usual in (("strength", strength, 1), ("regions", regions, None)):
             if value != usual and not slot_dropout:
-                raise UserError(
-                    f"model.init_args.{name} is {value}, for which G must have learned to draw without content: set "
-                    "slot_dropout as well, such as to 0.125."
-                )
+                reason = ", for which G must have learned to draw without content"
+                refuse(self, name, value, f"{reason}: set slot_dropout as well, such as to 0.125.")
         self.slots, self.content_start = slots, content_start
         self.slot_dropout, self.strength = slot_dropout, strength
         channels, size = self.channels[0], self.image_size

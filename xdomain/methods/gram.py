@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from xdomain.batch import Batch, to_uint8
-from xdomain.errors import UserError
+from xdomain.errors import UserError, refuse
 from xdomain.features import build_extractor
 from xdomain.features.base import Extractor
 from xdomain.methods.base import Method, Phase
@@ -47,7 +47,7 @@ class GramStyleTransfer(Method):
     ) -> None:
         super().__init__(**options)
         if iterations < 1:
-            raise UserError(f"model.init_args.iterations is {iterations}: give a number of updates of at least 1.")
+            refuse(self, "iterations", iterations, "give a number of updates of at least 1.")
         if len(self.domains) != 2 or any(len(shape) != 2 for shape in self.shapes):
             raise UserError("GramStyleTransfer works on a pair of images: use ImagePair.")
         network = build_extractor(features)
@@ -81,7 +81,7 @@ class GramStyleTransfer(Method):
         try:
             self.network.pyramid(self.picture, [self.content_layer, *self.style_layers])
         except ValueError as error:
-            raise UserError(f"{error}: change content_layer or style_layers below model.init_args.") from error
+            raise UserError(f"{error}: change content_layer or style_layers.") from error
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Begin with the content, where the picture is to start from it."""

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from xdomain.batch import Batch, to_channels, to_float
 from xdomain.data.avatars import Avatars
-from xdomain.errors import UserError
+from xdomain.errors import UserError, refuse
 from xdomain.methods.classifier import Classifier
 
 WHITENED_PEOPLE = 4000  # training identities that the whitening is learned from; more change nothing
@@ -38,12 +38,15 @@ class IdentityEmbedder(Classifier):
     ) -> None:
         super().__init__(network, **options)
         if not naming and not reading:
-            raise UserError("model.init_args.naming and model.init_args.reading are both 0: there is nothing to learn.")
-        if whiten and naming:
-            raise UserError(
-                f"model.init_args.whiten turns the features away from the directions that naming ({naming}) learns: "
-                "set one of them to 0 or false."
+            refuse(
+                self,
+                "naming",
+                naming,
+                ", and reading as well, so that there is nothing to learn: set one of them above 0.",
             )
+        if whiten and naming:
+            reason = f", which turns the features away from the directions that naming ({naming}) learns"
+            refuse(self, "whiten", "true", f"{reason}: set one of them to 0 or false.")
         self.naming, self.reading, self.whiten = naming, reading, whiten
         dim: int = network.dim  # type: ignore[assignment]
         self.reader = nn.Linear(dim, Avatars.identity_size) if reading else None
@@ -58,10 +61,8 @@ class IdentityEmbedder(Classifier):
         if self.reader is not None:
             data = self.data
             if not isinstance(data, Avatars):
-                raise UserError(
-                    f"model.init_args.reading is {self.reading}, but {type(data).__name__} does not know the values of "
-                    "its identities: set it to 0, or use Avatars."
-                )
+                reason = f", but {type(data).__name__} does not know the values of its identities"
+                refuse(self, "reading", self.reading, f"{reason}: set it to 0, or use Avatars.")
             self._values = data.identity_values("a", "train").to(self.device)
 
     def raw_features(self, images: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from xdomain.batch import Batch, to_float, to_uint8
 from xdomain.data.base import ROLES
-from xdomain.errors import UserError
+from xdomain.errors import UserError, refuse
 from xdomain.losses import gradient_penalty
 from xdomain.methods.base import Phase
 from xdomain.methods.pyramid import PyramidMethod, check_at_least_one
@@ -69,7 +69,7 @@ class LevelMethod(PyramidMethod):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        check_at_least_one(width=width, penalty_every=penalty_every, train_depth=train_depth)
+        check_at_least_one(self, width=width, penalty_every=penalty_every, train_depth=train_depth)
         self.width, self.alpha, self.penalty, self.penalty_every = width, alpha, penalty, penalty_every
         self.noise, self.share_noise, self.antialias = noise, share_noise, antialias
         self.train_depth, self.lr_scale = train_depth, lr_scale
@@ -87,16 +87,13 @@ class LevelMethod(PyramidMethod):
         self.register_buffer("amps", torch.ones(self.scales))
         self.register_buffer("real_sample", torch.zeros(1, 3, *time, *self.sizes[-1][-2:], dtype=torch.uint8))
 
-    @staticmethod
-    def _check_rates(rates: Sequence[int], frames: int) -> None:
+    def _check_rates(self, rates: Sequence[int], frames: int) -> None:
         if not rates or min(rates) < 1:
-            raise UserError(f"model.init_args.rates is {list(rates)}: give steps between frames of at least 1.")
+            refuse(self, "rates", list(rates), "give steps between frames of at least 1.")
         needed = math.lcm(*rates) + 1
         if frames < needed:
-            raise UserError(
-                f"the clip has {frames} frames, but model.init_args.rates {list(rates)} need {needed}: give more "
-                "frames (data.init_args.frames) or smaller rates, such as [2, 1] for 3."
-            )
+            reason = f", which needs {needed} frames, but the clip has {frames}"
+            refuse(self, "rates", list(rates), f"{reason}: give more frames or smaller rates, such as [2, 1] for 3.")
 
     # What a method implements
 

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from xdomain.batch import Batch
-from xdomain.errors import UserError
+from xdomain.errors import refuse
 from xdomain.methods.confusion import ConfusionMethod
 from xdomain.methods.content import Codes, Task
 from xdomain.networks import ContentDecoder, ContentEncoder
@@ -102,12 +102,12 @@ class MaskedTransfer(ConfusionMethod):
             **self.weights,
         }
         if dilation < 0:
-            raise UserError(f"model.init_args.dilation is {dilation}: give a number of pixels, or 0 for none.")
+            refuse(self, "dilation", dilation, "give a number of pixels, or 0 for none.")
         if mask_slope <= 0:
-            raise UserError(f"model.init_args.mask_slope is {mask_slope}: give a number above 0; 1 changes nothing.")
+            refuse(self, "mask_slope", mask_slope, "give a number above 0; 1 changes nothing.")
         low, high = mask_range
         if not 0 <= low < high <= 1:
-            raise UserError(f"model.init_args.mask_range is [{low}, {high}]: give two rising numbers from 0 to 1.")
+            refuse(self, "mask_range", [low, high], "give two rising numbers from 0 to 1.")
         self.mask_range, self.mask_slope = (low, high), mask_slope
         self.threshold, self.dilation, self.removal_zero_content = threshold, dilation, removal_zero_content
         self.content_start, self.alpha_ramp = content_start, alpha_ramp

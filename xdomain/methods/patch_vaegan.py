@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from xdomain.batch import Batch
 from xdomain.data.sampler import derive_seed
-from xdomain.errors import UserError
+from xdomain.errors import refuse
 from xdomain.losses import kl_divergence
 from xdomain.methods.levels import LevelMethod
 from xdomain.methods.pyramid import check_at_least_one
@@ -60,11 +60,9 @@ class PatchVAEGAN(LevelMethod):
     ) -> None:
         super().__init__(clip=clip, **options)
         self.M = self.scales if vae_levels is None else vae_levels
-        check_at_least_one(vae_levels=self.M, latent=latent)
+        check_at_least_one(self, vae_levels=self.M, latent=latent)
         if self.scales < self.M:
-            raise UserError(
-                f"model.init_args.vae_levels is {vae_levels}, but there are {self.scales} levels: give at most as many."
-            )
+            refuse(self, "vae_levels", vae_levels, f", but there are {self.scales} levels: give at most as many.")
         self.beta, self.train_all, self.vae_noise = beta, train_all, vae_noise
         self.latent, self.rec_from_mean, self.pool = latent, rec_from_mean, pool
         width, dims = self.width, self.dims

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from xdomain.batch import Batch
 from xdomain.data.sampler import derive_seed
-from xdomain.errors import UserError
+from xdomain.errors import SettingError, UserError, refuse
 from xdomain.methods.base import Method, Phase
 from xdomain.networks.pyramid import Size, resize, soft_mask
 
@@ -40,13 +40,11 @@ class PyramidMethod(Method):
     ) -> None:
         super().__init__(**options)
         if iterations < 1:
-            raise UserError(f"model.init_args.iterations is {iterations}: give a number of batches of at least 1.")
+            refuse(self, "iterations", iterations, "give a number of batches of at least 1.")
         if self.scheduler is not None:
-            raise UserError("model.init_args.scheduler does not know where scales begin: set decay instead.")
+            raise SettingError(self, "scheduler", "does not know where scales begin: set decay instead.")
         if self.accumulate > 1:
-            raise UserError(
-                f"model.init_args.accumulate is {self.accumulate}, but a batch holds one sample: set it to 1."
-            )
+            refuse(self, "accumulate", self.accumulate, ", but a batch holds one sample: set it to 1.")
         self.iterations, self.decay = iterations, decay
         self.d_optimizer = d_optimizer or self.optimizer
         self.register_buffer("begun", torch.zeros((), dtype=torch.int64))  # scales that training has come to
@@ -186,11 +184,11 @@ class PyramidMethod(Method):
                     group["lr"] = factor * group.setdefault("initial_lr", group["lr"])
 
 
-def check_at_least_one(**counts: int) -> None:
-    """Raise a UserError for a setting of a model that is no positive number."""
+def check_at_least_one(method: Method, **counts: int) -> None:
+    """Refuse settings of a method that are no positive numbers."""
     for name, count in counts.items():
         if count < 1:
-            raise UserError(f"model.init_args.{name} is {count}: give at least 1.")
+            refuse(method, name, count, "give at least 1.")
 
 
 def check_walk(frames: int, alpha: float, beta: float) -> None:

@@ -76,8 +76,8 @@ class SinGAN(PyramidMethod):
         **options: Any,
     ) -> None:
         super().__init__(decay=decay, **options)
-        check_at_least_one(d_steps=d_steps, g_steps=g_steps, min_size=min_size, max_size=max_size)
-        check_at_least_one(width=width, max_width=max_width, layers=layers)
+        check_at_least_one(self, d_steps=d_steps, g_steps=g_steps, min_size=min_size, max_size=max_size)
+        check_at_least_one(self, width=width, max_width=max_width, layers=layers)
         self.alpha, self.penalty, self.d_steps, self.g_steps = alpha, penalty, d_steps, g_steps
         self.noise, self.fixed_z = noise, fixed_z
         height, wide = self.shapes[-1]

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from xdomain.batch import Batch
 from xdomain.data.base import ROLES
-from xdomain.errors import UserError, choice
+from xdomain.errors import UserError, choice, refuse
 from xdomain.losses import gradient_penalty
 from xdomain.methods.pyramid import PyramidMethod
 from xdomain.networks.patches import PatchTranslator, init_normal, patch_stack, warm_start
@@ -76,10 +76,8 @@ class StructuralAnalogy(PyramidMethod):
         if len(self.domains) != 2:
             raise UserError("StructuralAnalogy learns from two images: use data of two domains, such as ImagePair.")
         if min_size < 2 * layers + 1:
-            raise UserError(
-                f"model.init_args.min_size is {min_size}, but {layers} layers see patches of {2 * layers + 1} pixels: "
-                "give at least as many."
-            )
+            reason = f", but {layers} layers see patches of {2 * layers + 1} pixels"
+            refuse(self, "min_size", min_size, f"{reason}: give at least as many.")
         self.alpha, self.beta, self.lambda_g, self.lambda_self = alpha, beta, lambda_g, lambda_self
         self.penalty, self.merged_penalty, self.noise, self.fixed_z = penalty, merged_penalty, noise, fixed_z
         sizes = paired_sizes([shape[-2:] for shape in self.shapes], min_size, max_size, factor)
