@@ -24,6 +24,7 @@ from xdomain.commands.messages import explain, mark, quiet
 from xdomain.data import BaseDataModule
 from xdomain.discover import find_config
 from xdomain.errors import SettingError, UserError, refusal
+from xdomain.files import whole_file
 from xdomain.methods import Method
 from xdomain.running.folder import CHECKPOINTS, resolve_checkpoint
 from xdomain.running.trainer import Trainer
@@ -66,9 +67,8 @@ class SaveConfig(SaveConfigCallback):
             if path.exists() and path.read_text() == text:
                 return
             if not path.exists():
-                partial = path.with_suffix(".part")
-                partial.write_text(text)
-                partial.replace(path)
+                with whole_file(path) as file:
+                    file.write(text.encode())
                 return
 
 

@@ -284,8 +284,8 @@ class DIDD(ConfusionMethod):
                 where = places.owned_by(new) if task == "add" else places.within(old, new)
             return images.lerp(drawn.to(images), where.to(images))
 
-    def interpolate(self, images: Tensor, others: Tensor, fixed: str, steps: int) -> Tensor:
-        grid = super().interpolate(images, others, fixed, steps)
+    def interpolate(self, images: Tensor, guide: Tensor | None = None, fixed: str = "common", steps: int = 7) -> Tensor:
+        grid = super().interpolate(images, guide, fixed, steps)
         if (places := self._places) is None or fixed != "common":
             return grid
         return (

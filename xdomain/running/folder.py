@@ -9,6 +9,7 @@ from typing import Any
 
 from xdomain.discover import PACKAGE
 from xdomain.errors import UserError
+from xdomain.files import whole_file
 
 CHECKPOINTS = "checkpoints"
 
@@ -61,10 +62,8 @@ def resolve_checkpoint(path: str, prefer: str, runs: Path | None = None) -> Path
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file that is either whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    partial.replace(path)
+    with whole_file(path) as file:
+        file.write((json.dumps(content, indent=2) + "\n").encode())
 
 
 def git_commit() -> str | None:
