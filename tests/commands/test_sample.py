@@ -234,7 +234,7 @@ def test_folders_of_frames_are_replaced_whole(runs, tmp_path, capsys):
     assert len(names(tmp_path / "out")) == 4
     (tmp_path / "out/0000/letter.txt").write_text("mine")
     sentence = refused(capsys, "sample", runs["ClipSampler"], *more, "--overwrite")
-    assert sentence == "the folder out/0000 holds letter.txt, which is no frame: give another --output."
+    assert sentence == "the folder out/0000 holds letter.txt, which is no frame: give another output."
     assert len(names(tmp_path / "out")) == 5
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.fakes.damage import FullDisk
 from xdomain.data.images import ENDINGS, image_files, read_image, write_image
 from xdomain.errors import UserError
 
@@ -191,11 +192,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     path = tmp_path / "x.png"
     path.write_bytes(b"old")
 
-    def fail(image, file, *args, **kwargs):
-        Path(file).write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Image.Image, "save", fail)
+    monkeypatch.setattr("xdomain.files.os.fdopen", lambda descriptor, mode: FullDisk(descriptor, mode))
     with pytest.raises(UserError, match=r"x\.png cannot be written: No space left on device\."):
         write_image(torch.zeros(3, 2, 2, dtype=torch.uint8), path)
     assert path.read_bytes() == b"old"

@@ -41,7 +41,7 @@ def test_what_is_not_there_is_no_attribute():
         ({"stepps": 3}, "Plain: stepps is no option of transfer by this Plain, which takes source and target"),
         (
             {"task": "translate"},
-            "Plain: task is translate, which is nothing that this Plain can do: did you mean transfer",
+            "Plain: task is translate, which is nothing that this Plain can do: did you mean",
         ),
         ({"source": "other"}, "Plain: source is other, but this Plain translates from with to other"),
         ({"size": "large"}, "size is large: give keep or model"),

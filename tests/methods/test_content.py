@@ -104,7 +104,7 @@ def test_unknown_tasks_and_domains_are_refused(method):
     m, x = ready(method), pictures(1)
     with pytest.raises(UserError, match="task is 'delete': give one of transfer, remove, add, swap"):
         m.translate(x, "plus", "plain", task="delete")
-    with pytest.raises(UserError, match="source is hat, which is no domain of this .*: give plus or plain"):
+    with pytest.raises(UserError, match=r"source is hat, which is no domain of this .*: give plus or plain"):
         m.translate(x, "hat", "plain")
     with pytest.raises(UserError, match="target is hat, which is no domain"):
         m.translate(x, "plus", "hat")

@@ -173,11 +173,12 @@ def _format(options: argparse.Namespace, clips: bool) -> str:
 
 def _check_replaceable(files: list[Path]) -> None:
     """Refuse to replace a folder that holds anything but frames, or a file by a folder and the other way round."""
+    from xdomain.data.video import check_frames
+
     for file in files:
         if file.is_dir() != (file.suffix == "") and file.exists():
             raise UserError(f"{file} is a {'folder' if file.is_dir() else 'file'}: remove it or give another --output.")
-        if file.is_dir() and (other := [x for x in file.iterdir() if not re.fullmatch(r"\d+\.png", x.name)]):
-            raise UserError(f"the folder {file} holds {other[0].name}, which is no frame: give another --output.")
+        check_frames(file)
 
 
 def _drawn(function: Callable[..., Any], count: int, batch_size: int, more: dict[str, Any]) -> "Iterator[Tensor]":

@@ -163,7 +163,7 @@ def write_video(video: Tensor, path: Path, fps: float = 10.0) -> None:
         fps: frames per second.
 
     Raises:
-        UserError: for an unknown ending, or where nothing can be written.
+        UserError: for an unknown ending, a folder that holds more than frames, or where nothing can be written.
         ValueError: for a tensor of another kind, or a frame rate that is not positive.
     """
     if video.dtype != torch.uint8 or video.ndim != 4 or video.shape[1] != 3 or len(video) == 0:
@@ -173,6 +173,7 @@ def write_video(video: Tensor, path: Path, fps: float = 10.0) -> None:
     if path.suffix.lower() not in ("", ".gif", ".mp4"):
         raise UserError(f"the video {path} must end in .mp4 or .gif, or in nothing for a folder of frames: rename it.")
     if not path.suffix:
+        check_frames(path)
         with whole_folder(path) as folder:
             for number, image in enumerate(video):
                 write_image(image, folder / f"{number:05d}.png")
@@ -181,6 +182,12 @@ def write_video(video: Tensor, path: Path, fps: float = 10.0) -> None:
     (_write_gif if path.suffix.lower() == ".gif" else _write_mp4)(video.cpu(), content, fps)
     with whole_file(path) as file:
         file.write(content.getbuffer())
+
+
+def check_frames(folder: Path) -> None:
+    """Raise a UserError for a folder that holds anything but numbered frames: it is not replaced."""
+    if folder.is_dir() and (other := [file for file in folder.iterdir() if not re.fullmatch(r"\d+\.png", file.name)]):
+        raise UserError(f"the folder {folder} holds {other[0].name}, which is no frame: give another output.")
 
 
 def _write_gif(video: Tensor, file: BinaryIO, fps: float) -> None:
