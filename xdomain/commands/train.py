@@ -20,6 +20,7 @@ import xdomain.data
 import xdomain.losses
 import xdomain.methods
 import xdomain.networks  # noqa: F401 - importing makes the bare class names known
+from xdomain.classes import check_settings, find_class
 from xdomain.commands.messages import explain, mark, quiet
 from xdomain.data import BaseDataModule
 from xdomain.discover import find_config
@@ -86,6 +87,8 @@ class XDomainCLI(LightningCLI):
         for name in LINKED:
             if self._get(self.config, "model").init_args.get(name) is not None:
                 raise UserError(f"model.init_args.{name} is set by the data: leave it out of config and command line.")
+        model = self._get(self.config, "model")
+        check_settings(find_class(Method, "model", model.class_path, [Method], None), model.init_args.as_dict(), None)
         trainer = self._get(self.config, "trainer")
         for name, ours, usual in (("gradient_clip_val", "clip", None), ("accumulate_grad_batches", "accumulate", 1)):
             if trainer[name] not in (None, usual):

@@ -9,6 +9,7 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from xdomain.files import whole_file
+from xdomain.running.checkpoints import read_checkpoint
 from xdomain.running.folder import new_run_dir, run_dir_of
 from xdomain.running.metrics_file import MetricsFile
 from xdomain.running.outputs import check_folder
@@ -17,7 +18,7 @@ from xdomain.running.resume import ExactResume
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and moves it there when it is complete."""
+    """Writes a checkpoint beside its place and moves it there when it is complete; reads only what is undamaged."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
@@ -26,6 +27,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             torch.save(checkpoint, file)
             file.flush()
             os.fsync(file.fileno())
+
+    def load_checkpoint(self, path: str | os.PathLike[str], *_: Any, **__: Any) -> dict[str, Any]:
+        return read_checkpoint(path)
 
 
 class Trainer(pl.Trainer):
