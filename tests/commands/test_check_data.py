@@ -10,9 +10,9 @@ from PIL import Image
 
 from tests.fakes.damage import KINDS, bomb, compare, plant, plant_junk, write_good
 from tests.fakes.folders import write_facades, write_flat, write_layout, write_picture
+from xdomain.commands import check_data as command
 from xdomain.commands.check_data import check_data, check_files, check_folder, inspect_file
 from xdomain.commands.main import main
-from xdomain.data import check
 from xdomain.data.facades import Facades
 from xdomain.data.folders import LabelledFolders, UnpairedFolders
 
@@ -239,7 +239,7 @@ def test_names_that_are_no_text(tmp_path, capsys):
 
 def test_many_problems_are_shortened(tmp_path, monkeypatch):
     write_layout(tmp_path, trainA=5)
-    monkeypatch.setattr(check, "SHOWN", 2)
+    monkeypatch.setattr(command, "SHOWN", 2)
     text = str(check_folder(tmp_path))
     assert "trainA/001.png" in text
     assert "trainA/002.png" not in text

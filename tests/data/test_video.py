@@ -379,7 +379,7 @@ def test_wrong_clips(folder, tmp_path):
         SingleVideo("engine:xyz")
     with pytest.raises(UserError, match="start of the video engine:fire is -1: give at least 0"):
         SingleVideo("engine:fire", start=-1)
-    with pytest.raises(UserError, match="frames is 1: a clip has at least 2"):
+    with pytest.raises(UserError, match="frames is 1: give at least 2"):
         SingleVideo(str(path), frames=1)
     with pytest.raises(UserError, match="gives 12 of the 13 wanted"):
         SingleVideo(str(path))
@@ -408,5 +408,5 @@ def test_a_clip_beside_an_image(folder, tmp_path):
     write_image(noise(3, 30, 24), tmp_path / "frames.png")
     with pytest.raises(UserError, match="both sides of the pair are called frames"):
         ClipAndImage(str(path), str(tmp_path / "frames.png"), frames=2)
-    with pytest.raises(UserError, match="frames is 1: a clip has at least 2"):
+    with pytest.raises(UserError, match="frames is 1: give at least 2"):
         ClipAndImage(str(path), str(tmp_path / "still.png"), frames=1)

@@ -58,7 +58,7 @@ def test_without_naming_only_the_reading_learns():
     model = embedder(people(), naming=0, reading=1.0)
     owned = {id(p) for group in model.build_optimizers()["c"].param_groups for p in group["params"]}
     assert owned == {id(p) for p in [*model.network.body.parameters(), *model.reader.parameters()]}
-    with pytest.raises(UserError, match="both 0"):
+    with pytest.raises(UserError, match="naming is 0, and reading as well"):
         embedder(people(), naming=0)
     with pytest.raises(UserError, match="turns the features away"):
         embedder(people(), naming=1, reading=1.0, whiten=True)

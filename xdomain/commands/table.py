@@ -18,7 +18,7 @@ import yaml
 from xdomain.commands.options import Parser
 from xdomain.errors import UserError, did_you_mean
 
-TABLES = Path(__file__).with_suffix(".yaml")
+TABLES = Path(__file__).with_name("tables.yaml")
 
 MARKED = re.compile(r"(<!-- results:([\w-]+) -->\n).*?(<!-- /results:\2 -->)", re.DOTALL)
 

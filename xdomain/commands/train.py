@@ -112,7 +112,7 @@ class XDomainCLI(LightningCLI):
     def _named(self, error: SettingError) -> UserError:
         """A refused setting under its key in the config."""
         config = self.config[self.subcommand].as_dict()
-        key = next(keys_of(error, {name: config[name] for name in ("model", "data", "trainer")}), None)
+        key = next(keys_of(error, {name: config[name] for name in ("data", "model", "trainer")}), None)
         return error.under(key) if key else error
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
@@ -196,7 +196,7 @@ def _check_config(path: Path) -> None:
         spot, problem = getattr(error, "problem_mark", None), getattr(error, "problem", "this is no text file")
         where = f"{path}, line {spot.line + 1}" if spot else str(path)
         raise UserError(f"{where} is not YAML: {problem}.") from error
-    if not isinstance(content, dict) or None in (content.get(key, {}) for key in ("model", "data", "trainer")):
+    if not isinstance(content, dict) or None in (content.get(key, {}) for key in ("data", "model", "trainer")):
         raise UserError(f"{path} is no config: it must hold settings below `model:`, `data:` or `trainer:`.")
 
 
