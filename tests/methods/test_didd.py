@@ -18,6 +18,16 @@ from xdomain.networks import ContentRegions
 WEIGHTS = {"reconstruction": 1.3, "zero": 0.7, "confusion": 0.9}
 
 
+RECIPE = {
+    **{"norm": "batch", "separate_norm": "instance", "spectral": False, "common": 5, "content_start": 2},
+    **{"slot_dropout": 0.3, "confusion_target": "uniform", "d_steps": 2, "discriminant": 0.01, "ramp": 3},
+}
+GOLDEN = {
+    "DIDD": lambda: (make(DIDD, **WEIGHTS), Faces()),
+    "DIDD as in its recipes": lambda: (make(DIDD, **RECIPE), Faces()),
+}
+
+
 def reconstruction(m, slots, a, b):
     """Images of both domains from their common codes and the two slots."""
     s_a, s_b = m.E_a(a), m.E_b(b)

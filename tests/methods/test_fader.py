@@ -9,6 +9,8 @@ from tests.methods.faces import Faces, assert_gradients, first_batch, fitted, ma
 from xdomain.errors import UserError
 from xdomain.methods import FaderNetwork
 
+GOLDEN = {"FaderNetwork": lambda: (make(FaderNetwork, adversarial=0.9, ramp=3), Faces())}
+
 
 def nll(logits, label):
     return (logits.logsumexp(1) - logits[:, label]).mean()

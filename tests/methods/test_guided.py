@@ -9,6 +9,14 @@ from torch.nn import functional as F
 from tests.methods.faces import Faces, assert_gradients, first_batch, make, millions, one_step, owners
 from xdomain.methods import GuidedTransfer
 
+GOLDEN = {
+    "GuidedTransfer": lambda: (make(GuidedTransfer, confusion=0.8), Faces()),
+    "GuidedTransfer as in its recipes": lambda: (
+        make(GuidedTransfer, norm="batch", common=5, reconstruction="l1", discriminant=0.03, d_steps=2),
+        Faces(),
+    ),
+}
+
 
 @pytest.mark.parametrize("settings", [{}, {"reconstruction": "l1"}, {"stale_codes": True}], ids=str)
 def test_one_step_equals_the_formulas(settings):

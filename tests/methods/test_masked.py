@@ -22,6 +22,15 @@ WEIGHTS = {
     "confusion": 0.9,
 }
 
+RECIPE = {
+    **{"joint": True, "one_decoder": True, "content_start": 2, "alpha_ramp": 3, "mask_slope": 4, "common": 5},
+    **{"confusion_target": "uniform", "d_steps": 2, "discriminant": 0.15},
+}
+GOLDEN = {
+    "MaskedTransfer": lambda: (make(MaskedTransfer, **WEIGHTS), Faces()),
+    "MaskedTransfer as in its recipes": lambda: (make(MaskedTransfer, **RECIPE), Faces()),
+}
+
 
 def d_b(m, common, content, background):
     """Laid over a background by its mask."""
