@@ -25,7 +25,8 @@ STEPS = 4
 METHODS = {
     name: kind
     for name in xdomain.methods.__all__
-    if (kind := getattr(xdomain.methods, name)).build_optimizers is not Method.build_optimizers
+    if issubclass(kind := getattr(xdomain.methods, name), Method)
+    and kind.build_optimizers is not Method.build_optimizers
 }
 SETUPS = {
     name: setup
@@ -69,7 +70,7 @@ def test_losses_are_what_they_were(name, tmp_path):
     found = losses(name, tmp_path)
     assert found.keys() == golden.keys(), HOW.format(repr(name))
     for key, values in golden.items():
-        assert found[key] == pytest.approx(values, rel=1e-5, abs=1e-5), f"{key} has moved: {HOW.format(repr(name))}"
+        assert found[key] == pytest.approx(values, rel=1e-5, abs=1e-8), f"{key} has moved: {HOW.format(repr(name))}"
 
 
 def main():
