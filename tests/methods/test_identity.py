@@ -31,6 +31,9 @@ def embedder(data, **options):
     return model
 
 
+GOLDEN = {"IdentityEmbedder": lambda: (embedder(people(), reading=0.5), people())}
+
+
 def test_loss_is_naming_plus_reading(monkeypatch):
     data = people()
     model = embedder(data, reading=0.5)
