@@ -1,21 +1,19 @@
 """Image files as one ``uint8`` array: decoded, cropped and resized once, memory-mapped from then on."""
 
-import inspect
 import json
 import os
-import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import PIL
 from PIL import Image
 from pytorch_lightning.utilities import rank_zero_warn
 
-from xdomain.data import images as reader
 from xdomain.data.cache import Arrays, cached_arrays
 from xdomain.data.images import read_image
 from xdomain.errors import UserError
@@ -23,7 +21,8 @@ from xdomain.errors import UserError
 Interpolation = Literal["bilinear", "bicubic", "lanczos", "box"]
 
 FILTERS = {name: Image.Resampling[name.upper()] for name in ("bilinear", "bicubic", "lanczos", "box")}
-SOURCE = inspect.getsource(reader) + inspect.getsource(sys.modules[__name__])  # now, while they are what is imported
+VERSION = 2
+"""To be raised when files become other pixels than before: what another version decoded is decoded again."""
 SHOWN = 5  # names of bad files in a warning
 
 
@@ -74,7 +73,15 @@ def decoded_images(
     """
     folder, names = folder.resolve(), [str(file) for file in files]
     key = json.dumps(
-        [str(folder), channels, astuple(geometry), SOURCE, [_version(folder / file) for file in names], names]
+        [
+            str(folder),
+            channels,
+            astuple(geometry),
+            VERSION,
+            PIL.__version__,
+            [_version(folder / f) for f in names],
+            names,
+        ]
     )
 
     def good_or_none(file: str) -> np.ndarray | None:
@@ -143,6 +150,18 @@ def _pixel_box(
         return left, top, left + side, top + side
     left, top = min(round(box[0] * width), width - 1), min(round(box[1] * height), height - 1)
     return left, top, max(round(box[2] * width), left + 1), max(round(box[3] * height), top + 1)
+
+
+def file_versions(folder: Path, files: Mapping[tuple[str, str], Sequence[Path]]) -> list[Any]:
+    """What changes when one of some files does, as plain types.
+
+    Args:
+        folder: what the names are relative to.
+        files: paths by domain and split.
+    """
+    return [
+        [*group, [[str(path.relative_to(folder)), _version(path)] for path in paths]] for group, paths in files.items()
+    ]
 
 
 def _version(path: Path) -> tuple[int, int] | None:
