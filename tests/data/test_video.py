@@ -194,7 +194,7 @@ def test_wrong_folders(folder, tmp_path):
         read_video(path)
     (tmp_path / "empty" / "sub").mkdir(parents=True)
     write_image(video[0], tmp_path / "empty" / "sub" / "1.png")
-    with pytest.raises(UserError, match=r"the folder .*empty holds no frames: files must end in one of \.bmp"):
+    with pytest.raises(UserError, match=r"the folder .*empty holds no frames: files must end in one of \.avif \.bmp"):
         read_video(tmp_path / "empty")
 
 
@@ -379,7 +379,7 @@ def test_wrong_clips(folder, tmp_path):
         SingleVideo("engine:xyz")
     with pytest.raises(UserError, match="start of the video engine:fire is -1: give at least 0"):
         SingleVideo("engine:fire", start=-1)
-    with pytest.raises(UserError, match="frames is 1: a clip has at least 2"):
+    with pytest.raises(UserError, match="frames is 1: give at least 2"):
         SingleVideo(str(path), frames=1)
     with pytest.raises(UserError, match="gives 12 of the 13 wanted"):
         SingleVideo(str(path))
@@ -408,5 +408,5 @@ def test_a_clip_beside_an_image(folder, tmp_path):
     write_image(noise(3, 30, 24), tmp_path / "frames.png")
     with pytest.raises(UserError, match="both sides of the pair are called frames"):
         ClipAndImage(str(path), str(tmp_path / "frames.png"), frames=2)
-    with pytest.raises(UserError, match="frames is 1: a clip has at least 2"):
+    with pytest.raises(UserError, match="frames is 1: give at least 2"):
         ClipAndImage(str(path), str(tmp_path / "still.png"), frames=1)

@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torchvision
-from PIL import Image
 from pytorch_lightning.utilities import rank_zero_warn
 
 from xdomain.data.base import ImageData, SingleDomain, Split
 from xdomain.data.decode import file_versions
+from xdomain.data.images import open_image
 from xdomain.data.official import AGAIN, Digits, _Official, _one_line, _unreadable
 from xdomain.errors import UserError, did_you_mean
 
@@ -258,7 +258,7 @@ def _read_class_folders(path: Path, name: str) -> Digits:
         if top != name or label not in CIFAR10_CLASSES:
             raise UserError(f"{path} holds {member}, which is not named {name}/<class of CIFAR-10>/<file>: remove it.")
         try:
-            with Image.open(io.BytesIO(files[member])) as image:
+            with open_image(io.BytesIO(files[member])) as image:
                 pixels = np.array(image.convert("RGB"))
         except Exception as error:  # decoders raise whatever they stumble over in a damaged file
             raise UserError(f"{member} in {path} cannot be read ({_one_line(error)}): replace or remove it.") from error

@@ -1,5 +1,6 @@
 """Image files as one ``uint8`` array: decoded, cropped and resized once, memory-mapped from then on."""
 
+import errno
 import json
 import os
 import warnings
@@ -54,8 +55,9 @@ def decoded_images(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Images of files, decoded once and kept in the cache folder.
 
-    They are decoded anew when a name, a file's size or its time of change, or the geometry differs. Bad is a file that
-    :func:`xdomain.data.images.read_image` refuses, or whose shape the geometry refuses.
+    They are decoded anew when a name, a file's size, its time of change or whether it may be read, or the geometry
+    differs. Bad is a file that :func:`xdomain.data.images.read_image` refuses, or whose shape the geometry refuses.
+    What fails for a passing reason, such as too many open files, is never kept as bad.
 
     Args:
         name: readable beginning of the name in the cache.
@@ -69,7 +71,8 @@ def decoded_images(
         read-only memory-mapped images, ``uint8`` [N, channels, size, size], and which of them are good, ``bool`` [N].
 
     Raises:
-        UserError: for a bad file that shall not be skipped; the sentence names it.
+        UserError: for a bad file that shall not be skipped, or what fails for a passing reason; the sentence names it.
+        MemoryError: where there is too little memory for an image.
     """
     folder, names = folder.resolve(), [str(file) for file in files]
     key = json.dumps(
@@ -87,8 +90,8 @@ def decoded_images(
     def good_or_none(file: str) -> np.ndarray | None:
         try:
             return decode_image(folder / file, channels, geometry)
-        except UserError:
-            if on_bad_file == "raise":
+        except UserError as error:
+            if on_bad_file == "raise" or _may_pass(error.__cause__):
                 raise
             return None
 
@@ -164,10 +167,15 @@ def file_versions(folder: Path, files: Mapping[tuple[str, str], Sequence[Path]])
     ]
 
 
-def _version(path: Path) -> tuple[int, int] | None:
-    """What changes when a file does: size in bytes and time of change in ns; None where there is no file."""
+def _may_pass(why: BaseException | None) -> bool:
+    """Whether the machine failed rather than the file, which may be read the next time."""
+    return isinstance(why, OSError) and why.errno not in (None, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES)
+
+
+def _version(path: Path) -> tuple[int, int, bool] | None:
+    """What changes when a file does: size in bytes, time of change in ns and whether it may be read; None for none."""
     try:
         status = path.stat()
     except OSError:
         return None
-    return status.st_size, status.st_mtime_ns
+    return status.st_size, status.st_mtime_ns, os.access(path, os.R_OK)

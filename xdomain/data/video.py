@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from xdomain.data.images import ENDINGS, read_image, write_image
+from xdomain.data.images import ENDINGS, open_image, read_image, write_image
 from xdomain.data.single import DRAWN, SingleSample, find_sample, pair_names, read_picture, shrink, worth_learning
 from xdomain.engines.clips import KINDS, render_clip
 from xdomain.errors import UserError, did_you_mean, refuse
@@ -112,7 +112,7 @@ def _natural(file: Path) -> list[tuple[int, str]]:
 
 
 def _animation_frames(path: Path) -> Iterator[Frame]:
-    with Image.open(path) as file:
+    with open_image(path) as file:
 
         def over_white() -> Tensor:
             white = Image.new("RGBA", file.size, "white")
