@@ -60,11 +60,25 @@ def resolve_checkpoint(path: str, prefer: str, runs: Path | None = None) -> Path
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file that is either whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a JSON file that is either whole or not there; a device or pipe is written to, never replaced.
+
+    Raises:
+        UserError: where it cannot be written.
+    """
+    text = json.dumps(content, indent=2) + "\n"
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    partial.replace(path)
+    try:
+        if path.exists() and not path.is_file():
+            path.write_text(text)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            partial.write_text(text)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
 def git_commit() -> str | None:
