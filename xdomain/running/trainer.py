@@ -58,6 +58,7 @@ class Trainer(pl.Trainer):
         **kwargs: Any,
     ) -> None:
         self.recipe, self.results_dir = recipe, Path(results_dir)
+        self.monitor, self.monitor_mode = monitor, monitor_mode
         self._run_dir = Path(run_dir) if run_dir else None
         self.seed: int | None = None
         self.overrides: dict[str, Any] = {}
