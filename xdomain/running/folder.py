@@ -3,14 +3,26 @@
 import json
 import os
 import platform
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
 from xdomain.discover import PACKAGE
-from xdomain.errors import UserError
+from xdomain.errors import UserError, refuse
 
 CHECKPOINTS = "checkpoints"
+LONGEST_NAME = 240
+"""Bytes; file systems take 255, and a name gets an ending."""
+
+
+def checked_name(owner: object, name: str) -> str:
+    """The name of a run if a folder can bear it; see :func:`xdomain.errors.refuse` for ``owner`` and the error."""
+    if not re.fullmatch(r"[^./\\\0\n][^/\\\0\n]*", name):
+        refuse(owner, "recipe", repr(name), "give a plain name, without folders.")
+    if len(name.encode()) > LONGEST_NAME:
+        refuse(owner, "recipe", f"{len(name.encode())} bytes", f"give a name of at most {LONGEST_NAME}.")
+    return name
 
 
 def new_run_dir(parent: Path) -> Path:
@@ -82,13 +94,18 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def git_commit() -> str | None:
-    """The commit of the source checkout that is running, with ``+`` if files differ from it; None if there is none."""
+    """The commit of the source checkout that is running, None if there is none.
+
+    With ``+`` if the package or its recipes differ from it.
+    """
 
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=PACKAGE, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--", ".") else "")
+        return git("rev-parse", "--short=12", "HEAD") + (
+            "+" if git("status", "--porcelain", "--", ".", ":/configs") else ""
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
 
