@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from xdomain.batch import Batch, Sample, to_uint8
-from xdomain.data.base import BaseDataModule
+from xdomain.data.base import BaseDataModule, Split
 from xdomain.errors import UserError, refuse
 from xdomain.optim import GANAdam
 
@@ -281,6 +281,17 @@ class Method(pl.LightningModule):
                     parameter.grad = gradient.to(parameter.device)
 
     # Evaluation: metrics and pictures are callbacks that call translate()
+
+    @property
+    def watched(self) -> tuple[Split, ...]:
+        """The parts whose batches a step or hook of its own looks at; those of other parts need not be loaded."""
+        stages: dict[Split, str] = {"val": "validation", "test": "test"}
+
+        def looks(stage: str) -> bool:
+            names = f"{stage}_step", f"on_{stage}_batch_start", f"on_{stage}_batch_end"
+            return any(getattr(type(self), name) is not getattr(Method, name) for name in names)
+
+        return tuple(split for split, stage in stages.items() if looks(stage))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Nothing to do here; callbacks evaluate the batch."""
