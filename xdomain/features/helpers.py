@@ -170,15 +170,28 @@ def helper_targets(source: str) -> tuple[str, ...]:
     return tuple(targets[-1])  # a later overlay replaces them
 
 
+def helper_data(source: str) -> str | None:
+    """Name of the class of data that a helper learns from, or None for a checkpoint, which has learned."""
+    if _is_checkpoint(source):
+        return None
+    named = [_setting(config, "data", "class_path") for config in _configs(source)]
+    return next((str(name).rsplit(".", 1)[-1] for name in reversed(named) if name), None)
+
+
 def _argument(config: Path, name: str) -> Any:
     """An argument of the model in a config, or None where it is not given."""
+    return _setting(config, "model", "init_args", name)
+
+
+def _setting(config: Path, *keys: str) -> Any:
+    """What stands below some keys of a config, or None where nothing does."""
     try:
         content = yaml.safe_load(config.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         spot = getattr(error, "problem_mark", None)
         where = f"{config}, line {spot.line + 1}," if spot else str(config)
         raise UserError(f"{where} is not YAML.") from error
-    for key in ("model", "init_args", name):
+    for key in keys:
         content = content.get(key) if isinstance(content, dict) else None
     return content
 

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from xdomain.batch import Batch, Sample, to_uint8
-from xdomain.data.base import BaseDataModule
+from xdomain.data.base import BaseDataModule, Split
 from xdomain.errors import SettingError, UserError, refuse
 from xdomain.optim import GANAdam, advance, carried_over, go_on, settings_of, settings_of_schedule
 
@@ -429,6 +429,17 @@ class Method(pl.LightningModule):
             super().on_validation_model_zero_grad()
 
     # Evaluation: metrics and pictures are callbacks that call translate()
+
+    @property
+    def watched(self) -> tuple[Split, ...]:
+        """The parts whose batches a step or hook of its own looks at; those of other parts need not be loaded."""
+        stages: dict[Split, str] = {"val": "validation", "test": "test"}
+
+        def looks(stage: str) -> bool:
+            names = f"{stage}_step", f"on_{stage}_batch_start", f"on_{stage}_batch_end"
+            return any(getattr(type(self), name) is not getattr(Method, name) for name in names)
+
+        return tuple(split for split, stage in stages.items() if looks(stage))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Nothing to do here; callbacks evaluate the batch."""
