@@ -96,7 +96,7 @@ class Helper(nn.Module):
         """Images [N, C, H, W] with the channels and of the size that the network knows."""
         images, size = to_channels(images, self.channels), self.image_size
         if size is not None and images.shape[2:] != (size, size):
-            images = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
+            images = F.interpolate(images.float(), (size, size), mode="bilinear", antialias=True)  # no bf16 on CPUs
         return images
 
     def classify(self, features: Tensor) -> Tensor:
