@@ -1,12 +1,10 @@
 """What ``test`` leaves behind: a table on the screen and a JSON file."""
 
-import json
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytorch_lightning as pl
 
-from xdomain.running.folder import git_commit, hardware, write_json
+from xdomain.running.folder import facts_of, git_commit, hardware, run_dir, write_json
 from xdomain.running.outputs import check_folder
 
 if TYPE_CHECKING:
@@ -25,10 +23,14 @@ class Results(pl.Callback):
             check_folder(trainer.results_dir)
 
     def on_test_end(self, trainer: "Trainer", pl_module: pl.LightningModule) -> None:  # type: ignore[override]
+        folder = run_dir(trainer)
         if not trainer.is_global_zero:
             return
         metrics = {name: rounded(float(value)) for name, value in trainer.callback_metrics.items()}
-        run = _facts(trainer.run_dir)
+        print(table(metrics))
+        if folder is None:
+            return
+        run = facts_of(folder)
         result = {
             "recipe": trainer.recipe,
             "metrics": metrics,
@@ -40,20 +42,14 @@ class Results(pl.Callback):
             "overrides": {**run.get("overrides", {}), **trainer.overrides},
         }
         target = trainer.results_dir / f"{trainer.recipe}.json"
-        write_json(trainer.run_dir / "results.json", result)
+        write_json(folder / "results.json", result)
         write_json(target, result)
-        print(table(metrics))
-        print(f"numbers:  {target}\npictures: {trainer.run_dir / 'samples'}\nrun:      {trainer.run_dir}")
+        print(f"numbers:  {target}\npictures: {folder / 'samples'}\nrun:      {folder}")
 
 
 def rounded(value: float) -> float:
     """Six decimals, and of small numbers six figures."""
     return round(value, 6) if abs(value) >= 0.1 else float(f"{value:.6g}")
-
-
-def _facts(run_dir: Path) -> dict[str, Any]:
-    path = run_dir / "run.json"
-    return dict(json.loads(path.read_text())) if path.is_file() else {}
 
 
 def table(metrics: dict[str, float]) -> str:
