@@ -26,6 +26,7 @@ from xdomain.errors import UserError, refuse
 from xdomain.features.helpers import Helper
 from xdomain.methods import Classifier, ContentMethod, Method
 from xdomain.metrics import NearestNeighbourAccuracy
+from xdomain.running.folder import run_dir
 
 
 def _accuracies(confusion: Tensor, name: str, per_class: bool) -> dict[str, Tensor]:
@@ -52,10 +53,6 @@ def save_confusion(confusion: Tensor, path: Any, title: str) -> None:
     axes.set(xlabel="predicted", ylabel="true", title=title, xticks=range(len(counts)), yticks=range(len(counts)))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
-
-
-def _run_dir(trainer: pl.Trainer) -> Any:
-    return getattr(trainer, "run_dir", None)
 
 
 class TransferAccuracy(BatchEvaluation):
@@ -132,7 +129,7 @@ class TransferAccuracy(BatchEvaluation):
             values |= _accuracies(counts, f"accuracy{suffix}@{self.name}", per_class=testing and not suffix)
             if testing:
                 values[f"n{suffix}@{self.name}"] = counts.sum().float()
-            if testing and not suffix and trainer.is_global_zero and (folder := _run_dir(trainer)):
+            if testing and not suffix and trainer.is_global_zero and (folder := run_dir(trainer)):
                 save_confusion(counts, folder / "samples" / "confusion.png", f"translations, {self.name}")
         return values | {f"accuracy@1nn-{split}": metric.compute() for split, metric in self.neighbours.items()}
 

@@ -15,6 +15,7 @@ from xdomain.batch import to_channels, to_float, to_uint8
 from xdomain.callbacks.evaluation import check_translates_alone
 from xdomain.data.base import BaseDataModule
 from xdomain.methods.base import Method
+from xdomain.running.folder import run_dir, whole_file
 from xdomain.running.metrics_file import read_metrics
 
 
@@ -75,7 +76,7 @@ class SampleGrid(pl.Callback):
             check_translates_alone(self, pl_module, direction)
 
     def _show(self, trainer: pl.Trainer, module: pl.LightningModule, name: str, testing: bool) -> None:
-        folder = getattr(trainer, "run_dir", None)
+        folder = run_dir(trainer)
         if not trainer.is_global_zero or trainer.sanity_checking or folder is None:
             return
         assert isinstance(module, Method)
@@ -94,7 +95,7 @@ class LearningCurves(pl.Callback):
     """Draws everything in ``metrics.csv`` as ``curves.png`` at every validation and at the end of training."""
 
     def _draw(self, trainer: pl.Trainer) -> None:
-        folder = getattr(trainer, "run_dir", None)
+        folder = run_dir(trainer)
         if trainer.is_global_zero and folder is not None and not trainer.sanity_checking:
             draw_curves(folder / "metrics.csv", folder / "curves.png")
 
@@ -122,6 +123,5 @@ def draw_curves(metrics: Path, picture: Path) -> None:
         axes.plot(*points.T, marker="." if len(points) < 40 else "", linewidth=1)
         axes.set_title(name, fontsize=8)
         axes.tick_params(labelsize=7)
-    partial = picture.with_name(f".{picture.name}")
-    figure.savefig(partial, format="png", dpi=100)
-    partial.replace(picture)
+    with whole_file(picture, "wb") as file:
+        figure.savefig(file, format="png", dpi=100)

@@ -151,6 +151,7 @@ class BaseDataModule(pl.LightningDataModule):
         channels: number of image channels of every domain.
         image_size: height and width in pixels.
         root: folder that holds the data sets.
+        subfolder: where the files of this set lie below ``root``; None where it reads none there.
         paired: whether the same position of both roles shows the same thing in validation and test.
     """
 
@@ -158,6 +159,7 @@ class BaseDataModule(pl.LightningDataModule):
     channels: tuple[int, ...]
     image_size: int
     root: Path
+    subfolder: str | None = None
     paired = False
 
     def __init__(self, batch_size: int = 64, eval_batch_size: int = 250, num_workers: int = 0, seed: int = 0) -> None:
@@ -223,9 +225,12 @@ class BaseDataModule(pl.LightningDataModule):
         data = {role: self.data(role, "train") for role in self.roles}
         length = max(len(d) for d in data.values())
         rank, world_size = self._shard()
+        repeat = self.trainer is not None and bool(self.trainer.overfit_batches)  # type: ignore[attr-defined]
         loaders = {}
         for stream, (role, images) in enumerate(data.items()):
-            sampler = EpochBatchSampler(len(images), length, self.batch_size, self.seed, stream, rank, world_size)
+            sampler = EpochBatchSampler(
+                len(images), length, self.batch_size, self.seed, stream, rank, world_size, repeat=repeat
+            )
             loaders[role] = ResumableLoader(images, sampler, self.num_workers)
         return CombinedLoader(loaders, mode="min_size")
 

@@ -36,14 +36,24 @@ class EpochBatchSampler(Sampler[list[int]]):
         stream: number of the role, so that two domains are shuffled independently.
         rank: this process.
         world_size: number of processes.
+        repeat: every epoch is the first one again.
     """
 
     def __init__(
-        self, size: int, length: int, batch_size: int, seed: int, stream: int = 0, rank: int = 0, world_size: int = 1
+        self,
+        size: int,
+        length: int,
+        batch_size: int,
+        seed: int,
+        stream: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        repeat: bool = False,
     ) -> None:
         self.size, self.batch_size, self.seed, self.stream = size, batch_size, seed, stream
         self.rank, self.world_size = rank, world_size
         self.batches = max(1, length // (batch_size * world_size))
+        self.repeat = repeat
         self.epoch = 0
         self.start = 0
 
@@ -63,7 +73,7 @@ class EpochBatchSampler(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         per_batch = self.batch_size * self.world_size
-        first = self.epoch * self.batches * per_batch
+        first = 0 if self.repeat else self.epoch * self.batches * per_batch
         permutations: dict[int, torch.Tensor] = {}
         for batch in range(self.start, self.batches):
             begin = first + batch * per_batch + self.rank

@@ -17,6 +17,7 @@ from xdomain.batch import Batch, Sample, to_uint8
 from xdomain.data.base import BaseDataModule, Split
 from xdomain.errors import SettingError, UserError, refuse
 from xdomain.optim import GANAdam, advance, carried_over, go_on, settings_of, settings_of_schedule
+from xdomain.running.loop import LossWatch
 
 
 class Phase(NamedTuple):
@@ -152,6 +153,7 @@ class Method(pl.LightningModule):
         self.domains, self.channels, self.image_size = tuple(domains), tuple(channels), image_size
         self.shapes = tuple(tuple(shape) for shape in shapes or [(image_size, image_size)] * len(self.domains))
         self.optimizer, self.scheduler, self.clip, self.accumulate = optimizer, scheduler, clip, accumulate
+        self.losses = LossWatch()
         self._index: dict[str, int] = {}
         self._stepped: set[str] = set()
         self.updates, self.gradient_scale = 0, 1.0
@@ -364,6 +366,7 @@ class Method(pl.LightningModule):
         position = self.trainer.global_step % self.accumulate
         with self.updating(name) as optimizer:
             value = loss()
+            self.losses.note(name, self.trainer.global_step, value)
             if position == 0:
                 optimizer.zero_grad()
             self._match_scale(optimizer, first=position == 0)
