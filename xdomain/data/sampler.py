@@ -71,6 +71,12 @@ class EpochBatchSampler(Sampler[list[int]]):
         generator = torch.Generator().manual_seed(derive_seed(self.seed, self.stream, number))
         return torch.randperm(self.size, generator=generator)
 
+    def first_batches(self) -> torch.Tensor:
+        """Number of the batch that every image is first seen in, counted over all ranks: ``int64`` [size]."""
+        place = torch.empty(self.size, dtype=torch.int64)
+        place[self._permutation(0)] = torch.arange(self.size)
+        return place // (self.batch_size * self.world_size) * self.world_size + place % self.world_size
+
     def __iter__(self) -> Iterator[list[int]]:
         per_batch = self.batch_size * self.world_size
         first = 0 if self.repeat else self.epoch * self.batches * per_batch
