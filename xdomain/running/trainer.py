@@ -21,6 +21,7 @@ from xdomain.running.folder import (
     whole_file,
 )
 from xdomain.running.loop import Checkpoints, EpochLoop, Signals, job
+from xdomain.running.loggers import RunLoggers
 from xdomain.running.metrics_file import MetricsFile
 from xdomain.running.outputs import check_folder
 from xdomain.running.record import RunCheckpoint, RunFolder
@@ -201,8 +202,9 @@ def _complete(options: dict[str, Any], checkpoint: RunCheckpoint) -> None:
         return
     saving = options.get("enable_checkpointing") is not False
     callbacks, plugins = _as_list(options.get("callbacks")), _as_list(options.get("plugins"))
-    options["callbacks"] = [RunFolder(), *callbacks, ExactResume(), *([checkpoint] if saving else [])]
-    options["logger"] = [MetricsFile(), *(x for x in _as_list(options.get("logger")) if not isinstance(x, bool))]
+    loggers = RunLoggers([x for x in _as_list(options.get("logger")) if not isinstance(x, bool)])
+    options["callbacks"] = [RunFolder(), loggers, *callbacks, ExactResume(), *([checkpoint] if saving else [])]
+    options["logger"] = [MetricsFile()]  # the last of all: `trainer.logger` is the first
     options["plugins"] = [*plugins, AtomicCheckpointIO()]
 
 
