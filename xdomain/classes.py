@@ -95,7 +95,7 @@ def _check(owner: type, option: str, value: Any, kinds: tuple[type, ...], allowe
                 check_settings(found, inner, allowed, f"{option}.")
     elif isinstance(value, (dict, list, tuple)):
         for inner in value.values() if isinstance(value, dict) else value:
-            _check(owner, option, inner, (), allowed)
+            _check(owner, option, inner, kinds, allowed)
     elif kinds and value is not None and not (isinstance(value, type) and issubclass(value, kinds)):
         wanted_kinds = choice(KINDS.get(kind, kind.__name__) for kind in kinds)
         raise SettingError(owner, option, f"is {value!r}, which is no class: give a {wanted_kinds}.")
@@ -115,7 +115,7 @@ def wanted(owner: type, name: str) -> list[type]:
 
 def _classes(annotation: Any) -> Iterator[type]:
     origin, inside = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin in (typing.Union, types.UnionType):
+    if origin in (typing.Union, types.UnionType, list, Sequence):
         for part in inside:
             yield from _classes(part)
     elif origin is Callable:

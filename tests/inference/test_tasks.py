@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ class Quarters(ContentMethod):
     def common(self, images):
         return images[TOP].flatten(1)
 
-    def content(self, images, domain):
+    def separate(self, images, domain):
         return images[LEFT if domain == self.domains[0] else RIGHT].flatten(1)
 
     def decode(self, codes, images):
@@ -81,7 +82,7 @@ def pixels(tmp_path):
 
 
 def result(name, channels=3):
-    return read_image(f"out/{name}", channels).numpy()
+    return read_image(Path(f"out/{name}"), channels).numpy()
 
 
 def made(image, left=None, right=None):

@@ -49,8 +49,12 @@ class MetricsFile(Logger):
             self._columns += new
             self._rewrite(rows)
         line = ",".join(_cell(row.get(name)) for name in self._columns)
-        with self.path.open("a", newline="") as file:
-            file.write(line + "\n")  # one write: a kill leaves the whole row or none of it
+        try:
+            with self.path.open("a", newline="") as file:
+                file.write(line + "\n")  # one write: a kill leaves the whole row or none of it
+        except OSError as error:
+            error.filename = str(self.path)  # a full disk is told by a number alone
+            raise
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
         assert self.path is not None
