@@ -1,6 +1,7 @@
 """CelebA, photographs of faces with 40 attributes, read from the official files."""
 
 from collections.abc import Callable
+from dataclasses import astuple
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +14,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 
 from xdomain.data.attributes import AttributeDomains, holds
 from xdomain.data.base import ImageData, Split
-from xdomain.data.decode import Geometry, Interpolation, decoded_images
+from xdomain.data.decode import Geometry, Interpolation, decoded_images, file_versions
 from xdomain.errors import UserError
 
 ATTRIBUTES = (
@@ -101,6 +102,8 @@ class CelebA(AttributeDomains):
 
     attribute_names = ATTRIBUTES
 
+    subfolder = "celeba"
+
     def __init__(
         self,
         domains: str | dict[str, str] = "smile_glasses",
@@ -146,7 +149,7 @@ class CelebA(AttributeDomains):
     @cached_property
     def _listed(self) -> tuple[list[str], np.ndarray]:
         """Names and attributes of all images that are listed and there, in the order of the attribute file."""
-        folder = self.root / "celeba"
+        folder = self.root / self.subfolder
         attribute_file, image_folder = folder / "list_attr_celeba.txt", folder / "img_align_celeba"
         partition = [folder / "list_eval_partition.txt"] if self.split == "official" else []
         self._find(folder, [image_folder, attribute_file, *partition])
@@ -168,7 +171,7 @@ class CelebA(AttributeDomains):
         names, table = self._listed
         if self.split == "first64":
             return self._first(table[rows])
-        file = self.root / "celeba" / "list_eval_partition.txt"
+        file = self.root / self.subfolder / "list_eval_partition.txt"
         parts: np.ndarray = _read_column(file, names, set(PARTITION.values()).__contains__, "0, 1 or 2")[rows]
         return parts
 
@@ -176,17 +179,25 @@ class CelebA(AttributeDomains):
     def _everything(self) -> tuple[ImageData, np.ndarray]:
         """All usable images in the order of the attribute file, and the part of each, as in the partition file."""
         names, table = self._listed
-        folder = self.root / "celeba"
+        folder = self.root / self.subfolder
         pixels, good = decoded_images("celeba", folder / "img_align_celeba", names, 3, self.geometry, self.on_bad_file)
         usable, identities = np.flatnonzero(good), None
         if (identity_file := folder / "identity_CelebA.txt").is_file():
             identities = _read_column(identity_file, names, str.isdecimal, "a number").astype(np.int64)
         return ImageData(pixels, identities, table, usable), self._partition(usable)
 
+    def contents(self) -> dict[str, Any]:
+        folder = self.root / "celeba"
+        return {
+            **super().contents(),
+            "files": file_versions(folder, {("celeba", ""): sorted(folder.glob("*.txt")), **self.files()}),
+            "geometry": astuple(self.geometry),
+        }
+
     def files(self) -> dict[tuple[str, str], list[Path]]:
         """All files of the domains, by domain and part; a file of both domains stands under both names joined."""
         names, table = self._listed
-        folder, parts = self.root / "celeba" / "img_align_celeba", self._partition(np.arange(len(names)))
+        folder, parts = self.root / self.subfolder / "img_align_celeba", self._partition(np.arange(len(names)))
         member = {name: holds(rule, self.attribute_names, table) for name, rule in self.rules.items()}
         found: dict[tuple[str, str], list[Path]] = {}
         for row, name in enumerate(names):
