@@ -12,6 +12,7 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.trainer.states import TrainerFn
 
 from xdomain.errors import UserError, refuse
+from xdomain.renamed import in_new_words
 from xdomain.running.folder import (
     CHECKPOINTS,
     checked_name,
@@ -20,8 +21,8 @@ from xdomain.running.folder import (
     run_dir_of,
     whole_file,
 )
-from xdomain.running.loop import Checkpoints, EpochLoop, Signals, job
 from xdomain.running.loggers import RunLoggers
+from xdomain.running.loop import Checkpoints, EpochLoop, Signals, job
 from xdomain.running.metrics_file import MetricsFile
 from xdomain.running.outputs import check_folder
 from xdomain.running.record import RunCheckpoint, RunFolder
@@ -52,7 +53,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             raise UserError(f"{path} cannot be read as a checkpoint ({type(error).__name__}): give another.") from error
         if not whole:
             raise UserError(f"{path} holds no weights: give a checkpoint of `xdomain fit`.")
-        return checkpoint
+        return in_new_words(checkpoint)
 
 
 class Trainer(pl.Trainer):
