@@ -10,7 +10,7 @@ from tests.methods.faces import Faces, pictures
 from tests.toys import trainer
 from xdomain.errors import UserError
 from xdomain.features.helpers import build_network
-from xdomain.inference.loading import load_method
+from xdomain.inference.loading import load
 from xdomain.methods import DIDD, Erasure, Regions, Strength
 from xdomain.renamed import in_new_words
 
@@ -37,7 +37,7 @@ def old(tmp_path):
 
 
 def test_an_old_checkpoint_translates_as_it_did(old):
-    method = load_method(old)
+    method = load(old)
     assert [*method.readouts] == ["erasure", "strength", "regions"]
     assert (method.readouts["strength"].factor, method.readouts["regions"].share) == (2.0, 0.5)
     x, guide = pictures(1), pictures(2)
@@ -71,7 +71,7 @@ def test_what_is_gone_is_named_with_the_version_that_reads_it(method, option, va
     checkpoint["hyper_parameters"] |= settings
     torch.save(checkpoint, old)
     with pytest.raises(UserError, match=rf"old.ckpt: this {method} was trained with {option}"):
-        load_method(old)
+        load(old)
 
 
 def test_settings_of_other_methods_are_left_alone():
