@@ -91,7 +91,7 @@ def main() -> None:
     method = dtn(data).eval()
     with torch.no_grad():
         features = {
-            role: torch.cat([method.content(to_float(torch.from_numpy(part))) for part in batches(data, role)])
+            role: torch.cat([method.features(to_float(torch.from_numpy(part))) for part in batches(data, role)])
             for role in data.roles
         }
     rounds = [(under_the_trainer(data), bare(data, features)) for _ in range(ROUNDS)]

@@ -13,6 +13,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 
 from xdomain.errors import UserError, refuse
 from xdomain.files import whole_file
+from xdomain.renamed import in_new_words
 from xdomain.running.folder import CHECKPOINTS, checked_name, new_run_dir, remove_partial_files, run_dir_of
 from xdomain.running.loggers import RunLoggers
 from xdomain.running.loop import Checkpoints, EpochLoop, Signals, job
@@ -48,7 +49,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             raise UserError(f"{path} cannot be read as a checkpoint ({type(error).__name__}): give another.") from error
         if not whole:
             raise UserError(f"{path} holds no weights: give a checkpoint of `xdomain fit`.")
-        return checkpoint
+        return in_new_words(checkpoint)
 
 
 class Trainer(pl.Trainer):
