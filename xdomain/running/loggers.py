@@ -75,7 +75,7 @@ class RunLoggers(pl.Callback):
                 try:
                     _ = logger.experiment
                 except wandb.errors.Error as error:
-                    reason = str(error).strip().rstrip(".")
+                    reason = str(error).strip().split(". ")[0]
                     way = "log in with `wandb login`, or set WANDB_MODE=offline"
                     refused = f"Weights & Biases does not begin ({reason}): {way}."
         if refused := trainer.strategy.broadcast(refused):  # the others must hear of it, or they wait for ever
