@@ -14,9 +14,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from xdomain.batch import Batch, Sample, to_uint8
-from xdomain.data.base import BaseDataModule
+from xdomain.data.base import BaseDataModule, Split
 from xdomain.errors import SettingError, UserError, refuse
 from xdomain.optim import GANAdam, advance, carried_over, go_on, settings_of, settings_of_schedule
+from xdomain.running.loop import LossWatch
 
 
 class Phase(NamedTuple):
@@ -152,6 +153,7 @@ class Method(pl.LightningModule):
         self.domains, self.channels, self.image_size = tuple(domains), tuple(channels), image_size
         self.shapes = tuple(tuple(shape) for shape in shapes or [(image_size, image_size)] * len(self.domains))
         self.optimizer, self.scheduler, self.clip, self.accumulate = optimizer, scheduler, clip, accumulate
+        self.losses = LossWatch()
         self._index: dict[str, int] = {}
         self._stepped: set[str] = set()
         self.updates, self.gradient_scale = 0, 1.0
@@ -364,6 +366,7 @@ class Method(pl.LightningModule):
         position = self.trainer.global_step % self.accumulate
         with self.updating(name) as optimizer:
             value = loss()
+            self.losses.note(name, self.trainer.global_step, value)
             if position == 0:
                 optimizer.zero_grad()
             self._match_scale(optimizer, first=position == 0)
@@ -429,6 +432,17 @@ class Method(pl.LightningModule):
             super().on_validation_model_zero_grad()
 
     # Evaluation: metrics and pictures are callbacks that call translate()
+
+    @property
+    def watched(self) -> tuple[Split, ...]:
+        """The parts whose batches a step or hook of its own looks at; those of other parts need not be loaded."""
+        stages: dict[Split, str] = {"val": "validation", "test": "test"}
+
+        def looks(stage: str) -> bool:
+            names = f"{stage}_step", f"on_{stage}_batch_start", f"on_{stage}_batch_end"
+            return any(getattr(type(self), name) is not getattr(Method, name) for name in names)
+
+        return tuple(split for split, stage in stages.items() if looks(stage))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Nothing to do here; callbacks evaluate the batch."""
