@@ -33,8 +33,9 @@ class RunLoggers(pl.Callback):
         folder = run_dir(trainer)
         assert folder is not None
         trainer.loggers = [*self.loggers, *(x for x in trainer.loggers if x not in self.loggers)]
+        folder = run_dir(trainer)
         for logger in self.loggers:
-            if getattr(logger, "_experiment", None) is not None:
+            if folder is None or getattr(logger, "_experiment", None) is not None:
                 continue  # it was begun in Python, or by a fit before this test
             if isinstance(logger, TensorBoardLogger):
                 logger._root_dir, logger._name, logger._version = str(folder), "tensorboard", ""

@@ -12,6 +12,7 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.trainer.states import TrainerFn
 
 from xdomain.errors import UserError, refuse
+from xdomain.files import whole_file
 from xdomain.running.folder import (
     CHECKPOINTS,
     checked_name,
@@ -19,7 +20,6 @@ from xdomain.running.folder import (
     remove_partial_files,
     resolve_checkpoint,
     run_dir_of,
-    whole_file,
 )
 from xdomain.running.loggers import RunLoggers
 from xdomain.running.loop import Checkpoints, EpochLoop, Signals, job
@@ -37,11 +37,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
     ) -> None:
-        with whole_file(Path(path), "wb") as file:
+        with whole_file(Path(path)) as file:
             try:
                 torch.save(checkpoint, file)
             except RuntimeError as error:  # its writer hides what the system said
                 raise error.__context__ if isinstance(error.__context__, OSError) else error from None
+            file.flush()
+            os.fsync(file.fileno())
 
     def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
         try:
