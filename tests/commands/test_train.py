@@ -259,6 +259,16 @@ def test_a_missing_checkpoint_is_named(capsys):
     assert refused(capsys, "test", "--ckpt_path", "alone.ckpt").startswith("alone.ckpt has no run folder")
 
 
+def test_weights_and_a_run_to_go_on_with_exclude_each_other(capsys):
+    for words in (["--weights", "x"], ["--trainer.weights=x"]):
+        sentence = refused(capsys, "fit", "--config", "small.yaml", *words, "--ckpt_path", "y")
+        assert sentence == "--weights begins a new run and --ckpt_path goes on with one: give one of them."
+    sentence = refused(capsys, "test", "--config", "small.yaml", "--weights", "x")
+    assert sentence == "--weights is for xdomain fit, not for test: give --ckpt_path."
+    sentence = refused(capsys, "fit", "--config", "small.yaml", "--weights", "absent")
+    assert sentence.startswith("checkpoint absent does not exist")
+
+
 def test_an_unknown_command(capsys):
     assert refused(capsys, "train").startswith("unknown command 'train': choose one of fit, ")
 
