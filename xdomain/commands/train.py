@@ -58,8 +58,11 @@ class SaveConfig(SaveConfigCallback):
         """Nothing: until training starts, a checkpoint that does not fit may still end the run."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        folder = run_dir(trainer)
-        if not trainer.is_global_zero or folder is None:
+        if trainer.is_global_zero:
+            self.save_config(trainer, pl_module, "fit")
+
+    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if (folder := run_dir(trainer)) is None:
             return
         text, newest = self.parser.dump(self.config, skip_none=False), newest_config(folder)
         if newest.exists():
@@ -111,6 +114,8 @@ class XDomainCLI(LightningCLI):
 
     def _named(self, error: SettingError) -> UserError:
         """A refused setting under its key in the config."""
+        if error.owner == Trainer.__name__:
+            return error.under(f"trainer.{error.option}")
         config = self.config[self.subcommand].as_dict()
         key = next(keys_of(error, {name: config[name] for name in ("model", "data", "trainer")}), None)
         return error.under(key) if key else error
