@@ -47,6 +47,7 @@ bench: $(STAMP) ## measure overhead, sharing between updates, resuming, drawing,
 	$(BIN)/python benchmarks/sharing.py
 	$(BIN)/python benchmarks/content.py
 	$(BIN)/python benchmarks/resume.py
+	$(BIN)/python benchmarks/kills.py
 	$(BIN)/python benchmarks/avatars.py
 	$(BIN)/python benchmarks/decode.py
 	$(BIN)/python benchmarks/check.py
