@@ -124,24 +124,13 @@ def overwriting(words: list[str]) -> list[str]:
     return [*words, "--overwrite"]
 
 
+DOMAINS = ("--source", "street", "--target", "handwritten")
 JOBS = {
     **{name: training(name) for name in ("dtn", "accumulate", "workers", "wandb", "singan")},
     "helper": training("dtn", "cache/zoo/*.safetensors", keeps=False),
     "draw": training("draw", "cache/worlds/*/*.npy", keeps=False),
     "translate": Job(
-        [
-            "translate",
-            "--ckpt_path",
-            "trained_dtn",
-            "--input",
-            "photos",
-            "--output",
-            "out",
-            "--source",
-            "street",
-            "--target",
-            "handwritten",
-        ],
+        ["translate", "--ckpt_path", "trained_dtn", "--input", "photos", "--output", "out", *DOMAINS],
         overwriting,
         ("out/*.png",),
     ),
