@@ -65,8 +65,11 @@ class SaveConfig(SaveConfigCallback):
         """Nothing: until training starts, a checkpoint that does not fit may still end the run."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        folder = run_dir(trainer)
-        if not trainer.is_global_zero or folder is None:
+        if trainer.is_global_zero:
+            self.save_config(trainer, pl_module, "fit")
+
+    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if (folder := run_dir(trainer)) is None:
             return
         config = self.config.clone()
         config.trainer.recipe = None  # the run's name stands in run.json; here it would outlive a copy's own

@@ -165,13 +165,13 @@ class Trainer(pl.Trainer):
 
     def leave_run_dir(self) -> None:
         """Let other processes train in the run folder; remove it if nothing was written."""
-        if self._lock is None or self._run_dir is None:
-            return
-        Path(self._lock.lock_file).unlink(missing_ok=True)
-        self._lock.release()
-        self._lock = None
-        with contextlib.suppress(OSError):  # it is not empty
-            self._run_dir.rmdir()
+        if self._lock is not None:
+            Path(self._lock.lock_file).unlink(missing_ok=True)
+            self._lock.release()
+            self._lock = None
+        if self._run_dir is not None and self.is_global_zero:
+            with contextlib.suppress(OSError):  # it is not empty
+                self._run_dir.rmdir()
 
     def saving_is_due(self) -> bool:
         """Whether it is time for a checkpoint between two batches."""
