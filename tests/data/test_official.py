@@ -314,7 +314,7 @@ def test_svhn_wrong_content(tmp_path: Path) -> None:
     data = SVHN(root=str(tmp_path))
     good = path.read_bytes()
 
-    for bad in (b"", b"<html>", good[:100], good[:1000], good[:-1000], good[:5000] + b"damage" + good[5006:]):
+    for bad in (b"", b"<html>", good[:-1000], good[:5000] + b"damage" + good[5006:]):
         path.write_bytes(bad)
         with pytest.raises(UserError, match=rf"{path} cannot be read \(.+\): check it, or delete it"):
             data.data("a", "test")

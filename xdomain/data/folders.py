@@ -21,6 +21,7 @@ OnBadFile = Literal["raise", "skip"]
 Crop = Literal["centre", "none"]
 
 COLUMNS = ("path", "domain", "split")
+MOST_CLASSES = 10_000
 
 
 class Entry(NamedTuple):
@@ -359,6 +360,8 @@ def _read_manifest(path: Path, domains: list[str] | None) -> tuple[dict[str, Par
 
 def _manifest_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
     """Line numbers and rows of a CSV file that has all its columns."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"the manifest {path} is no regular file: give a CSV file.")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
@@ -386,6 +389,11 @@ def _classes(words: list[str], path: Path) -> tuple[tuple[str, ...], list[int | 
     if not all(words):
         raise UserError(f"the manifest {path} labels some of its images only: label all, or leave the column out.")
     if all(re.fullmatch(r"\d+", word, re.ASCII) for word in words):
+        if far := [word for word in words if len(word) > len(str(MOST_CLASSES)) or int(word) >= MOST_CLASSES]:
+            raise UserError(
+                f"the manifest {path} has the label {far[0]}: whole numbers count the classes from 0, and there can be "
+                f"{MOST_CLASSES:,}; count them so, or give them names."
+            )
         return tuple(str(i) for i in range(1 + max(map(int, words)))), [int(word) for word in words]
     names = tuple(sorted(set(words)))
     return names, [names.index(word) for word in words]
