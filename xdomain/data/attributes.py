@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xdomain.data.base import BaseDataModule, ImageData, Split
+from xdomain.data.base import BaseDataModule, ImageData, Split, checked_names
 from xdomain.errors import UserError
 from xdomain.paths import data_root
 
@@ -193,7 +193,7 @@ class AttributeDomains(BaseDataModule):
             raise UserError(f"limit is {limit}: give a number of training images of at least 1, or null for all.")
         for rule in domains.values():
             holds(rule, self.attribute_names, np.zeros((0, len(self.attribute_names)), dtype=np.uint8))
-        self.rules, self.domains, self.channels = dict(domains), tuple(domains), (3,) * len(domains)
+        self.rules, self.domains, self.channels = dict(domains), checked_names(domains), (3,) * len(domains)
         self.root, self.limit = data_root(root), limit
         changes = [*([HorizontalFlip()] if flip else []), *([augment] if augment else [])]
         self.augment = nn.Sequential(*changes) if changes else None

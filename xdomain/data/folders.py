@@ -11,14 +11,14 @@ import numpy as np
 from torch import nn
 
 from xdomain.data.attributes import HorizontalFlip
-from xdomain.data.base import ROLES, BaseDataModule, ImageData, SingleDomain, Split
+from xdomain.data.base import ROLES, BaseDataModule, ImageData, SingleDomain, Split, checked_names
 from xdomain.data.decode import Geometry, decoded_images, file_versions
 from xdomain.data.images import image_files
 from xdomain.errors import UserError
 from xdomain.paths import data_root
 
 OnBadFile = Literal["raise", "skip"]
-Crop = Literal["centre", "none"]
+Fit = Literal["crop", "pad", "stretch"]
 
 COLUMNS = ("path", "domain", "split")
 MOST_CLASSES = 10_000
@@ -42,8 +42,7 @@ Parts = dict[Split, list[Entry]]
 class UnpairedFolders(BaseDataModule):
     """Two domains of image files that have nothing to do with each other, in one of three forms.
 
-    - ``path``: a folder that holds ``trainA``, ``trainB`` and, both or neither, ``valA`` and ``valB``, ``testA`` and
-      ``testB``;
+    - ``path``: a folder that holds ``trainA``, ``trainB`` and any of ``valA``, ``valB``, ``testA`` and ``testB``;
     - ``a`` and ``b``: any two folders;
     - ``manifest``: a CSV file with the columns ``path`` (relative to the file's own folder), ``domain``, ``split``
       (train, val or test) and, if wanted, ``label`` (a class: whole numbers from 0, or names, which are numbered in
@@ -61,7 +60,8 @@ class UnpairedFolders(BaseDataModule):
             and ``b``, or those of the manifest in the order in which they appear.
         image_size: height and width in pixels.
         channels: 1 for grey or 3 for RGB; two numbers for source and target apart.
-        crop: keep the largest square in the centre, or squash the whole image.
+        fit: how an image becomes a square: ``crop`` keeps the largest square in its centre; ``pad`` keeps all of it and
+            its aspect ratio, and repeats its border; ``stretch`` squashes it.
         flip: mirror training images at random.
         val_share: share of the training images that validates, where no part does.
         test_share: share of the training images that tests, where no part does.
@@ -83,7 +83,7 @@ class UnpairedFolders(BaseDataModule):
         domains: list[str] | None = None,
         image_size: int = 64,
         channels: int | list[int] = 3,
-        crop: Crop = "centre",
+        fit: Fit = "crop",
         flip: bool = False,
         val_share: float = 0.1,
         test_share: float = 0.1,
@@ -99,7 +99,7 @@ class UnpairedFolders(BaseDataModule):
         if limit is not None and limit < 1:
             raise UserError(f"limit is {limit}: give a number of training images of at least 1, or null for all.")
         self.root, self.image_size, self.channels = data_root(), image_size, _channels(channels, 2)
-        self.geometry = _geometry(image_size, crop)
+        self.geometry = _geometry(image_size, fit)
         self.flip, self.on_bad_file, self.limit = flip, on_bad_file, limit
         shares = _shares(val_share, test_share)
 
@@ -118,7 +118,7 @@ class UnpairedFolders(BaseDataModule):
                     f"the folders {a} and {b} have the same name: name the two domains by domains: [.., ..]."
                 )
             found = {name: {"train": _listed(folder)} for name, folder in zip(names, folders, strict=True)}
-        self.domains = tuple(found)
+        self.domains = checked_names(found)
         self._folders = dict(zip(self.domains, folders, strict=True))
         self._parts = {
             domain: _completed(parts, shares, f"the domain {domain} in {self._folders[domain]}")
@@ -176,7 +176,8 @@ class LabelledFolders(SingleDomain):
         domain: name of the domain; by default that of the folder.
         image_size: height and width in pixels.
         channels: 1 for grey, 3 for RGB.
-        crop: keep the largest square in the centre, or squash the whole image.
+        fit: how an image becomes a square: ``crop`` keeps the largest square in its centre; ``pad`` keeps all of it and
+            its aspect ratio, and repeats its border; ``stretch`` squashes it.
         val_share: share of the training images that validates, where no part does.
         test_share: share of the training images that tests, where no part does.
         on_bad_file: stop at an image that cannot be read, or leave it out with a warning.
@@ -193,7 +194,7 @@ class LabelledFolders(SingleDomain):
         domain: str | None = None,
         image_size: int = 64,
         channels: int = 3,
-        crop: Crop = "centre",
+        fit: Fit = "crop",
         val_share: float = 0.1,
         test_share: float = 0.1,
         on_bad_file: OnBadFile = "raise",
@@ -201,8 +202,8 @@ class LabelledFolders(SingleDomain):
     ) -> None:
         super().__init__(**options)
         self.path = Path(path).expanduser()
-        self.domains, self.channels = (domain or self.path.resolve().name,), _channels(channels, 1)
-        self.image_size, self.geometry, self.on_bad_file = image_size, _geometry(image_size, crop), on_bad_file
+        self.domains, self.channels = checked_names([domain or self.path.resolve().name]), _channels(channels, 1)
+        self.image_size, self.geometry, self.on_bad_file = image_size, _geometry(image_size, fit), on_bad_file
         shares = _shares(val_share, test_share)
 
         whole = self.path / "train"
@@ -264,10 +265,11 @@ def _channels(channels: int | Sequence[int], count: int) -> tuple[int, ...]:
     return result
 
 
-def _geometry(image_size: int, crop: Crop) -> Geometry:
+def _geometry(image_size: int, fit: Fit) -> Geometry:
     if image_size < 1:
         raise UserError(f"image_size is {image_size}: give a number of pixels of at least 1.")
-    return Geometry(image_size, "centre" if crop == "centre" else None, "bicubic")
+    boxes: dict[Fit, Literal["centre", "pad"] | None] = {"crop": "centre", "pad": "pad", "stretch": None}
+    return Geometry(image_size, boxes[fit], "bicubic")
 
 
 def _shares(val_share: float, test_share: float) -> dict[Split, float]:
@@ -316,13 +318,11 @@ def _read_layout(folder: Path) -> tuple[Parts, Parts]:
     if not folder.is_dir():
         raise UserError(f"the folder {folder} does not exist: give one that holds trainA and trainB.")
     for split in get_args(Split):
-        there = [(folder / f"{split}{side}").is_dir() for side in "AB"]
-        if split != "train" and not any(there):
-            continue
-        for side, parts, is_there in zip("AB", result, there, strict=True):
-            if not is_there:
+        for side, parts in zip("AB", result, strict=True):
+            if (folder / f"{split}{side}").is_dir():
+                parts[split] = _listed(folder, Path(f"{split}{side}"))
+            elif split == "train":
                 raise UserError(f"{folder} holds no folder {split}{side}: add it, or name two folders by a and b.")
-            parts[split] = _listed(folder, Path(f"{split}{side}"))
     return result
 
 

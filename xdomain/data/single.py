@@ -9,7 +9,7 @@ from pytorch_lightning.utilities import CombinedLoader
 from torch import Tensor
 from torch.nn import functional as F
 
-from xdomain.data.base import BaseDataModule, ImageData, Split
+from xdomain.data.base import BaseDataModule, ImageData, Split, checked_names
 from xdomain.data.images import read_image
 from xdomain.data.sampler import EpochBatchSampler, ResumableLoader
 from xdomain.errors import UserError, did_you_mean, refuse
@@ -104,6 +104,7 @@ def pair_names(a: str, b: str, names: tuple[str, str] | None) -> tuple[str, str]
     first, second = names or (Path(path.removeprefix(BUNDLED).removeprefix(DRAWN)).stem for path in (a, b))
     if first == second:
         raise UserError(f"both sides of the pair are called {first}: set names to two names.")
+    checked_names((first, second))
     return first, second
 
 
