@@ -3,14 +3,28 @@
 import json
 import os
 import platform
+import re
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from xdomain.discover import PACKAGE
-from xdomain.errors import UserError
+from xdomain.errors import UserError, refuse
 
 CHECKPOINTS = "checkpoints"
+LONGEST_NAME = 240
+"""Bytes; file systems take 255, and a name gets an ending."""
+
+
+def checked_name(owner: object, name: str) -> str:
+    """The name of a run if a folder can bear it; see :func:`xdomain.errors.refuse` for ``owner`` and the error."""
+    if not re.fullmatch(r"[^./\\\0\n][^/\\\0\n]*", name):
+        refuse(owner, "recipe", repr(name), "give a plain name, without folders.")
+    if len(name.encode()) > LONGEST_NAME:
+        refuse(owner, "recipe", f"{len(name.encode())} bytes", f"give a name of at most {LONGEST_NAME}.")
+    return name
 
 
 def new_run_dir(parent: Path) -> Path:
@@ -24,6 +38,32 @@ def new_run_dir(parent: Path) -> Path:
             number += 1
         else:
             return folder
+
+
+def run_dir(trainer: object) -> Path | None:
+    """The folder of the run that a trainer works in.
+
+    None before the run has one, under ``fast_dev_run``, which writes nothing, and for Lightning's own trainer.
+    """
+    found = getattr(trainer, "run_dir", None)
+    return Path(found) if found else None
+
+
+def facts_of(folder: Path) -> dict[str, Any]:
+    """What ``run.json`` of a run folder says; nothing where there is none."""
+    path = folder / "run.json"
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is damaged: delete it, or give another run folder.") from error
+
+
+def newest_config(folder: Path) -> Path:
+    """The config of a run's last continuation; ``config.yaml`` where there was none, or no config at all."""
+    numbers = {int(m[1]): p for p in folder.glob("config_resumed_*.yaml") if (m := re.search(r"_(\d+)\.yaml$", p.name))}
+    return numbers[max(numbers)] if numbers else folder / "config.yaml"
 
 
 def run_dir_of(checkpoint: str | os.PathLike[str]) -> Path | None:
@@ -59,6 +99,31 @@ def resolve_checkpoint(path: str, prefer: str, runs: Path | None = None) -> Path
     return given
 
 
+@contextmanager
+def whole_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """A file to write that appears under its name when it is complete; if writing fails, nothing is left.
+
+    Args:
+        path: where it shall be; its folder is made.
+        mode: ``w`` for text, ``wb`` for bytes.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial.unlink(missing_ok=True)
+    try:
+        with partial.open(mode.replace("w", "x"), newline="" if mode == "w" else None) as file:  # follows no link
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        if error.filename is None:  # a full disk is told by a number alone
+            error.filename = str(path)
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file that is either whole or not there; a device or pipe is written to, never replaced.
 
@@ -66,29 +131,35 @@ def write_json(path: Path, content: Any) -> None:
         UserError: where it cannot be written.
     """
     text = json.dumps(content, indent=2) + "\n"
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         if path.exists() and not path.is_file():
             path.write_text(text)
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_text(text)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with whole_file(path) as file:
+            file.write(text)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
+def remove_partial_files(folder: Path) -> None:
+    """Remove what a killed process left half written in a run folder."""
+    for file in folder.rglob(".*.part"):
+        file.unlink(missing_ok=True)
+
+
 def git_commit() -> str | None:
-    """The commit of the source checkout that is running, with ``+`` if files differ from it; None if there is none."""
+    """The commit of the source checkout that is running, None if there is none.
+
+    With ``+`` if the package or its recipes differ from it.
+    """
 
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=PACKAGE, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--", ".") else "")
+        return git("rev-parse", "--short=12", "HEAD") + (
+            "+" if git("status", "--porcelain", "--", ".", ":/configs") else ""
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
 
