@@ -74,7 +74,7 @@ def holds(rule: str, names: Sequence[str], table: np.ndarray) -> np.ndarray:
     Raises:
         UserError: for a rule that cannot be read, or an attribute that is not there.
     """
-    tokens = re.findall(r"\w+|\S", rule, re.ASCII)[::-1]  # the next one last
+    tokens = re.findall(r"\w+|\S", rule)[::-1]  # the next one last
 
     def taken(token: str) -> bool:
         if tokens and tokens[-1] == token:
@@ -111,7 +111,7 @@ def holds(rule: str, names: Sequence[str], table: np.ndarray) -> np.ndarray:
             if not taken(")"):
                 raise unreadable()
             return result
-        if not tokens or tokens[-1] in ("and", "or") or not re.fullmatch(r"\w+", tokens[-1], re.ASCII):
+        if not tokens or tokens[-1] in ("and", "or") or not re.fullmatch(r"\w+", tokens[-1]):
             raise unreadable()
         if tokens[-1] not in names:
             raise UserError(
@@ -129,7 +129,7 @@ def holds(rule: str, names: Sequence[str], table: np.ndarray) -> np.ndarray:
 
 def attributes_of(rule: str) -> list[str]:
     """Names of the attributes that a rule asks for, each once, in the order in which they stand there."""
-    words = re.findall(r"\w+", rule, re.ASCII)
+    words = re.findall(r"\w+", rule)
     return [word for word in dict.fromkeys(words) if word not in ("and", "or", "not")]
 
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import astuple
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 from torch import nn
@@ -37,6 +37,8 @@ class Entry(NamedTuple):
 
 
 Parts = dict[Split, list[Entry]]
+Kind = TypeVar("Kind", Entry, int)
+"""An image: its entry, or its number."""
 
 
 class UnpairedFolders(BaseDataModule):
@@ -99,9 +101,9 @@ class UnpairedFolders(BaseDataModule):
         if limit is not None and limit < 1:
             raise UserError(f"limit is {limit}: give a number of training images of at least 1, or null for all.")
         self.root, self.image_size, self.channels = data_root(), image_size, _channels(channels, 2)
-        self.geometry = _geometry(image_size, fit)
+        self.geometry = geometry_of(image_size, fit)
         self.flip, self.on_bad_file, self.limit = flip, on_bad_file, limit
-        shares = _shares(val_share, test_share)
+        shares = part_shares(val_share, test_share)
 
         if manifest is not None:
             file = Path(manifest).expanduser()
@@ -121,7 +123,7 @@ class UnpairedFolders(BaseDataModule):
         self.domains = checked_names(found)
         self._folders = dict(zip(self.domains, folders, strict=True))
         self._parts = {
-            domain: _completed(parts, shares, f"the domain {domain} in {self._folders[domain]}")
+            domain: shared_out(parts, shares, f"the domain {domain} in {self._folders[domain]}")
             for domain, parts in found.items()
         }
         for parts in self._parts.values():
@@ -203,8 +205,8 @@ class LabelledFolders(SingleDomain):
         super().__init__(**options)
         self.path = Path(path).expanduser()
         self.domains, self.channels = checked_names([domain or self.path.resolve().name]), _channels(channels, 1)
-        self.image_size, self.geometry, self.on_bad_file = image_size, _geometry(image_size, fit), on_bad_file
-        shares = _shares(val_share, test_share)
+        self.image_size, self.geometry, self.on_bad_file = image_size, geometry_of(image_size, fit), on_bad_file
+        shares = part_shares(val_share, test_share)
 
         whole = self.path / "train"
         if not whole.is_dir():
@@ -222,7 +224,7 @@ class LabelledFolders(SingleDomain):
         for split in ("val", "test") if whole != self.path else ():
             self._add(of_class, split)
         whole_parts = [
-            _completed(parts, shares, f"the class {name} in {whole}")
+            shared_out(parts, shares, f"the class {name} in {whole}")
             for name, parts in zip(self.class_names, of_class, strict=True)
         ]
         self._parts: Parts = {s: [entry for parts in whole_parts for entry in parts[s]] for s in get_args(Split)}
@@ -265,25 +267,27 @@ def _channels(channels: int | Sequence[int], count: int) -> tuple[int, ...]:
     return result
 
 
-def _geometry(image_size: int, fit: Fit) -> Geometry:
+def geometry_of(image_size: int, fit: Fit) -> Geometry:
+    """How images become squares of a size in pixels; see :class:`UnpairedFolders`."""
     if image_size < 1:
         raise UserError(f"image_size is {image_size}: give a number of pixels of at least 1.")
     boxes: dict[Fit, Literal["centre", "pad"] | None] = {"crop": "centre", "pad": "pad", "stretch": None}
     return Geometry(image_size, boxes[fit], "bicubic")
 
 
-def _shares(val_share: float, test_share: float) -> dict[Split, float]:
+def part_shares(val_share: float, test_share: float) -> dict[Split, float]:
+    """The shares of the training images that validate and test, checked."""
     for name, share in {"val_share": val_share, "test_share": test_share, "their sum": val_share + test_share}.items():
         if not 0 < share < 1:
             raise UserError(f"{name} is {share:g}, as a share of the training images it must lie between 0 and 1.")
     return {"val": val_share, "test": test_share}
 
 
-def _shuffled(entries: list[Entry]) -> list[Entry]:
+def _shuffled(entries: list[Kind]) -> list[Kind]:
     return [entries[i] for i in np.random.default_rng(0).permutation(len(entries))]
 
 
-def _completed(parts: Parts, shares: dict[Split, float], whose: str) -> Parts:
+def shared_out(parts: dict[Split, list[Kind]], shares: dict[Split, float], whose: str) -> dict[Split, list[Kind]]:
     """All three parts: what is missing is taken out of the training images, at least one image each."""
     result = dict(parts)
     rest = _shuffled(parts["train"])
@@ -328,7 +332,10 @@ def _read_layout(folder: Path) -> tuple[Parts, Parts]:
 
 def _read_manifest(path: Path, domains: list[str] | None) -> tuple[dict[str, Parts], tuple[str, ...]]:
     """The parts of two domains, and the names of the classes if there are labels."""
-    rows = _manifest_rows(path)
+    rows = read_csv(path, "manifest", COLUMNS)
+    for line, row in rows:
+        if empty := [name for name in COLUMNS if not row[name]]:
+            raise UserError(f"the manifest {path}, line {line}: the column {empty[0]} is empty, fill it in.")
     known = domains or list(dict.fromkeys(row["domain"] for _, row in rows))
     if len(known) != 2:
         raise UserError(f"the manifest {path} has {len(known)} domain(s), {', '.join(known)}: there must be two.")
@@ -358,27 +365,33 @@ def _read_manifest(path: Path, domains: list[str] | None) -> tuple[dict[str, Par
     }, class_names
 
 
-def _manifest_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """Line numbers and rows of a CSV file that has all its columns."""
+def read_csv(path: Path, what: str, columns: Sequence[str] = ()) -> list[tuple[int, dict[str, Any]]]:
+    """Line numbers and rows, by the names in the first line, of a CSV file.
+
+    Args:
+        path: the file.
+        what: what it is called in sentences.
+        columns: those that it must have.
+
+    Raises:
+        UserError: where it cannot be read, lacks a column or has no rows.
+    """
     if path.exists() and not path.is_file():
-        raise UserError(f"the manifest {path} is no regular file: give a CSV file.")
+        raise UserError(f"the {what} {path} is no regular file: give a CSV file.")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
-            if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
+            if missing := [name for name in columns if name not in (reader.fieldnames or ())]:
                 raise UserError(
-                    f"the manifest {path} has no column {missing[0]}: its first line must name {', '.join(COLUMNS)}."
+                    f"the {what} {path} has no column {missing[0]}: its first line must name {', '.join(columns)}."
                 )
             rows = [(reader.line_num, row) for row in reader]
     except FileNotFoundError as error:
-        raise UserError(f"the manifest {path} does not exist: give a CSV file.") from error
+        raise UserError(f"the {what} {path} does not exist: give a CSV file.") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"the manifest {path} cannot be read as CSV: {error}.") from error
+        raise UserError(f"the {what} {path} cannot be read as CSV: {error}.") from error
     if not rows:
-        raise UserError(f"the manifest {path} names no images: add lines below its first.")
-    for line, row in rows:
-        if empty := [name for name in COLUMNS if not row[name]]:
-            raise UserError(f"the manifest {path}, line {line}: the column {empty[0]} is empty, fill it in.")
+        raise UserError(f"the {what} {path} names no images: add lines below its first.")
     return rows
 
 
