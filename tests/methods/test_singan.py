@@ -3,16 +3,20 @@
 import copy
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from PIL import Image
 from torch.nn import functional as F
 from torch.optim import SGD
 
 from tests.methods.single import OneImage, TwoImages, assert_resumes_exactly, facts, train
 from xdomain.batch import to_float
+from xdomain.commands.main import main
 from xdomain.errors import UserError
-from xdomain.methods import SinGAN
+from xdomain.inference.loading import load_method
+from xdomain.methods import ConSinGAN, SinGAN
 from xdomain.networks.pyramid import random_walk, resize, soft_mask
 
 SMALL = {"iterations": 3, "min_size": 12, "width": 4, "layers": 3}
@@ -361,3 +365,31 @@ def test_steps_of_a_walk_follow_the_supplement():
 def test_what_makes_no_sense_is_refused(method, action, sentence):
     with pytest.raises(UserError, match=sentence):
         action(method)
+
+
+# ---------------------------------------------------------------- grey
+
+
+def test_a_grey_image_is_learned_sampled_and_changed_as_one_channel(tmp_path, capsys):
+    """From the command line, with the evaluation and the pictures of the recipe."""
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "grey.png")
+    sizes = ["--model.iterations=1", "--model.min_size=12", "--model.max_size=26", "--data.max_size=26"]
+    short = ["--data.steps_per_epoch=3", "--trainer.max_steps=3", "--model.width=4"]
+    quiet = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.run_dir=run"]
+    settings = ["--data.path=grey.png", "--data.channels=1", *sizes, *short, *quiet]
+    assert main(["fit", "--config", "singan_tiny", *settings]) == 0
+    method = load_method("run")
+    assert (method.channels, method.sample(2).shape[:2]) == ((1,), (2, 1))
+    assert method.image.unique().numel() > 1
+    assert method.animate(2).shape[:2] == (2, 1)
+    assert main(["sample", "--ckpt_path", "run", "--output", "samples", "--n", "2"]) == 0
+    assert main(["translate", "--ckpt_path", "run", "--input", "grey.png", "--output", "changed"]) == 0
+    for path in (*(tmp_path / "samples").iterdir(), *(tmp_path / "changed").iterdir()):
+        with Image.open(path) as file:
+            assert file.mode == "L"
+
+
+def test_others_learn_from_colours_only():
+    with pytest.raises(UserError, match="ConSinGAN learns from RGB only: set the data's channels to 3, or use SinGAN"):
+        ConSinGAN(**{**facts(OneImage()), "channels": (1,)})
