@@ -13,7 +13,7 @@ from torch.optim import SGD
 from tests.toys import Jitter, ToyPair, trainer, weights
 from xdomain.data import ImageData
 from xdomain.errors import UserError
-from xdomain.inference.loading import load_method
+from xdomain.inference.loading import load
 from xdomain.methods import DTN
 from xdomain.networks import ConvDiscriminator, UpConvDecoder
 
@@ -293,7 +293,7 @@ def test_checkpoint_needs_nothing_else(tmp_path):
         "D": {"class_path": "xdomain.networks.ConvDiscriminator", "init_args": {"width": 4}},
     }
     torch.save(content, file)
-    loaded = load_method(tmp_path / "run")
+    loaded = load(tmp_path / "run")
     images = torch.rand(2, 3, SIZE, SIZE) * 2 - 1
     torch.testing.assert_close(
         loaded.translate(images, "colour", "grey"), method.translate(images, "colour", "grey"), rtol=0, atol=0

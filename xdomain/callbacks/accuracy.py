@@ -24,6 +24,7 @@ from xdomain.callbacks.reading import has_training_part, limited, pieces, read, 
 from xdomain.data.base import ImageData, Split
 from xdomain.errors import UserError, refuse
 from xdomain.features.helpers import Helper
+from xdomain.files import whole_file
 from xdomain.methods import Classifier, ContentMethod, Method
 from xdomain.metrics import NearestNeighbourAccuracy
 from xdomain.running.folder import run_dir
@@ -51,8 +52,8 @@ def save_confusion(confusion: Tensor, path: Any, title: str) -> None:
             if count:
                 axes.text(predicted, true, str(count), ha="center", va="center", fontsize=7)
     axes.set(xlabel="predicted", ylabel="true", title=title, xticks=range(len(counts)), yticks=range(len(counts)))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    with whole_file(path) as file:
+        figure.savefig(file, format="png", dpi=120)
 
 
 class TransferAccuracy(BatchEvaluation):

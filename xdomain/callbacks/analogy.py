@@ -71,7 +71,7 @@ class AnalogyQuality(BatchEvaluation):
 
         self.looks, self.looks_of_source = looks(), looks()
         self.layouts = [LayoutCorrelation("luminance").to(module.device), LayoutCorrelation("edges").to(module.device)]
-        self.reversible = bool(getattr(module, "reversible", False))  # translates from last to first, too
+        self.reversible = ends(module)[::-1] in module.directions
         self.cycle = MeanMetric().to(module.device)
         self.shown: dict[str, Tensor] = {}
 

@@ -14,17 +14,16 @@ from torchvision.utils import make_grid
 from xdomain.batch import to_channels, to_float, to_uint8
 from xdomain.callbacks.evaluation import check_translates_alone
 from xdomain.data.base import BaseDataModule
+from xdomain.files import whole_file
 from xdomain.methods.base import Method
-from xdomain.running.folder import run_dir, whole_file
+from xdomain.running.folder import run_dir
 from xdomain.running.metrics_file import read_metrics
 
 
 def save_png(image: Tensor, path: Path) -> None:
     """Write a ``uint8`` image [3, H, W] as PNG, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}")
-    Image.fromarray(image.permute(1, 2, 0).cpu().numpy()).save(partial, format="PNG")
-    partial.replace(path)
+    with whole_file(path) as file:
+        Image.fromarray(image.permute(1, 2, 0).cpu().numpy()).save(file, format="PNG")
 
 
 def log_image(trainer: pl.Trainer, key: str, image: Tensor) -> None:
@@ -123,5 +122,5 @@ def draw_curves(metrics: Path, picture: Path) -> None:
         axes.plot(*points.T, marker="." if len(points) < 40 else "", linewidth=1)
         axes.set_title(name, fontsize=8)
         axes.tick_params(labelsize=7)
-    with whole_file(picture, "wb") as file:
+    with whole_file(picture) as file:
         figure.savefig(file, format="png", dpi=100)

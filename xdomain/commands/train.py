@@ -25,8 +25,9 @@ from xdomain.commands.messages import explain, mark, quiet
 from xdomain.data import BaseDataModule
 from xdomain.discover import find_config
 from xdomain.errors import SettingError, UserError, refusal
+from xdomain.files import whole_file
 from xdomain.methods import Method
-from xdomain.running.folder import CHECKPOINTS, newest_config, resolve_checkpoint, run_dir, whole_file
+from xdomain.running.folder import CHECKPOINTS, newest_config, resolve_checkpoint, run_dir
 from xdomain.running.publishing import changed
 from xdomain.running.trainer import Trainer
 
@@ -77,7 +78,7 @@ class SaveConfig(SaveConfigCallback):
                 folder / f"config_resumed_{int(newest.stem.rpartition('_')[2]) + 1 if '_' in newest.stem else 1}.yaml"
             )
         with whole_file(newest) as file:
-            file.write(text)
+            file.write(text.encode())
 
 
 class XDomainCLI(LightningCLI):

@@ -210,7 +210,11 @@ class DTN(Method):
             if logits is not None:
                 self.log(f"d_accuracy/{name}", (logits.argmax(1) == label).float().mean())
 
-    def translate(self, images: Tensor, source: str, target: str, **options: Any) -> Tensor:
+    @property
+    def directions(self) -> tuple[tuple[str, str], ...]:
+        return tuple((domain, self.domains[1]) for domain in self.domains)
+
+    def translate(self, images: Tensor, source: str, target: str) -> Tensor:
         """G = g(f(.)); from any domain into the last one, in evaluation mode.
 
         Raises:

@@ -5,13 +5,12 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from xdomain.discover import PACKAGE
 from xdomain.errors import UserError, refuse
+from xdomain.files import cannot_write, whole_file
 
 CHECKPOINTS = "checkpoints"
 LONGEST_NAME = 240
@@ -99,31 +98,6 @@ def resolve_checkpoint(path: str, prefer: str, runs: Path | None = None) -> Path
     return given
 
 
-@contextmanager
-def whole_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """A file to write that appears under its name when it is complete; if writing fails, nothing is left.
-
-    Args:
-        path: where it shall be; its folder is made.
-        mode: ``w`` for text, ``wb`` for bytes.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    partial.unlink(missing_ok=True)
-    try:
-        with partial.open(mode.replace("w", "x"), newline="" if mode == "w" else None) as file:  # follows no link
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        if error.filename is None:  # a full disk is told by a number alone
-            error.filename = str(path)
-        raise
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file that is either whole or not there; a device or pipe is written to, never replaced.
 
@@ -131,14 +105,14 @@ def write_json(path: Path, content: Any) -> None:
         UserError: where it cannot be written.
     """
     text = json.dumps(content, indent=2) + "\n"
-    try:
-        if path.exists() and not path.is_file():
+    if path.exists() and not path.is_file():
+        try:
             path.write_text(text)
-            return
-        with whole_file(path) as file:
-            file.write(text)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        return
+    with whole_file(path) as file:
+        file.write(text.encode())
 
 
 def remove_partial_files(folder: Path) -> None:

@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 
 from xdomain.errors import UserError
+from xdomain.running.folder import run_dir
 from xdomain.running.metrics_file import read_metrics
 
 if TYPE_CHECKING:
@@ -30,13 +31,14 @@ class RunLoggers(pl.Callback):
 
     def setup(self, trainer: "Trainer", pl_module: pl.LightningModule, stage: str) -> None:  # type: ignore[override]
         trainer.loggers = [*self.loggers, *(x for x in trainer.loggers if x not in self.loggers)]
+        folder = run_dir(trainer)
         for logger in self.loggers:
-            if getattr(logger, "_experiment", None) is not None:
+            if folder is None or getattr(logger, "_experiment", None) is not None:
                 continue  # it was begun in Python, or by a fit before this test
             if isinstance(logger, TensorBoardLogger):
-                logger._root_dir, logger._name, logger._version = str(trainer.run_dir), "tensorboard", ""
+                logger._root_dir, logger._name, logger._version = str(folder), "tensorboard", ""
             elif isinstance(logger, WandbLogger):
-                self._place(logger, Path(trainer.run_dir))
+                self._place(logger, folder)
         if stage != "fit":
             self._begin(trainer)
 
@@ -51,9 +53,10 @@ class RunLoggers(pl.Callback):
         self, trainer: "Trainer", pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Have nothing stand twice of what was logged behind the checkpoint."""
-        if trainer.state.fn != "fit":
+        folder = run_dir(trainer)
+        if trainer.state.fn != "fit" or folder is None:
             return
-        file = Path(trainer.run_dir) / "metrics.csv"
+        file = folder / "metrics.csv"
         rows = read_metrics(file) if file.exists() else []
         for logger in self.loggers:
             if isinstance(logger, TensorBoardLogger):

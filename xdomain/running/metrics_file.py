@@ -1,13 +1,14 @@
 """The metrics file of a run."""
 
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from xdomain.running.folder import whole_file
+from xdomain.files import whole_file
 
 
 class MetricsFile(Logger):
@@ -58,8 +59,8 @@ class MetricsFile(Logger):
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
         assert self.path is not None
         self._columns = self._columns or list(rows[0] if rows else ["step"])
-        with whole_file(self.path) as file:
-            writer = csv.DictWriter(file, self._columns, restval="", lineterminator="\n")
+        with whole_file(self.path) as file, io.TextIOWrapper(file, newline="") as text:
+            writer = csv.DictWriter(text, self._columns, restval="", lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
 

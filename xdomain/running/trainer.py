@@ -12,14 +12,8 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.trainer.states import TrainerFn
 
 from xdomain.errors import UserError, refuse
-from xdomain.running.folder import (
-    CHECKPOINTS,
-    checked_name,
-    new_run_dir,
-    remove_partial_files,
-    run_dir_of,
-    whole_file,
-)
+from xdomain.files import whole_file
+from xdomain.running.folder import CHECKPOINTS, checked_name, new_run_dir, remove_partial_files, run_dir_of
 from xdomain.running.loggers import RunLoggers
 from xdomain.running.loop import Checkpoints, EpochLoop, Signals, job
 from xdomain.running.metrics_file import MetricsFile
@@ -36,11 +30,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
     ) -> None:
-        with whole_file(Path(path), "wb") as file:
+        with whole_file(Path(path)) as file:
             try:
                 torch.save(checkpoint, file)
             except RuntimeError as error:  # its writer hides what the system said
                 raise error.__context__ if isinstance(error.__context__, OSError) else error from None
+            file.flush()
+            os.fsync(file.fileno())
 
     def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
         try:
