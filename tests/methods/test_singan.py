@@ -12,10 +12,11 @@ from torch.nn import functional as F
 from torch.optim import SGD
 
 from tests.methods.single import OneImage, TwoImages, assert_resumes_exactly, facts, train
-from xdomain.batch import to_float
-from xdomain.commands.main import main
+from xdomain.batch import to_float, to_uint8
+from xdomain.callbacks import SampleQuality, SampleSheet
+from xdomain.data import SingleImage
+from xdomain.data.images import write_image
 from xdomain.errors import UserError
-from xdomain.inference.loading import load_method
 from xdomain.methods import ConSinGAN, SinGAN
 from xdomain.networks.pyramid import random_walk, resize, soft_mask
 
@@ -370,23 +371,25 @@ def test_what_makes_no_sense_is_refused(method, action, sentence):
 # ---------------------------------------------------------------- grey
 
 
-def test_a_grey_image_is_learned_sampled_and_changed_as_one_channel(tmp_path, capsys):
-    """From the command line, with the evaluation and the pictures of the recipe."""
-    pixels = np.random.default_rng(0).integers(0, 256, (20, 30), dtype=np.uint8)
+def test_a_grey_image_is_learned_sampled_and_changed_as_one_channel(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 26), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "grey.png")
-    sizes = ["--model.iterations=1", "--model.min_size=12", "--model.max_size=26", "--data.max_size=26"]
-    short = ["--data.steps_per_epoch=3", "--trainer.max_steps=3", "--model.width=4"]
-    quiet = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.run_dir=run"]
-    settings = ["--data.path=grey.png", "--data.channels=1", *sizes, *short, *quiet]
-    assert main(["fit", "--config", "singan_tiny", *settings]) == 0
-    method = load_method("run")
-    assert (method.channels, method.sample(2).shape[:2]) == ((1,), (2, 1))
-    assert method.image.unique().numel() > 1
-    assert method.animate(2).shape[:2] == (2, 1)
-    assert main(["sample", "--ckpt_path", "run", "--output", "samples", "--n", "2"]) == 0
-    assert main(["translate", "--ckpt_path", "run", "--input", "grey.png", "--output", "changed"]) == 0
-    for path in (*(tmp_path / "samples").iterdir(), *(tmp_path / "changed").iterdir()):
-        with Image.open(path) as file:
+    data = SingleImage(str(tmp_path / "grey.png"), channels=1, steps_per_epoch=4)
+    method = make(lambda: data, iterations=1)
+    train(method, data, tmp_path / "run", callbacks=[SampleQuality(), SampleSheet(2)])
+    assert torch.equal(method.image[0, 0], torch.from_numpy(pixels))
+    images = to_float(data.samples["a"])[None]
+    mask = torch.ones_like(images)
+    for made in (
+        method.sample(2),
+        method.animate(2),
+        method.translate(images, "image", "image"),
+        method.harmonise(images, mask, 1),
+        method.super_resolve(images, 1.5),
+    ):
+        assert made.shape[1] == 1
+        write_image(to_uint8(made)[0], tmp_path / "made.png")
+        with Image.open(tmp_path / "made.png") as file:
             assert file.mode == "L"
 
 
