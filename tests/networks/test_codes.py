@@ -29,6 +29,7 @@ def layers(network, kind):
 
 def test_trunks_end_at_2x2_and_at_most_six_layers():
     assert [halvings(size) for size in (16, 32, 64, 128, 256, 512)] == [3, 4, 5, 6, 6, 6]
+    assert [halvings(size) for size in (24, 40, 48, 72, 80, 96, 104, 192)] == [3, 3, 4, 3, 4, 5, 3, 6]
     assert trunk(256, 32) == trunk(128, 32) == [32, 64, 128, 256, 512, 512]
     assert trunk(64, 32) == [32, 64, 128, 256, 512]
     assert trunk(32, 32) == [32, 64, 128, 256]
@@ -39,9 +40,21 @@ def test_trunks_end_at_2x2_and_at_most_six_layers():
     assert decoder(torch.randn(2, 16 * 4 * 4)).shape == (2, 3, 64, 64)
 
 
-@pytest.mark.parametrize("size", [0, 8, 100, 178])
-def test_other_sizes_are_refused(size):
-    with pytest.raises(ValueError, match=f"image_size is {size}, but content transfer needs a power of two"):
+@pytest.mark.parametrize("size", [24, 96, 104])
+def test_multiples_of_8_are_coded_and_decoded(size):
+    channels = trunk(size, 4)
+    encoder, decoder = ContentEncoder(3, channels, size), ContentDecoder(3, size, 4)
+    codes = encoder(torch.randn(2, 3, size, size))
+    assert codes.shape == (2, encoder.dim)
+    assert decoder(codes).shape == (2, 3, size, size)
+    assert FaderDiscriminator(decoder.shape, 2)(codes).shape == (2, 2)
+
+
+@pytest.mark.parametrize(("size", "nearest"), [(0, 16), (8, 16), (100, 96), (102, 104), (178, 176)])
+def test_other_sizes_are_refused(size, nearest):
+    with pytest.raises(
+        ValueError, match=f"image_size is {size}, but content transfer needs .*: the nearest is {nearest}"
+    ):
         trunk(size, 4)
     with pytest.raises(ValueError, match=f"image_size is {size}"):
         CodeDecoder(3, size, 4)

@@ -291,7 +291,6 @@ def run(args: list[str]) -> None:
             trainer_defaults={"num_sanity_val_steps": 0},
             seed_everything_default=0,
             save_config_callback=SaveConfig,
-            save_config_kwargs={"save_to_log_dir": False},
             parser_class=Parser,
             auto_configure_optimizers=False,
         )

@@ -115,15 +115,16 @@ class PatchGenerator(nn.Module):
         layers: number of convolutions.
         norm: see :func:`patch_block`.
         dims: 2 for images, 3 for clips.
+        channels: 3 for RGB, 1 for grey.
     """
 
-    def __init__(self, width: int, layers: int = 5, norm: Norm = "batch", dims: int = 2) -> None:
+    def __init__(self, width: int, layers: int = 5, norm: Norm = "batch", dims: int = 2, channels: int = 3) -> None:
         super().__init__()
         self.margin = layers
-        self.body = patch_stack(3, width, 3, layers, norm=norm, dims=dims)
+        self.body = patch_stack(channels, width, channels, layers, norm=norm, dims=dims)
 
     def forward(self, noise: Tensor, previous: Tensor) -> Tensor:
-        """A picture from noise and the enlarged picture of the scale before, both [N, 3, (T,) H, W]."""
+        """A picture from noise and the enlarged picture of the scale before, both [N, channels, (T,) H, W]."""
         y: Tensor = self.body(pad_zeros(noise + previous, self.margin))
         return y.tanh() + previous
 
