@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from xdomain.paths import data_root
 Split = Literal["train", "val", "test"]
 ROLES = ("a", "b")
 PIECE = 2000  # images in floating point at a time
+MOST_BYTES = 100  # in the name of a domain
 
 
 class ImageData(Dataset[Sample]):
@@ -95,6 +96,22 @@ class ImageData(Dataset[Sample]):
                 piece = to_float(torch.from_numpy(np.array(images[begin : begin + PIECE])))
                 result[begin : begin + PIECE] = to_uint8(to_channels(piece, channels)).numpy()
         return ImageData(result, self.labels, self.attributes)
+
+
+def checked_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of domains, which become parts of file names.
+
+    Raises:
+        UserError: for one that would lead to another folder or could be no file name.
+    """
+    for name in (names := tuple(names)):
+        text = name.isprintable() and not {*name} & {*"/\\"} and len(name.encode()) <= MOST_BYTES
+        if not text or not name.strip(" ."):
+            raise UserError(
+                f"the domain name {name!r} cannot be part of a file name: give one of letters and numbers, of at most "
+                f"{MOST_BYTES} bytes."
+            )
+    return names
 
 
 class SourceLoader:

@@ -55,8 +55,10 @@ def load(path: str | os.PathLike[str], allow: Sequence[str] = ()) -> Method:
             method = _build(name, settings)
     except Exception:  # not every network can be built so
         method = None
-    if method is not None:
-        _fitting(method, checkpoint, file, name)
+    shapes = {key: value.shape for key, value in method.state_dict().items()} if method is not None else {}
+    for key, value in checkpoint["state_dict"].items():
+        if key in shapes and getattr(value, "shape", None) != shapes[key]:
+            raise UserError(f"the weights in {file} are not those of this version of {name}: {key} differs.")
     try:
         method = _build(name, settings)
     except Exception as error:  # whatever a constructor raises

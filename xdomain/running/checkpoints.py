@@ -8,16 +8,17 @@ from typing import Any
 import torch
 
 from xdomain.errors import UserError
+from xdomain.renamed import in_new_words
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a checkpoint holds, on the CPU.
+    """What a checkpoint holds, on the CPU and in the words of this version.
 
     The checksums of the archive are compared first: torch does not do that, and would load weights of which a bit has
     flipped.
 
     Raises:
-        UserError: for a file that is no checkpoint, or is damaged.
+        UserError: for a file that is no checkpoint, is damaged, or belongs to an earlier version alone.
     """
     file = Path(path)
     try:
@@ -37,4 +38,9 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise UserError(f"{file} cannot be read as a checkpoint ({type(error).__name__}): give another.") from error
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise UserError(f"{file} cannot be read as a checkpoint, since it holds no weights of a method: give another.")
-    return content
+    try:
+        return in_new_words(content)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
+    except Exception as error:  # of settings that nobody wrote
+        raise UserError(f"{file} cannot be read as a checkpoint ({type(error).__name__}): give another.") from error
