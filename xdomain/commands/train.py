@@ -21,6 +21,7 @@ import xdomain.data
 import xdomain.losses
 import xdomain.methods
 import xdomain.networks  # noqa: F401 - importing makes the bare class names known
+from xdomain.callbacks import PredictionWriter
 from xdomain.classes import check_settings, find_class
 from xdomain.commands.messages import explain, mark, quiet
 from xdomain.data import BaseDataModule
@@ -131,6 +132,9 @@ class XDomainCLI(LightningCLI):
         assert isinstance(self.trainer, Trainer)
         self.trainer.seed = self._get(self.config, "seed_everything")
         self.trainer.overrides = overrides(sys.argv[1:])
+        callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
+        if self.subcommand == "predict" and not any(isinstance(c, PredictionWriter) for c in callbacks):
+            callbacks.append(PredictionWriter())
 
     def after_fit(self) -> None:
         assert isinstance(self.trainer, Trainer)
