@@ -107,7 +107,12 @@ class XDomainCLI(LightningCLI):
             if self._get(self.config, "model").init_args.get(name) is not None:
                 raise UserError(f"model.init_args.{name} is set by the data: leave it out of config and command line.")
         model = self._get(self.config, "model")
-        check_settings(find_class(Method, "model", model.class_path, [Method], None), model.init_args.as_dict(), None)
+        try:
+            check_settings(
+                find_class(Method, "model", model.class_path, [Method], None), model.init_args.as_dict(), None
+            )
+        except SettingError as error:
+            raise self._named(error) from error
         trainer = self._get(self.config, "trainer")
         for name, ours, usual in (("gradient_clip_val", "clip", None), ("accumulate_grad_batches", "accumulate", 1)):
             if trainer[name] not in (None, usual):
