@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,6 +31,7 @@ from xdomain.running.folder import CHECKPOINTS, resolve_checkpoint
 from xdomain.running.publishing import changed
 from xdomain.running.trainer import Trainer
 
+CALLBACKS = "trainer.callbacks"
 LINKED = ("domains", "channels", "image_size", "shapes")
 NO_SETTINGS = (  # of the command line: places, and what is shown
     *("config", "ckpt_path", "trainer.run_dir", "trainer.default_root_dir"),
@@ -46,9 +48,38 @@ class Parser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         key, what = explain(self, message)
+        if key.startswith(f"{CALLBACKS}.init_args."):  # of a word of the command line, which says whose setting it is
+            option = key.rsplit(".", 1)[-1]
+            words = (word.partition("=")[0] for word in sys.argv if word.startswith(f"--{CALLBACKS}."))
+            key = next((word[2:] for word in words if word.rsplit(".", 1)[-1] == option), key)
         if not self.exit_on_error:  # the parser of a class inside of another: its finding travels outwards
             super().error(mark(key, what), ex)
         raise UserError(f"{key} {what}".lstrip())
+
+    def _check_value_key(
+        self, action: argparse.Action, value: Any, key: str, cfg: Namespace | None, append: bool = False
+    ) -> Any:
+        if action.dest == CALLBACKS and isinstance(value, list | dict):
+            value = self._merged(action, value, key, cfg, append)
+        return super()._check_value_key(action, value, key, cfg, append)
+
+    def _merged(
+        self, action: argparse.Action, value: list[Any] | dict[str, Any], key: str, cfg: Namespace | None, append: bool
+    ) -> dict[str, Any]:
+        """Callbacks of a config with those of the configs before: jsonargparse would replace the whole mapping."""
+        if append:
+            raise TypeError(
+                f'Parser key "{key}": {mark("", "needs no +: give every callback a name, NAME: CALLBACK.")}'
+            )
+        if isinstance(value, list):  # as Lightning has it, and runs before callbacks had names
+            return {f"callback_{number}": callback for number, callback in enumerate(value)}
+        for name, callback in value.items():
+            try:
+                super()._check_value_key(action, {name: deepcopy(callback)}, key, cfg)
+            except TypeError as error:  # say whose setting it is
+                raise TypeError(str(error).replace(f'"{key}"', f'"{key}.{name}"', 1)) from error
+        earlier = cfg.get(CALLBACKS) if cfg else None
+        return {**(earlier or {}), **value}
 
     def validate(self, namespace: Namespace, *args: Any, **kwargs: Any) -> None:
         super().validate(namespace, *args, **kwargs)
@@ -90,6 +121,8 @@ class XDomainCLI(LightningCLI):
     """
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        (callbacks,) = (action for action in parser._actions if action.dest == CALLBACKS)
+        callbacks._typehint = dict[str, pl.Callback | None] | None  # type: ignore[attr-defined]  # lists are given names
         for name in LINKED:
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
 
@@ -110,8 +143,10 @@ class XDomainCLI(LightningCLI):
         super().__init__(*args, **kwargs)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        given = self._get(self.config, "trainer").recipe
-        return super().instantiate_trainer(recipe=self.name if given is None else given, **kwargs)
+        given, built = (self._get(config, "trainer") for config in (self.config, self.config_init))
+        if isinstance(callbacks := built.callbacks, dict):  # LightningCLI knows lists only
+            kwargs["callbacks"] = [callback for callback in callbacks.values() if callback is not None]
+        return super().instantiate_trainer(recipe=self.name if given.recipe is None else given.recipe, **kwargs)
 
     def instantiate_classes(self) -> None:
         try:

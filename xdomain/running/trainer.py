@@ -8,11 +8,16 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
+from xdomain.running.curves import LearningCurves
 from xdomain.running.folder import checked_name, new_run_dir, run_dir_of
 from xdomain.running.metrics_file import MetricsFile
 from xdomain.running.outputs import check_folder
 from xdomain.running.record import RunCheckpoint, RunFolder
+from xdomain.running.results import Results
 from xdomain.running.resume import ExactResume
+
+USUAL = (LearningCurves, Results)
+"""What every run has, unless it is given one with settings of its own."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -44,6 +49,8 @@ class Trainer(pl.Trainer):
             the configs.
         monitor: metric that chooses the checkpoint ``best``; None keeps only ``last``.
         monitor_mode: whether the monitored metric should be ``max`` or ``min``.
+        callbacks: beside learning curves and the results of a test, which every run has: a mapping from names of one's
+            own, so that a further config can change a setting of one, or give null instead of it; or a list.
         kwargs: everything that Lightning's trainer takes.
     """
 
@@ -54,12 +61,15 @@ class Trainer(pl.Trainer):
         recipe: str | None = None,
         monitor: str | None = None,
         monitor_mode: str = "max",
+        callbacks: dict[str, pl.Callback | None] | list[pl.Callback] | None = None,
         **kwargs: Any,
     ) -> None:
         self.recipe = checked_name(self, "run" if recipe is None else recipe)
         self._run_dir = Path(run_dir) if run_dir else None
         self.seed: int | None = None
         self.overrides: dict[str, Any] = {}
+        listed = callbacks.values() if isinstance(callbacks, dict) else _as_list(callbacks)
+        kwargs["callbacks"] = [callback for callback in listed if callback is not None]
         _complete(kwargs, RunCheckpoint(monitor, monitor_mode))
         super().__init__(**kwargs)
 
@@ -99,8 +109,9 @@ def _complete(options: dict[str, Any], checkpoint: RunCheckpoint) -> None:
     if options.get("fast_dev_run") or options.get("barebones"):
         return
     saving = options.get("enable_checkpointing") is not False
-    callbacks, plugins = _as_list(options.get("callbacks")), _as_list(options.get("plugins"))
-    options["callbacks"] = [RunFolder(), *callbacks, ExactResume(), *([checkpoint] if saving else [])]
+    given, plugins = options["callbacks"], _as_list(options.get("plugins"))
+    usual = [kind() for kind in USUAL if not any(isinstance(callback, kind) for callback in given)]
+    options["callbacks"] = [RunFolder(), *given, *usual, ExactResume(), *([checkpoint] if saving else [])]
     options["logger"] = [MetricsFile(), *(x for x in _as_list(options.get("logger")) if not isinstance(x, bool))]
     options["plugins"] = [*plugins, AtomicCheckpointIO()]
 
