@@ -377,6 +377,27 @@ def test_a_list_of_callbacks_replaces_them_and_is_not_added(capsys):
     )
 
 
+# ---------------------------------------------------------------- owners of overlays
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["--config", "alpha_1"], "alpha_1.yaml is an overlay for recipes of structural_analogy, not for DTN"),
+        (["--config", "photo_brick"], "photo_brick.yaml is an overlay for the data SingleImage, not for DomainPair"),
+        (["--config", "no_tid", "--model", "DIDD"], "no_tid.yaml is an overlay for recipes of dtn, not for DIDD"),
+    ],
+)
+def test_an_overlay_of_another_method_or_of_other_data(capsys, words, what):
+    """The recipe is a user's own: its classes say whose it is."""
+    assert refused(capsys, "fit", "--config", "small.yaml", *words) == f"{what}: leave it out."
+
+
+def test_an_overlay_of_the_method():
+    content = yaml.safe_load(printed("--config", "small.yaml", "--config", "no_tid"))
+    assert content["model"]["init_args"]["beta"] == 0
+
+
 # ---------------------------------------------------------------- names of runs
 
 

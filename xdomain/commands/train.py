@@ -24,7 +24,7 @@ import xdomain.methods
 import xdomain.networks  # noqa: F401 - importing makes the bare class names known
 from xdomain.commands.messages import explain, mark, quiet
 from xdomain.data import BaseDataModule
-from xdomain.discover import find_config
+from xdomain.discover import check_owner, find_config
 from xdomain.errors import SettingError, UserError, refusal
 from xdomain.methods import Method
 from xdomain.running.folder import CHECKPOINTS, resolve_checkpoint
@@ -230,14 +230,14 @@ def _plain(text: str) -> Any:
 
 
 def expand_configs(args: list[str]) -> tuple[list[str], str]:
-    """Replace config names by paths, and name the recipe after them.
+    """Replace config names by paths, name the run after them, and see that overlays are laid over their own recipes.
 
     Without any ``--config`` the config of the run folder that ``--ckpt_path`` names is taken.
 
     Returns:
         the arguments, and the name of the run: the stems of all configs joined by ``+``.
     """
-    expanded, names, checkpoint = [], [], None
+    expanded, names, paths, checkpoint = [], [], [], None
     words = iter(args)
     for word in words:
         option = OPTION.match(word)
@@ -252,9 +252,12 @@ def expand_configs(args: list[str]) -> tuple[list[str], str]:
             expanded += ["--ckpt_path", value]
         else:
             path = find_config(value)
-            _check_config(path)
+            paths.append(path)
             names.append(_name_of(path))
             expanded += ["--config", str(path)]
+    chosen = _classes([_read_config(path) for path in paths], args)
+    for path in paths:
+        check_owner(path, *chosen)
     if not names and checkpoint is not None and args[0] != "--help":
         config = _run_config(checkpoint)
         names.append(_name_of(config))
@@ -262,8 +265,21 @@ def expand_configs(args: list[str]) -> tuple[list[str], str]:
     return expanded, "+".join(names) or "run"
 
 
-def _check_config(path: Path) -> None:
-    """Refuse what is no mapping in YAML, before the parser reports it without the file's name."""
+def _classes(contents: list[dict[str, Any]], args: list[str]) -> tuple[str | None, str | None]:
+    """The classes of model and data that configs and command line name; the last of each wins."""
+    words = overrides(args)
+
+    def last(kind: str) -> str | None:
+        given = [content.get(kind) for content in contents]
+        found = [value.get("class_path") if isinstance(value, dict) else value for value in given]
+        found += [words.get(kind), words.get(f"{kind}.class_path")]
+        return next((name for name in reversed(found) if isinstance(name, str)), None)
+
+    return last("model"), last("data")
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """The content of a config; refuses what is no mapping in YAML, before the parser does without the file's name."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -272,6 +288,7 @@ def _check_config(path: Path) -> None:
         raise UserError(f"{where} is not YAML: {problem}.") from error
     if not isinstance(content, dict) or None in (content.get(key, {}) for key in ("model", "data", "trainer")):
         raise UserError(f"{path} is no config: it must hold settings below `model:`, `data:` or `trainer:`.")
+    return content
 
 
 def _run_config(checkpoint: str) -> Path:
