@@ -1,5 +1,7 @@
 """Entry point: answers ``list``, ``--version`` and ``--help`` at once and imports torch only for real work."""
 
+import errno
+import os
 import sys
 
 from xdomain import __version__, discover
@@ -29,48 +31,76 @@ options:
 
 Any setting can follow on the command line: xdomain fit --config dtn.yaml --trainer.max_steps 100
 """
+PLACES = {
+    errno.EACCES: "this place is protected",
+    errno.EPERM: "this place is protected",
+    errno.EROFS: "this place cannot be written",
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.ENAMETOOLONG: "the name is too long",
+}
+"""What can be wrong with a place on disk, in words; other errors of the system are defects of the program."""
 COMMANDS = ("fit", "validate", "test", "predict", "translate", "sample")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; returns the exit status (0 done, 1 some files are bad, 2 bad input)."""
+    """Run the command line.
+
+    Returns:
+        the exit status: 0 done, 1 some files are bad, 2 bad input, 141 nobody reads what is printed any more.
+    """
     args = sys.argv[1:] if argv is None else argv
     try:
-        if not args or args[0] in ("-h", "--help", "help"):
-            print(HELP, end="")
-            return 0
-        if args[0] == "--version":
-            print(f"xdomain {__version__}")
-            return 0
-        if args[0] == "list":
-            print(discover.catalogue())
-            return 0
-        if args[0] == "data":
-            if args[1:2] != ["check"]:
-                raise UserError("xdomain data has one command: xdomain data check DIR, or --config RECIPE.")
-            from xdomain.commands.check_data import check_command
-
-            return check_command(args[2:])
-        if args[0] == "table":
-            from xdomain.commands.table import table_command
-
-            return table_command(args[1:])
-        if args[0] not in COMMANDS:
-            raise UserError(
-                f"unknown command {args[0]!r}: choose one of {', '.join((*COMMANDS, 'data', 'table', 'list'))}."
-            )
-        if args[0] == "translate":
-            from xdomain.commands.translate import translate_command
-
-            return translate_command(args[1:])
-        if args[0] == "sample":
-            from xdomain.commands.sample import sample_command
-
-            return sample_command(args[1:])
-        from xdomain.commands.train import run
-
-        run(args)
+        status = command(args)
+        sys.stdout.flush()  # or a closed pipe is noticed at the very end, where nobody can catch it
     except UserError as error:
         print(f"xdomain: error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # as in xdomain list | head
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - Python flushes it when it ends
+        return 128 + 13  # as a process that SIGPIPE ends
+    except OSError as error:
+        if error.errno not in PLACES or error.filename is None:
+            raise
+        print(f"xdomain: error: {error.filename}: {PLACES[error.errno]}: give another place.", file=sys.stderr)
+        return 2
+    return status
+
+
+def command(args: list[str]) -> int:
+    """Run one command; returns the exit status."""
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0
+    if args[0] == "--version":
+        print(f"xdomain {__version__}")
+        return 0
+    if args[0] == "list":
+        print(discover.catalogue())
+        return 0
+    if args[0] == "data":
+        if args[1:2] != ["check"]:
+            raise UserError("xdomain data has one command: xdomain data check DIR, or --config RECIPE.")
+        from xdomain.commands.check_data import check_command
+
+        return check_command(args[2:])
+    if args[0] == "table":
+        from xdomain.commands.table import table_command
+
+        return table_command(args[1:])
+    if args[0] not in COMMANDS:
+        raise UserError(
+            f"unknown command {args[0]!r}: choose one of {', '.join((*COMMANDS, 'data', 'table', 'list'))}."
+        )
+    if args[0] == "translate":
+        from xdomain.commands.translate import translate_command
+
+        return translate_command(args[1:])
+    if args[0] == "sample":
+        from xdomain.commands.sample import sample_command
+
+        return sample_command(args[1:])
+    from xdomain.commands.train import run
+
+    run(args)
     return 0
