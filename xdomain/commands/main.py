@@ -22,6 +22,7 @@ commands:
   sample     from one image:      xdomain sample --ckpt_path RUN --output DIR --n 20 --size 256x400
   data check what is wrong with image files:  xdomain data check DIR, or --config RECIPE
   table      results side by side: xdomain table didd
+             publish a tested run: xdomain table --collect RUN
   list       methods, recipes, data and overlays that there are
 
 options:
