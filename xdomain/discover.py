@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import glob
 import inspect
 import re
 from collections.abc import Iterator, Sequence
@@ -33,7 +34,7 @@ def find_config(name: str) -> Path:
         return Path(name)
     wanted = name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"
     for folder in config_folders():
-        if found := sorted(folder.rglob(wanted)) if Path(wanted).name == wanted else []:
+        if found := sorted(folder.rglob(glob.escape(wanted))) if Path(wanted).name == wanted else []:
             return found[0]
     known = sorted({path.name for folder in config_folders() for path in folder.rglob("*.yaml")})
     nearest = difflib.get_close_matches(wanted, known, n=1, cutoff=0.4)
@@ -44,7 +45,7 @@ def find_config(name: str) -> Path:
 def folder_of(recipe: str) -> Path:
     """The folder below ``configs`` in which a recipe lies, by its name; the empty path for one from elsewhere."""
     for folder in config_folders():
-        if found := sorted(folder.rglob(f"{recipe}.yaml")):
+        if found := sorted(folder.rglob(f"{glob.escape(recipe)}.yaml")):
             return found[0].parent.relative_to(folder)
     return Path()
 

@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -43,6 +44,9 @@ trainer:
   enable_progress_bar: false
   enable_model_summary: false
 """
+
+
+BOMB = "a0: &a0 [1, 2]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 20))
 
 
 @pytest.fixture(autouse=True)
@@ -238,6 +242,9 @@ def test_a_value_that_a_class_refuses(capsys):
         ("- a\n- b\n", "x.yaml is no config: "),
         ("", "x.yaml is no config: "),
         ("model:\n", "x.yaml is no config: "),
+        ("trainer: &a {callbacks: *a}\n", "x.yaml refers to itself, or repeats itself without end: "),
+        ("a: &a [1, *a]\n", "x.yaml refers to itself"),
+        (BOMB, "x.yaml refers to itself, or repeats itself without end: "),
         ("trainer: {max_steps: 3}\n", "data and model must be given: add --config RECIPE."),
     ],
 )
@@ -321,6 +328,34 @@ def test_a_run_prints_no_advertising_and_its_config_and_checkpoint_work_again(ca
     assert main(["translate", "--ckpt_path", str(run), "--input", "in", "--output", "out"]) == 0
     assert capsys.readouterr().out == "translated 1 image\n"
     assert Path("out/x.png").is_file()
+
+
+# ---------------------------------------------------------------- words that YAML would read
+
+AWKWARD = ["[x].png", "[x]", "[x", "@x", "%x", "{x}", "{x", "!x", "&x", "*x", "'x", '"x', "#x", "2024-01-01"]
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_a_path_is_a_path(name):
+    Path(name).mkdir()
+    config = f"{name.replace('@', '')}.yaml"  # which names of runs may not have
+    Path(config).write_text(RECIPE)
+    words = ["--config", config, "--data.init_args.a.init_args.root", name, f"--ckpt_path={name}"]
+    content = yaml.safe_load(printed(*words))
+    assert Path(content["data"]["init_args"]["a"]["init_args"]["root"]) == Path(name)
+    assert Path(content["ckpt_path"]) == Path(name)
+
+
+@pytest.mark.parametrize("name", ["[x]", "#x", "&x", "*x"])
+def test_a_missing_path_is_named(capsys, name):
+    assert refused(capsys, "fit", "--config", name).startswith(f"no config named {name!r}: ")
+    sentence = refused(capsys, "fit", "--config", "small.yaml", "--ckpt_path", name)
+    assert re.match(rf"checkpoint (./)?{re.escape(name)} does not exist: ", sentence)
+
+
+def test_a_word_that_reads_as_nothing(capsys):
+    sentence = refused(capsys, "fit", "--config", "small.yaml", "--data.init_args.a.init_args.root", "#x")
+    assert sentence == "data.init_args.a.init_args.root #x reads as nothing in YAML: write ./#x if it is a path."
 
 
 # ---------------------------------------------------------------- callbacks

@@ -13,6 +13,7 @@ from PIL import Image
 from tests.fakes import celeba
 from tests.fakes import digits as fakes
 from xdomain.commands.main import main
+from xdomain.discover import owner_of
 from xdomain.running.metrics_file import read_metrics
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -185,3 +186,60 @@ def test_predictions_of_a_run(tmp_path):
     run("predict", "--ckpt_path", tmp_path / "run", "--return_predictions", "false")
     files = sorted(path.name for path in (tmp_path / "run" / "predictions").iterdir())
     assert files == [f"{number:06d}.png" for number in range(12)]
+
+
+GENERAL = sorted(path.stem for path in (CONFIGS / "overlays").glob("*.yaml"))
+OWNED = sorted(stem for stem, path in CONFIG.items() if "overlays" in path.parts and stem not in GENERAL)
+TRIED_ON = {
+    "ImagePair": "structural_analogy_tiny",
+    "SingleImage": "singan_tiny",
+    "didd": "didd_avatars_smile_glasses",
+    "dtn": "dtn",
+    "gram": "gram_style_tiny",
+    "helpers": "svhn_classifier",
+    "patch_vaegan": "patch_vaegan_video_tiny",
+    "singan": "singan_injection_tiny",
+    "structural_analogy": "structural_analogy_tiny",
+    "didd_svhn_holdout": "didd_digits",
+    "svhn_holdout": "dtn_svhn_mnist",
+}
+"""A recipe for the overlays of each owner, and for those that are made for one recipe."""
+
+
+def printed(capsys, *configs):
+    """What the command line makes of a recipe with overlays."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", *(word for config in configs for word in ("--config", config)), "--print_config"])
+    assert stop.value.code in (0, None)
+    return yaml.safe_load(capsys.readouterr().out)
+
+
+def holds(found, wanted):
+    """Whether settings are as a config wants them; classes are printed with their modules."""
+    if isinstance(wanted, dict):
+        return all(holds(found[key], value) for key, value in wanted.items())
+    return found == wanted or (isinstance(wanted, str) and found.endswith(f".{wanted}"))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_takes_every_general_overlay(recipe, capsys):
+    """All at once: none of them may say what another says, but for the precision and the devices."""
+    before, after = printed(capsys, recipe), printed(capsys, recipe, *GENERAL)
+    for name in GENERAL:
+        wanted = yaml.safe_load(CONFIG[name].read_text())
+        for key in ("precision", "devices", "logger", "accelerator", "strategy"):
+            (wanted.get("trainer") or {}).pop(key, None)
+        assert holds(after, wanted)
+    callbacks = before["trainer"]["callbacks"]
+    assert after["trainer"]["callbacks"] == {**after["trainer"]["callbacks"], **callbacks}
+    kinds = [callback["class_path"] for callback in after["trainer"]["callbacks"].values()]
+    assert len(kinds) == len(set(kinds))
+
+
+@pytest.mark.parametrize("overlay", OWNED)
+def test_an_overlay_fits_the_recipes_that_it_is_for(overlay, capsys):
+    recipe = TRIED_ON.get(overlay) or TRIED_ON[owner_of(CONFIG[overlay])]
+    before, after = printed(capsys, recipe), printed(capsys, recipe, overlay)
+    assert holds(after, yaml.safe_load(CONFIG[overlay].read_text()))
+    assert after["trainer"]["callbacks"].keys() == before["trainer"]["callbacks"].keys()

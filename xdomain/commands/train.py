@@ -3,6 +3,7 @@
 import argparse
 import itertools
 import json
+import math
 import re
 import sys
 from collections.abc import Iterator
@@ -33,6 +34,9 @@ from xdomain.running.publishing import changed
 from xdomain.running.trainer import Trainer
 
 CALLBACKS = "trainer.callbacks"
+MOST_VALUES = 100_000
+"""In one config."""
+NULLS = ("", "~", "null", "Null", "NULL")
 LINKED = ("domains", "channels", "image_size", "shapes")
 NO_SETTINGS = (  # of the command line: places, and what is shown
     *("config", "ckpt_path", "trainer.run_dir", "trainer.default_root_dir"),
@@ -297,7 +301,21 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise UserError(f"{where} is not YAML: {problem}.") from error
     if not isinstance(content, dict) or None in (content.get(key, {}) for key in ("data", "model", "trainer")):
         raise UserError(f"{path} is no config: it must hold settings below `model:`, `data:` or `trainer:`.")
+    if _size(content, {}) > MOST_VALUES:
+        raise UserError(f"{path} refers to itself, or repeats itself without end: write its anchors (&, *) out.")
     return content
+
+
+def _size(value: Any, known: dict[int, float]) -> float:
+    """The number of values in what YAML holds, with all that its anchors repeat; infinite where one holds itself."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = math.inf  # until it is known: met again inside of itself
+        known[id(value)] = 1 + sum(
+            _size(inner, known) for inner in (value.values() if isinstance(value, dict) else value)
+        )
+    return known[id(value)]
 
 
 def _run_config(checkpoint: str) -> Path:
@@ -332,7 +350,7 @@ def run(args: list[str]) -> None:
     asks = any(word in ("-h", "--help") or word.startswith("--print_config") or word.endswith(".help") for word in rest)
     if "--config" not in rest and not asks:
         raise UserError(f"xdomain {command} needs a recipe: add --config NAME (`xdomain list` shows them).")
-    with _command_line([command, *rest]), quiet():
+    with _command_line([command, *map(_literal, rest, ["", *rest])]), quiet():
         XDomainCLI(
             name,
             model_class=Method,
@@ -346,6 +364,28 @@ def run(args: list[str]) -> None:
             parser_class=Parser,
             auto_configure_optimizers=False,
         )
+
+
+def _literal(word: str, before: str) -> str:
+    """A word of the command line, with ``./`` before a path that YAML would not read as the name that it is.
+
+    Raises:
+        UserError: for a name that YAML would read as nothing, where no such file says that it is one.
+    """
+    key, equals, value = word.partition("=") if word.startswith("--") else (before, "", word)
+    read = _plain(value)
+    if (
+        key == "--config"
+        or value in NULLS
+        or (word.startswith("--") and not equals)
+        or isinstance(read, int | float | str)
+    ):
+        return word
+    if key == "--ckpt_path" or Path(value).exists():
+        return f"{key}=./{value}" if equals else f"./{value}"
+    if read is None:
+        raise UserError(f"{key.removeprefix('--')} {value} reads as nothing in YAML: write ./{value} if it is a path.")
+    return word
 
 
 def _check_values(args: list[str]) -> None:
