@@ -25,7 +25,6 @@ def test_a_reader_that_is_gone_is_no_error():
     ("error", "end"),
     [
         (PermissionError(13, "Permission denied", "/a/b"), "/a/b: this place is protected: give another place."),
-        (OSError(28, "No space left on device", "/a/b"), "/a/b: the disk is full: give another place."),
     ],
 )
 def test_a_place_that_cannot_be_written_is_named(monkeypatch, capsys, error, end):
