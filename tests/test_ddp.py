@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import signal
 import socket
 
 import pytest
@@ -251,6 +252,59 @@ def test_ddp_metric_is_reduced_over_all_images(ranks):
     assert sorted(seen[0] + seen[1]) == sorted([*range(10)] * 2)  # two validations of ten images
     assert not set(seen[0]) & set(seen[1])
     assert first["mean"] == second["mean"] == 4.5
+
+
+class Disturbed(ToyGAN):
+    """Something happens in the third batch of the second rank alone."""
+
+    def __init__(self, what):
+        super().__init__(dropout=0.0)
+        self.what = what
+
+    def training_step(self, batch, batch_idx):
+        now = self.trainer.global_step == 2 and self.trainer.global_rank == 1
+        if now and self.what == "signal":
+            os.kill(os.getpid(), signal.SIGTERM)
+        y_a = self.g(batch["a"].image)
+        self.step("d", lambda: (self.D(y_a.detach()) - self.D(batch["b"].image)).mean())
+        factor = float("nan") if now and self.what == "nan" else 1.0
+        self.step("g", lambda: (y_a.square().mean() - self.D(y_a).mean()) * factor)
+
+
+def disturb(rank, world_size, folder, port):
+    """One rank; writes how its trainings ended."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "LOCAL_RANK": str(rank)}
+    torch.set_num_threads(1)
+    ends = {}
+    for what in ("signal", "nan", "again"):
+        run_dir = folder / ("nan" if what == "again" else what)
+        run = trainer(
+            max_steps=9,
+            limit_val_batches=0,
+            save_minutes=0,
+            strategy="ddp_find_unused_parameters_true",
+            devices=world_size,
+            run_dir=str(run_dir),
+        )
+        try:
+            run.fit(Disturbed(what), datamodule=ToyPair(batch_size=2))
+        except BaseException as error:
+            ends[what] = type(error).__name__, str(error), run.global_step
+    (folder / f"{rank}.pickle").write_bytes(pickle.dumps(ends))
+    dist.destroy_process_group()
+
+
+def test_ddp_what_happens_to_one_rank_ends_both(tmp_path):
+    first, second = spawn(disturb, tmp_path)
+    assert first["signal"] == second["signal"] == ("Stopped", "143", 3)
+    assert torch.load(tmp_path / "signal/checkpoints/last.ckpt", weights_only=True)["global_step"] == 3
+    assert first["nan"][0] == "UserError"
+    assert first["nan"][1].startswith("the loss g of step 2 is nan")
+    assert second["nan"][:2] == ("SystemExit", "2")  # one process tells it
+    assert torch.load(tmp_path / "nan/checkpoints/last.ckpt", weights_only=True)["global_step"] == 2
+    assert first["again"][0] == "UserError"
+    assert "holds a run with its checkpoints already" in first["again"][1]
+    assert second["again"][0] == "SystemExit"
 
 
 def test_ddp_ranks_share_one_run_folder(ranks):

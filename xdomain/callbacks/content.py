@@ -272,7 +272,7 @@ class ContentTransfer(DrawnEvaluation):
         real = limited(trainer, len(direction.guides), size)
         if min(real, len(direction.images), direction.total) > 1:  # one image is no distribution
             assert self.extractor is not None
-            mine = pieces(share(trainer, len(direction.guides), size), size)
+            mine = pieces(share(trainer, real), size)
             images = (read(direction.guides, rows, module) for rows in mine)
             measures.append(Distribution(name, self.extractor, images, device))
         return measures
@@ -318,7 +318,8 @@ class ContentTransfer(DrawnEvaluation):
         )
         for role in data.roles:
             images = data.data(role, "test")
-            for rows in pieces(share(trainer, len(images), data.eval_batch_size), data.eval_batch_size):
+            count = limited(trainer, len(images), data.eval_batch_size)
+            for rows in pieces(share(trainer, count), data.eval_batch_size):
                 sample = images.__getitems__(rows.tolist())
                 positive = judge is not None and data.role_of(self.positive) == role
                 trust.update(to_float(sample.image.to(module.device)), sample.attributes, positive)

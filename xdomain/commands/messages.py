@@ -141,6 +141,10 @@ FAILURES = (
         "--ckpt_path.",
     ),
     (
+        r"Error\(s\) in loading state_dict for (\w+)",
+        "the checkpoint does not fit this {0}: it belongs to another recipe or to other settings of the networks.",
+    ),
+    (
         r"Early stopping conditioned on metric `(.+?)` which is not available.*any of the following: (.*)$",
         "EarlyStopping watches {0}, which is not there: choose one of {1}.",
     ),

@@ -36,7 +36,7 @@ NO_SETTINGS = (  # of the command line: places, and what is shown
     *("config", "ckpt_path", "trainer.run_dir", "trainer.default_root_dir"),
     *("trainer.enable_progress_bar", "trainer.enable_model_summary", "return_predictions"),
 )
-OPTION = re.compile(r"(--config|-c|--ckpt_path)(?:=(.*))?$", re.DOTALL)
+OPTION = re.compile(r"(--config|-c|--ckpt_path|--weights|--trainer\.weights)(?:=(.*))?$", re.DOTALL)
 
 
 class Parser(LightningArgumentParser):
@@ -65,8 +65,11 @@ class SaveConfig(SaveConfigCallback):
         """Nothing: until training starts, a checkpoint that does not fit may still end the run."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        folder = run_dir(trainer)
-        if not trainer.is_global_zero or folder is None:
+        if trainer.is_global_zero:
+            self.save_config(trainer, pl_module, "fit")
+
+    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if (folder := run_dir(trainer)) is None:
             return
         config = self.config.clone()
         config.trainer.recipe = None  # the run's name stands in run.json; here it would outlive a copy's own
@@ -203,7 +206,7 @@ def expand_configs(args: list[str]) -> tuple[list[str], str]:
     Returns:
         the arguments, and the name of the run: the stems of all configs joined by ``+``.
     """
-    expanded, names, checkpoint = [], [], None
+    expanded, names, checkpoint, weights = [], [], None, None
     words = iter(args)
     for word in words:
         option = OPTION.match(word)
@@ -216,11 +219,16 @@ def expand_configs(args: list[str]) -> tuple[list[str], str]:
         if option.group(1) == "--ckpt_path":
             checkpoint = value
             expanded += ["--ckpt_path", value]
+        elif option.group(1).endswith("weights"):
+            weights = value
+            expanded += ["--trainer.weights", value]
         else:
             path = find_config(value)
             _check_config(path)
             names.append(_name_of(path))
             expanded += ["--config", str(path)]
+    if checkpoint is not None and weights is not None:
+        raise UserError("--weights begins a new run and --ckpt_path goes on with one: give one of them.")
     if not names and checkpoint is not None and args[0] != "--help":
         config = _run_config(checkpoint)
         names.append(_name_of(config))
@@ -267,6 +275,8 @@ def run(args: list[str]) -> None:
     command, rest = args[0], args[1:]
     _check_values(rest)
     rest, name = expand_configs(rest)
+    if command != "fit" and "--trainer.weights" in rest:
+        raise UserError(f"--weights is for xdomain fit, not for {command}: give --ckpt_path.")
     asks = any(word in ("-h", "--help") or word.startswith("--print_config") or word.endswith(".help") for word in rest)
     if "--config" not in rest and not asks:
         raise UserError(f"xdomain {command} needs a recipe: add --config NAME (`xdomain list` shows them).")

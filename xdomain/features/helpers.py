@@ -31,6 +31,7 @@ from xdomain.batch import to_channels
 from xdomain.discover import find_config
 from xdomain.errors import UserError
 from xdomain.paths import cache_dir, data_root
+from xdomain.renamed import in_new_words
 from xdomain.running.folder import resolve_checkpoint, write_json
 from xdomain.running.signals import PARENT
 
@@ -211,7 +212,7 @@ def _read_checkpoint(source: str) -> dict[str, Any]:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise UserError(f"{path} cannot be read as a checkpoint ({type(error).__name__}).") from error
-    return checkpoint
+    return in_new_words(checkpoint)
 
 
 def _shows_progress(strategy: Strategy) -> bool:

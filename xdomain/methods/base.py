@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from xdomain.batch import Batch, Sample, to_uint8
 from xdomain.data.base import BaseDataModule, Split
 from xdomain.errors import SettingError, UserError, choice, did_you_mean, refuse
+from xdomain.features.helpers import Helper
 from xdomain.optim import GANAdam, advance, carried_over, go_on, settings_of, settings_of_schedule
 from xdomain.running.loop import LossWatch
 
@@ -82,7 +83,7 @@ class StepCounter(pl.Callback):
             pl_module.updates = 0
             return
         if "optimizer_states" not in checkpoint or "lr_schedulers" not in checkpoint:
-            raise UserError("the checkpoint holds weights only: start a new training from them with --weights.")
+            raise UserError("the checkpoint holds weights only: begin a new training with them by --weights.")
         pl_module.continue_updates(checkpoint)
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
@@ -241,6 +242,11 @@ class Method(pl.LightningModule):
         if not isinstance(data, BaseDataModule):
             raise UserError(f"{type(self).__name__} needs one of xdomain's data modules: give the trainer one.")
         return data
+
+    @property
+    def helpers(self) -> tuple[str, ...]:
+        """Names of the modules that are helper networks, whose weights have a source of their own."""
+        return tuple(name for name, module in self.named_modules() if isinstance(module, Helper))
 
     # Logging
 

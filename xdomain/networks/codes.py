@@ -55,7 +55,7 @@ def _norm(norm: Norm, channels: int) -> nn.Module:
     return nn.InstanceNorm2d(channels) if norm == "instance" else nn.BatchNorm2d(channels)
 
 
-class ContentEncoder(nn.Module):
+class CodeEncoder(nn.Module):
     """Convolutions 4x4 of stride 2, each with a norm and LeakyReLU(0.2); the last map, flattened, is the code.
 
     Args:
@@ -94,7 +94,7 @@ class ContentEncoder(nn.Module):
         return codes
 
 
-class ContentDecoder(nn.Module):
+class CodeDecoder(nn.Module):
     """Transposed convolutions 4x4 of stride 2, each but the last with a norm and an activation.
 
     Args:
@@ -160,7 +160,7 @@ class CodeDiscriminator(nn.Sequential):
 
 
 class FaderDiscriminator(nn.Module):
-    """Latent discriminator of Lample et al. 2017: goes on where :class:`ContentEncoder` stops, down to 1x1.
+    """Latent discriminator of Lample et al. 2017: goes on where :class:`CodeEncoder` stops, down to 1x1.
 
     Convolutions 4x4 of stride 2 with BatchNorm, LeakyReLU(0.2) and dropout, which double the channels up to ``widest``;
     two linear layers.

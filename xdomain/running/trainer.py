@@ -13,13 +13,21 @@ from pytorch_lightning.trainer.states import TrainerFn
 
 from xdomain.errors import UserError, refuse
 from xdomain.files import whole_file
-from xdomain.running.folder import CHECKPOINTS, checked_name, new_run_dir, remove_partial_files, run_dir_of
+from xdomain.renamed import in_new_words
+from xdomain.running.folder import (
+    CHECKPOINTS,
+    checked_name,
+    new_run_dir,
+    remove_partial_files,
+    resolve_checkpoint,
+    run_dir_of,
+)
 from xdomain.running.loggers import RunLoggers
 from xdomain.running.loop import Checkpoints, EpochLoop, Signals, job
 from xdomain.running.metrics_file import MetricsFile
 from xdomain.running.outputs import check_folder
 from xdomain.running.record import RunCheckpoint, RunFolder
-from xdomain.running.resume import ExactResume
+from xdomain.running.resume import ExactResume, take_weights
 
 PRECISIONS = (None, "32", 32, "32-true", "16", 16, "16-mixed", "bf16", "bf16-mixed")
 
@@ -48,7 +56,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             raise UserError(f"{path} cannot be read as a checkpoint ({type(error).__name__}): give another.") from error
         if not whole:
             raise UserError(f"{path} holds no weights: give a checkpoint of `xdomain fit`.")
-        return checkpoint
+        return in_new_words(checkpoint)
 
 
 class Trainer(pl.Trainer):
@@ -60,6 +68,8 @@ class Trainer(pl.Trainer):
 
     Args:
         run_dir: folder of this run; None makes a new one.
+        weights: checkpoint, or run folder, whose weights a new training begins with; its optimisers, schedules and
+            steps begin anew. A resumed training has weights of its own and does not read these again.
         recipe: name of the run, for its folder and its results; None takes ``run``, on the command line the names of
             the configs.
         monitor: metric that chooses the checkpoint ``best``; None keeps only ``last``.
@@ -72,6 +82,7 @@ class Trainer(pl.Trainer):
         self,
         *,
         run_dir: str | None = None,
+        weights: str | None = None,
         recipe: str | None = None,
         monitor: str | None = None,
         monitor_mode: str = "max",
@@ -81,6 +92,7 @@ class Trainer(pl.Trainer):
         self.recipe = checked_name(self, "run" if recipe is None else recipe)
         self.monitor, self.monitor_mode = monitor, monitor_mode
         self._run_dir = Path(run_dir) if run_dir else None
+        self.weights = weights
         self.seed: int | None = None
         self.overrides: dict[str, Any] = {}
         if kwargs.get("precision") not in PRECISIONS:
@@ -153,13 +165,13 @@ class Trainer(pl.Trainer):
 
     def leave_run_dir(self) -> None:
         """Let other processes train in the run folder; remove it if nothing was written."""
-        if self._lock is None or self._run_dir is None:
-            return
-        Path(self._lock.lock_file).unlink(missing_ok=True)
-        self._lock.release()
-        self._lock = None
-        with contextlib.suppress(OSError):  # it is not empty
-            self._run_dir.rmdir()
+        if self._lock is not None:
+            Path(self._lock.lock_file).unlink(missing_ok=True)
+            self._lock.release()
+            self._lock = None
+        if self._run_dir is not None and self.is_global_zero:
+            with contextlib.suppress(OSError):  # it is not empty
+                self._run_dir.rmdir()
 
     def saving_is_due(self) -> bool:
         """Whether it is time for a checkpoint between two batches."""
@@ -176,7 +188,21 @@ class Trainer(pl.Trainer):
         if self.state.fn == TrainerFn.FITTING:
             ckpt_path = ckpt_path or self._requeued()
             self._resumes = ckpt_path is not None
+            if self.weights is not None and not self._resumes:
+                self._begin_with_weights(model, self.weights)
         return super()._run(model, ckpt_path=ckpt_path, weights_only=weights_only)
+
+    def _begin_with_weights(self, model: pl.LightningModule, weights: str) -> None:
+        file = resolve_checkpoint(weights, "best", self.runs_dir)
+        checkpoint = self.strategy.checkpoint_io.load_checkpoint(file, weights_only=True)
+        kind = str(checkpoint.get("hyper_parameters", {}).get("_class_path", "")).rpartition(".")[2]
+        if kind and kind != type(model).__name__:
+            reason = f", a checkpoint of {kind} and not of {type(model).__name__}"
+            refuse(self, "weights", file, f"{reason}: give one of the same method.")
+        if misfits := take_weights(model, checkpoint["state_dict"]):
+            more = f", and {len(misfits) - 1} more do not fit" if misfits[1:] else ""
+            refuse(self, "weights", file, f", but {misfits[0]}{more}: make the settings of both runs equal.")
+        self.weights = str(file)
 
     def _requeued(self) -> str | None:
         """The checkpoint from which a SLURM job that was started again goes on."""
