@@ -145,15 +145,15 @@ def test_predictions_are_written_under_their_positions():
     source = torch.from_numpy(ToyPair().data("a", "test").images)
     expected = to_uint8(-to_float(source)[:, :1])
     for image, path in zip(expected, files, strict=True):
-        assert np.array_equal(np.array(Image.open(path)), image.expand(3, 8, 8).permute(1, 2, 0).numpy())
+        assert np.array_equal(np.array(Image.open(path)), image[0].numpy())
 
 
 def test_pictures_are_whole_or_not_there(tmp_path, monkeypatch):
     def dies(self, file, format=None):
-        file.write_bytes(b"half")
+        file.write(b"half")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Image.Image, "save", dies)
     with pytest.raises(KeyboardInterrupt):
         save_png(torch.zeros(3, 2, 2, dtype=torch.uint8), tmp_path / "new" / "x.png")
-    assert list((tmp_path / "new").glob("x.png")) == []
+    assert list((tmp_path / "new").iterdir()) == []

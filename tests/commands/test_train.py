@@ -621,3 +621,16 @@ def test_quick_answers_do_not_wait_for_torch(args, text):
         assert text in result.stdout
         assert result.stdout.endswith("0 False\n")
     assert min(seconds) < 1
+
+
+@pytest.mark.parametrize("key", ["optimizer", "d_optimizer", "scheduler", "g", "D", "view"])
+@pytest.mark.parametrize("path", ["os.system", "torch.hub.load", "torch.load"])
+def test_a_recipe_names_classes_of_the_right_kind_only(capsys, tmp_path, key, path):
+    """What is called with settings is a class: a function of any module is not."""
+    more = ["--model.init_args." + key, f'{{"class_path": "{path}", "init_args": {{"command": "touch hacked"}}}}']
+    sentence = refused(capsys, "fit", "--config", "small.yaml", *more)
+    assert key in ("g", "D") or sentence.startswith(
+        f"model.init_args.{key} "
+    )  # of those the parser says it, without key
+    refused(capsys, "fit", "--config", "small.yaml", "--model.init_args." + key, path)
+    assert not (tmp_path / "hacked").exists()

@@ -23,6 +23,8 @@ import xdomain.data
 import xdomain.losses
 import xdomain.methods
 import xdomain.networks  # noqa: F401 - importing makes the bare class names known
+from xdomain.callbacks import PredictionWriter
+from xdomain.classes import check_settings, find_class
 from xdomain.commands.messages import explain, mark, quiet
 from xdomain.data import BaseDataModule
 from xdomain.discover import check_owner, find_config
@@ -141,6 +143,13 @@ class XDomainCLI(LightningCLI):
         for name in LINKED:
             if self._get(self.config, "model").init_args.get(name) is not None:
                 raise UserError(f"model.init_args.{name} is set by the data: leave it out of config and command line.")
+        model = self._get(self.config, "model")
+        try:
+            check_settings(
+                find_class(Method, "model", model.class_path, [Method], None), model.init_args.as_dict(), None
+            )
+        except SettingError as error:
+            raise self._named(error) from error
         trainer = self._get(self.config, "trainer")
         for name, ours, usual in (("gradient_clip_val", "clip", None), ("accumulate_grad_batches", "accumulate", 1)):
             if trainer[name] not in (None, usual):
@@ -167,6 +176,9 @@ class XDomainCLI(LightningCLI):
         assert isinstance(self.trainer, Trainer)
         self.trainer.seed = self._get(self.config, "seed_everything")
         self.trainer.overrides = overrides(sys.argv[1:])
+        callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
+        if self.subcommand == "predict" and not any(isinstance(c, PredictionWriter) for c in callbacks):
+            callbacks.append(PredictionWriter())
 
     def after_fit(self) -> None:
         assert isinstance(self.trainer, Trainer)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,6 +36,7 @@ class ImageData(Dataset[Sample]):
         attributes: ``uint8`` array [N, K] of 0 and 1, or None.
         rows: which rows of the arrays belong to this data set, in order, ``int64``; None takes all. Chosen rows of a
             memory-mapped file stay in it.
+        files: paths of the images' files, relative to a folder that they share, or None where they have none.
     """
 
     def __init__(
@@ -44,8 +45,16 @@ class ImageData(Dataset[Sample]):
         labels: np.ndarray | None = None,
         attributes: np.ndarray | None = None,
         rows: np.ndarray | None = None,
+        files: Sequence[str | Path] | None = None,
     ) -> None:
         self._images, self._labels, self._attributes, self._rows = images, labels, attributes, rows
+        self._files = files
+
+    def file(self, position: int) -> Path | None:
+        """Path of the file of an image, relative to a folder that all share; None for what is no file."""
+        if self._files is None:
+            return None
+        return Path(self._files[position if self._rows is None else self._rows[position]])
 
     @property
     def images(self) -> np.ndarray:
@@ -81,7 +90,7 @@ class ImageData(Dataset[Sample]):
     def keep(self, chosen: np.ndarray) -> "ImageData":
         """The images at the given positions (or where a mask is true), in that order."""
         rows = np.arange(len(self)) if self._rows is None else self._rows
-        return ImageData(self._images, self._labels, self._attributes, rows[chosen])
+        return ImageData(self._images, self._labels, self._attributes, rows[chosen], self._files)
 
     def with_channels(self, channels: int) -> "ImageData":
         """The same with 1 or 3 channels, as by :func:`xdomain.batch.to_channels`; grey as RGB takes no more memory."""
@@ -95,7 +104,8 @@ class ImageData(Dataset[Sample]):
             for begin in range(0, len(images), PIECE):
                 piece = to_float(torch.from_numpy(np.array(images[begin : begin + PIECE])))
                 result[begin : begin + PIECE] = to_uint8(to_channels(piece, channels)).numpy()
-        return ImageData(result, self.labels, self.attributes)
+        files = None if self._files is None else [str(self.file(i)) for i in range(len(self))]
+        return ImageData(result, self.labels, self.attributes, files=files)
 
 
 def checked_names(names: Iterable[str]) -> tuple[str, ...]:

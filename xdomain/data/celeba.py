@@ -184,7 +184,7 @@ class CelebA(AttributeDomains):
         usable, identities = np.flatnonzero(good), None
         if (identity_file := folder / "identity_CelebA.txt").is_file():
             identities = _read_column(identity_file, names, _is_number, "a number").astype(np.int64)
-        return ImageData(pixels, identities, table, usable), self._partition(usable)
+        return ImageData(pixels, identities, table, usable, names), self._partition(usable)
 
     def contents(self) -> dict[str, Any]:
         folder = self.root / "celeba"

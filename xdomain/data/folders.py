@@ -421,5 +421,5 @@ def _load(
     if not good.any():
         raise UserError(f"none of the {len(entries):,} images of {name} in {folder} can be read: replace them.")
     labels = np.array([entry.label for entry in entries], dtype=np.int64) if entries[0].label is not None else None
-    data = ImageData(images, labels)
+    data = ImageData(images, labels, files=paths)
     return data if good.all() else data.keep(np.flatnonzero(good))

@@ -73,7 +73,7 @@ class AttributeTable(AttributeDomains):
         images, good = decoded_images(f"table-{split}", self.file.parent, names, 3, self.geometry, self.on_bad_file)
         if not good.any():
             raise UserError(f"none of the {len(rows):,} images of the {split} part of {self.file} can be read.")
-        return ImageData(images, None, self._table[rows], np.flatnonzero(good))
+        return ImageData(images, None, self._table[rows], np.flatnonzero(good), names)
 
     def files(self) -> dict[tuple[str, str], list[Path]]:
         """The image files by domain and split; a file of both domains stands under both names joined."""

@@ -512,8 +512,13 @@ class Method(pl.LightningModule):
         """The translated source images of the batch, ``uint8``."""
         if (sample := batch.get("a")) is None:
             return None
-        images = self.translate(sample.image, self.domains[0], self.domains[-1])
-        return sample._replace(image=to_uint8(images))
+        if not self.directions:
+            raise UserError(f"{type(self).__name__} does not translate: there is nothing to predict.")
+        return sample._replace(image=to_uint8(self.predicted(sample)))
+
+    def predicted(self, sample: Sample) -> Tensor:
+        """Translations of source images in the first of :attr:`directions`."""
+        return self.translate(sample.image, *self.directions[0])
 
 
 def _no_closure() -> None:

@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 
+from xdomain.batch import Sample, to_float
 from xdomain.errors import SettingError, UserError, choice, did_you_mean, refuse
 from xdomain.methods.base import Method
 from xdomain.methods.calibration import Calibration
@@ -347,6 +348,15 @@ class ContentMethod(Method):
         if guide is None:
             self.check_guide(task, source, target, given=False)
         return recombine(images, source, given, guide, task)
+
+    def predicted(self, sample: Sample) -> Tensor:
+        """Translations of source images; guides, where they are needed, are the target's test images in turn."""
+        source, target = self.directions[0]
+        if not self.needs_guide("transfer", source, target):
+            return self.translate(sample.image, source, target)
+        others = self.data.data(self.data.role_of(target), "test")
+        guides = others.__getitems__((sample.position % len(others)).tolist()).image
+        return self.translate(sample.image, source, target, to_float(guides.to(self.device)))
 
     def remove(self, images: Tensor, source: str) -> Tensor:
         """Take the source's content away."""

@@ -13,7 +13,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 
 from xdomain.errors import UserError, refuse
 from xdomain.files import whole_file
-from xdomain.renamed import in_new_words
+from xdomain.running.checkpoints import read_checkpoint
 from xdomain.running.curves import LearningCurves
 from xdomain.running.folder import (
     CHECKPOINTS,
@@ -38,7 +38,7 @@ USUAL = (LearningCurves, Results)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and moves it there when it is complete; names one that cannot be read."""
+    """Writes a checkpoint beside its place and moves it there when it is complete; reads only what is undamaged."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
@@ -51,17 +51,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             file.flush()
             os.fsync(file.fileno())
 
-    def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
-        try:
-            checkpoint: dict[str, Any] = super().load_checkpoint(path, *args, **options)
-            whole = isinstance(checkpoint["state_dict"], dict)
-        except OSError:
-            raise
-        except Exception as error:  # torch, pickle and zip errors of many kinds
-            raise UserError(f"{path} cannot be read as a checkpoint ({type(error).__name__}): give another.") from error
-        if not whole:
-            raise UserError(f"{path} holds no weights: give a checkpoint of `xdomain fit`.")
-        return in_new_words(checkpoint)
+    def load_checkpoint(self, path: str | os.PathLike[str], *_: Any, **__: Any) -> dict[str, Any]:
+        return read_checkpoint(path)
 
 
 class Trainer(pl.Trainer):
