@@ -124,8 +124,8 @@ class ContentTransfer(DrawnEvaluation):
     ``judge_accuracy/ATTRIBUTE``
     ``probe/common``                     balanced accuracy of a linear probe that reads the domain from the common
                                          code: 0.5 is the aim
-    ``probe/DOMAIN/OTHER``               of one that reads the other domain's content from the separate code, over all
-                                         contents of what the domains are drawn from, such as men
+    ``probe/DOMAIN/OTHER``               of one that reads the other domain's content from the separate code, on all
+                                         images that match a domain's rule for some value of the contents
     ===================================  ===========================================================================
 
     Args:
