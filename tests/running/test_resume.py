@@ -340,7 +340,7 @@ def test_a_plateau_without_its_metric_is_refused(tmp_path):
     assert torch.load(last(tmp_path / "run"), weights_only=True)["global_step"] == 2  # what was trained is not lost
     with pytest.raises(UserError, match="a metric of the validation, but there is none"):
         run(
-            tmp_path / "run",
+            tmp_path / "another",
             scheduler=PLATEAU,
             training={"monitor": "val/loss", "monitor_mode": "min", "limit_val_batches": 0},
         )
