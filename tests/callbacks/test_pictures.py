@@ -54,6 +54,25 @@ def test_grid_of_chosen_directions_and_of_few_images():
     assert np.array_equal(tile(picture, 0, 9)[..., 0], images[9, 0])
 
 
+def test_rows_of_domains_with_few_images_stay_apart():
+    class Uneven(ToyPair):
+        def data(self, role, split):
+            data = super().data(role, split)
+            return data.keep(np.arange({"a": 5, "b": 2}[role]))
+
+    data = Uneven()
+    picture = SampleGrid(count=4).grid(data, Marked().eval(), testing=False).permute(1, 2, 0).numpy()
+    assert picture.shape == (4 * 9 + 1, 4 * 9 + 1, 3)
+    for first_row, role in ((0, "a"), (2, "b")):
+        images = data.data(role, "val").images[:4]
+        for column, image in enumerate(images):
+            assert np.array_equal(
+                tile(picture, first_row, column), np.broadcast_to(image.transpose(1, 2, 0), (8, 8, 3))
+            )
+    assert (tile(picture, 2, 2) == 255).all()
+    assert (tile(picture, 3, 3) == 255).all()
+
+
 def test_grid_draws_no_random_numbers():
     grid, model, data = SampleGrid(), Marked().eval(), ToyPair()
     before = torch.get_rng_state()
@@ -102,9 +121,6 @@ def test_wandb_shows_the_grid():
     shown = []
 
     class Offline(WandbLogger):
-        def __init__(self):
-            pass
-
         name, version, save_dir, experiment = "x", "0", None, None
 
         def log_image(self, key, images, step=None, **_):

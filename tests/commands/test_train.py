@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ import yaml
 from xdomain import __version__
 from xdomain.commands.main import main
 from xdomain.commands.train import _name_of, expand_configs, overrides
+from xdomain.methods import DTN
 from xdomain.networks import ConvClassifier
 
 CLASSIFIER = {"class_path": "ConvClassifier", "init_args": {"widths": [4, 4, 8], "image_size": 16}}
@@ -267,6 +269,16 @@ def test_a_missing_checkpoint_is_named(capsys):
     assert refused(capsys, "test", "--ckpt_path", "alone.ckpt").startswith("alone.ckpt has no run folder")
 
 
+def test_weights_and_a_run_to_go_on_with_exclude_each_other(capsys):
+    for words in (["--weights", "x"], ["--trainer.weights=x"]):
+        sentence = refused(capsys, "fit", "--config", "small.yaml", *words, "--ckpt_path", "y")
+        assert sentence == "--weights begins a new run and --ckpt_path goes on with one: give one of them."
+    sentence = refused(capsys, "test", "--config", "small.yaml", "--weights", "x")
+    assert sentence == "--weights is for xdomain fit, not for test: give --ckpt_path."
+    sentence = refused(capsys, "fit", "--config", "small.yaml", "--weights", "absent")
+    assert sentence.startswith("checkpoint absent does not exist")
+
+
 def test_an_unknown_command(capsys):
     assert refused(capsys, "train").startswith("unknown command 'train': choose one of fit, ")
 
@@ -507,6 +519,84 @@ def test_changes_of_the_command_line():
         **{"a": 1, "b": None, "c": [1, "x"]},
         **{"d": "2024-01-01", "e": "[x.png", "f": "a: b: c"},
     }
+
+
+# ---------------------------------------------------------------- ends before the last step
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_fit_with_its_status_and_a_checkpoint(monkeypatch, capsys, signum, status):
+    with monkeypatch.context() as patch:
+        patch.setattr(DTN, "on_train_batch_start", lambda *_: os.kill(os.getpid(), signum))
+        assert main(["fit", "--config", "small.yaml"]) == status
+    run = Path("runs/small/0001")
+    sentence = f"xdomain: stopped by {signum.name} after step 1: --ckpt_path {run} goes on from there.\n"
+    assert capsys.readouterr().err.endswith(sentence)
+    assert main(["fit", "--ckpt_path", str(run), "--trainer.log_every_n_steps", "1"]) == 0
+    assert main(["fit", "--ckpt_path", str(run), "--trainer.max_steps", "3"]) == 0
+    assert yaml.safe_load((run / "config_resumed_2.yaml").read_text())["trainer"]["log_every_n_steps"] == 1
+    facts = yaml.safe_load((run / "run.json").read_text())
+    assert facts["overrides"] == {"trainer.log_every_n_steps": 1, "trainer.max_steps": 3}
+    assert facts["steps"] == 3
+    assert sorted(path.name for path in run.iterdir())[:2] == ["checkpoints", "config.yaml"]  # nothing half written
+
+
+def test_a_signal_before_the_first_batch_ends_fit_too(monkeypatch, capsys):
+    monkeypatch.setattr(DTN, "setup", lambda *_, **__: os.kill(os.getpid(), signal.SIGINT))
+    assert main(["fit", "--config", "small.yaml"]) == 130
+    assert capsys.readouterr().err.endswith("xdomain: stopped by SIGINT.\n")
+    assert list(Path("runs/small").iterdir()) == []
+
+
+def test_another_recipes_checkpoint_is_one_sentence(tmp_path, capsys):
+    assert main(["fit", "--config", "small.yaml"]) == 0
+    other = yaml.safe_load(RECIPE)
+    other["model"]["init_args"]["g"]["init_args"]["width"] = 4
+    Path("other.yaml").write_text(yaml.safe_dump(other))
+    (tmp_path / "x.ckpt").write_bytes(Path("runs/small/0001/checkpoints/last.ckpt").read_bytes())
+    for command in ("fit", "test"):
+        capsys.readouterr()
+        assert main([command, "--config", "other.yaml", "--ckpt_path", "x.ckpt"]) == 1
+        assert "xdomain: error: the checkpoint does not fit this DTN: it belongs to another" in capsys.readouterr().err
+        assert list(Path("runs/other").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        (("precision", "64-true"), "trainer.precision is 64-true, but images reach the networks in 32 bits"),
+        (("save_minutes", "-1"), "trainer.save_minutes is -1.0: give a number of at least 0"),
+    ],
+)
+def test_settings_of_the_trainer_are_refused_by_their_key(capsys, setting, sentence):
+    name, value = setting
+    assert sentence in refused(capsys, "fit", "--config", "small.yaml", f"--trainer.{name}", value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "variables", "sentence"),
+    [
+        (
+            {"val_check_interval": 50, "check_val_every_n_epoch": 1},
+            {},
+            "trainer.val_check_interval is 50, but an epoch has 2 batches: give at most 2",
+        ),
+        ({}, {"SLURM_NTASKS": "4"}, "SLURM_NTASKS is 4: start the training with `srun --ntasks-per-node=4`"),
+        (
+            {"callbacks": [{"class_path": "EarlyStopping", "init_args": {"monitor": "val/fid"}}]},
+            {},
+            "EarlyStopping watches val/fid, which is not there: choose one of ",
+        ),
+    ],
+)
+def test_what_lightning_refuses_is_one_sentence(capsys, monkeypatch, settings, variables, sentence):
+    recipe = yaml.safe_load(RECIPE)
+    recipe["trainer"] |= settings
+    Path("small.yaml").write_text(yaml.safe_dump(recipe))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert main(["fit", "--config", "small.yaml"]) == 1
+    assert f"xdomain: error: {sentence}" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- answers without torch

@@ -64,6 +64,7 @@ def kind(recipe):
 
 
 FIRST = {next(r for r in RECIPES if kind(r) == kind(recipe)) for recipe in RECIPES}
+FIRST_OF_METHOD = {next(r for r in RECIPES if kind(r)[0] == kind(recipe)[0]) for recipe in RECIPES}
 QUIET = ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"]
 
 pytestmark = pytest.mark.slow
@@ -171,10 +172,10 @@ def test_recipe(recipe, tmp_path):
     assert len(moved) >= trained
 
 
-@pytest.mark.parametrize("precision", ["bf16"])
-def test_recipe_in_mixed_precision(precision, tmp_path):
-    overlays = [word for overlay in ("smoke", "cpu", precision) for word in ("--config", overlay)]
-    run("fit", "--config", small("dtn", tmp_path), *overlays, "--trainer.run_dir", tmp_path / "run")
+@pytest.mark.parametrize("recipe", sorted(FIRST_OF_METHOD))
+def test_every_method_in_mixed_precision(recipe, tmp_path):
+    overlays = [word for overlay in ("smoke", "cpu", "bf16") for word in ("--config", overlay)]
+    run("fit", "--config", small(recipe, tmp_path), *overlays, "--trainer.run_dir", tmp_path / "run")
     finite_metrics(tmp_path / "run" / "metrics.csv")
     assert checkpoint(tmp_path / "run")["global_step"] == 4
 

@@ -1,11 +1,11 @@
 """Entry point: answers ``list``, ``--version`` and ``--help`` at once and imports torch only for real work."""
 
-import errno
 import os
 import sys
 
 from xdomain import __version__, discover
 from xdomain.errors import UserError
+from xdomain.running.signals import Stopped, end_with_parent, stoppable
 
 HELP = """\
 usage: xdomain COMMAND [options]
@@ -27,20 +27,13 @@ commands:
 
 options:
   --config NAME   a recipe or, given again, an overlay: a path, or a name shown by `xdomain list`
+  --ckpt_path RUN a run folder or checkpoint file, or `last` or `best` of the newest run of this name
+  --weights RUN   with fit: a new run that begins with the weights of another
   --help          this text; `xdomain fit --help` shows every setting of a command
   --version       the version
 
 Any setting can follow on the command line: xdomain fit --config dtn.yaml --trainer.max_steps 100
 """
-PLACES = {
-    errno.EACCES: "this place is protected",
-    errno.EPERM: "this place is protected",
-    errno.EROFS: "this place cannot be written",
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.ENAMETOOLONG: "the name is too long",
-}
-"""What can be wrong with a place on disk, in words; other errors of the system are defects of the program."""
 COMMANDS = ("fit", "validate", "test", "predict", "translate", "sample")
 
 
@@ -48,28 +41,35 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        the exit status: 0 done, 1 some files are bad, 2 bad input, 141 nobody reads what is printed any more.
+        the exit status: 0 done, 1 some files are bad or something around the program failed, 2 bad input, 130 stopped
+        by SIGINT, 143 by SIGTERM, 141 nobody reads what is printed any more.
     """
-    args = sys.argv[1:] if argv is None else argv
+    end_with_parent()
     try:
-        status = command(args)
-        sys.stdout.flush()  # or a closed pipe is noticed at the very end, where nobody can catch it
+        with stoppable():
+            status = _command(sys.argv[1:] if argv is None else argv)
+            sys.stdout.flush()  # or a closed pipe is noticed at the very end, where nobody can catch it
+            return status
+    except Stopped as stop:
+        if stop.sentence:
+            print(f"xdomain: {stop.sentence}", file=sys.stderr)
+        return int(str(stop.code))
     except UserError as error:
         print(f"xdomain: error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # as in xdomain list | head
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - Python flushes it when it ends
         return 128 + 13  # as a process that SIGPIPE ends
-    except OSError as error:
-        if error.errno not in PLACES or error.filename is None:
+    except Exception as error:
+        from xdomain.commands.messages import failure
+
+        if (told := failure(error)) is None:
             raise
-        print(f"xdomain: error: {error.filename}: {PLACES[error.errno]}: give another place.", file=sys.stderr)
-        return 2
-    return status
+        print(f"xdomain: error: {told}", file=sys.stderr)
+        return 1
 
 
-def command(args: list[str]) -> int:
-    """Run one command; returns the exit status."""
+def _command(args: list[str]) -> int:
     if not args or args[0] in ("-h", "--help", "help"):
         print(HELP, end="")
         return 0

@@ -27,8 +27,9 @@ from xdomain.commands.messages import explain, mark, quiet
 from xdomain.data import BaseDataModule
 from xdomain.discover import check_owner, find_config
 from xdomain.errors import SettingError, UserError, refusal
+from xdomain.files import whole_file
 from xdomain.methods import Method
-from xdomain.running.folder import CHECKPOINTS, resolve_checkpoint
+from xdomain.running.folder import CHECKPOINTS, newest_config, resolve_checkpoint, run_dir
 from xdomain.running.publishing import changed
 from xdomain.running.trainer import Trainer
 
@@ -41,7 +42,7 @@ NO_SETTINGS = (  # of the command line: places, and what is shown
     *("config", "ckpt_path", "trainer.run_dir", "trainer.default_root_dir"),
     *("trainer.enable_progress_bar", "trainer.enable_model_summary", "return_predictions"),
 )
-OPTION = re.compile(r"(--config|-c|--ckpt_path)(?:=(.*))?$", re.DOTALL)
+OPTION = re.compile(r"(--config|-c|--ckpt_path|--weights|--trainer\.weights)(?:=(.*))?$", re.DOTALL)
 
 
 class Parser(LightningArgumentParser):
@@ -96,23 +97,26 @@ class SaveConfig(SaveConfigCallback):
     """Saves the whole config in the run's own folder; a resumed run adds a file instead of replacing one."""
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if stage == "fit":
-            super().setup(trainer, pl_module, stage)
+        """Nothing: until training starts, a checkpoint that does not fit may still end the run."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            self.save_config(trainer, pl_module, "fit")
 
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        assert isinstance(trainer, Trainer)
+        if (folder := run_dir(trainer)) is None:
+            return
         config = self.config.clone()
         config.trainer.recipe = None  # the run's name stands in run.json; here it would outlive a copy's own
-        text = self.parser.dump(config, skip_none=False)
-        for number in range(1000):
-            path = trainer.run_dir / (f"config_resumed_{number}.yaml" if number else "config.yaml")
-            if path.exists() and path.read_text() == text:
+        text, newest = self.parser.dump(config, skip_none=False), newest_config(folder)
+        if newest.exists():
+            if newest.read_text() == text:
                 return
-            if not path.exists():
-                partial = path.with_suffix(".part")
-                partial.write_text(text)
-                partial.replace(path)
-                return
+            newest = (
+                folder / f"config_resumed_{int(newest.stem.rpartition('_')[2]) + 1 if '_' in newest.stem else 1}.yaml"
+            )
+        with whole_file(newest) as file:
+            file.write(text.encode())
 
 
 class XDomainCLI(LightningCLI):
@@ -180,7 +184,7 @@ class XDomainCLI(LightningCLI):
         if error.owner == Trainer.__name__:
             return error.under(f"trainer.{error.option}")
         config = self.config[self.subcommand].as_dict()
-        key = next(keys_of(error, {name: config[name] for name in ("model", "data", "trainer")}), None)
+        key = next(keys_of(error, {name: config[name] for name in ("data", "model", "trainer")}), None)
         return error.under(key) if key else error
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
@@ -241,7 +245,7 @@ def expand_configs(args: list[str]) -> tuple[list[str], str]:
     Returns:
         the arguments, and the name of the run: the stems of all configs joined by ``+``.
     """
-    expanded, names, paths, checkpoint = [], [], [], None
+    expanded, names, paths, checkpoint, weights = [], [], [], None, None
     words = iter(args)
     for word in words:
         option = OPTION.match(word)
@@ -254,11 +258,16 @@ def expand_configs(args: list[str]) -> tuple[list[str], str]:
         if option.group(1) == "--ckpt_path":
             checkpoint = value
             expanded += ["--ckpt_path", value]
+        elif option.group(1).endswith("weights"):
+            weights = value
+            expanded += ["--trainer.weights", value]
         else:
             path = find_config(value)
             paths.append(path)
             names.append(_name_of(path))
             expanded += ["--config", str(path)]
+    if checkpoint is not None and weights is not None:
+        raise UserError("--weights begins a new run and --ckpt_path goes on with one: give one of them.")
     chosen = _classes([_read_config(path) for path in paths], args)
     for path in paths:
         check_owner(path, *chosen)
@@ -290,7 +299,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         spot, problem = getattr(error, "problem_mark", None), getattr(error, "problem", "this is no text file")
         where = f"{path}, line {spot.line + 1}" if spot else str(path)
         raise UserError(f"{where} is not YAML: {problem}.") from error
-    if not isinstance(content, dict) or None in (content.get(key, {}) for key in ("model", "data", "trainer")):
+    if not isinstance(content, dict) or None in (content.get(key, {}) for key in ("data", "model", "trainer")):
         raise UserError(f"{path} is no config: it must hold settings below `model:`, `data:` or `trainer:`.")
     if _size(content, {}) > MOST_VALUES:
         raise UserError(f"{path} refers to itself, or repeats itself without end: write its anchors (&, *) out.")
@@ -314,9 +323,9 @@ def _run_config(checkpoint: str) -> Path:
     if not given.exists():
         raise UserError(f"checkpoint {checkpoint} does not exist: give a run folder or file, or add --config RECIPE.")
     folder = given if given.is_dir() else given.parent.parent if given.parent.name == CHECKPOINTS else None
-    if folder is None or not (folder / "config.yaml").is_file():
+    if folder is None or not newest_config(folder).is_file():
         raise UserError(f"{checkpoint} has no run folder with a config.yaml around it: add --config RECIPE.")
-    return folder / "config.yaml"
+    return newest_config(folder)
 
 
 def _name_of(config: Path) -> str:
@@ -336,6 +345,8 @@ def run(args: list[str]) -> None:
     command, rest = args[0], args[1:]
     _check_values(rest)
     rest, name = expand_configs(rest)
+    if command != "fit" and "--trainer.weights" in rest:
+        raise UserError(f"--weights is for xdomain fit, not for {command}: give --ckpt_path.")
     asks = any(word in ("-h", "--help") or word.startswith("--print_config") or word.endswith(".help") for word in rest)
     if "--config" not in rest and not asks:
         raise UserError(f"xdomain {command} needs a recipe: add --config NAME (`xdomain list` shows them).")
@@ -350,7 +361,6 @@ def run(args: list[str]) -> None:
             trainer_defaults={"num_sanity_val_steps": 0},
             seed_everything_default=0,
             save_config_callback=SaveConfig,
-            save_config_kwargs={"save_to_log_dir": False},
             parser_class=Parser,
             auto_configure_optimizers=False,
         )

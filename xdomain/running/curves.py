@@ -6,6 +6,8 @@ import numpy as np
 import pytorch_lightning as pl
 from matplotlib.figure import Figure
 
+from xdomain.files import whole_file
+from xdomain.running.folder import run_dir
 from xdomain.running.metrics_file import read_metrics
 
 
@@ -13,7 +15,7 @@ class LearningCurves(pl.Callback):
     """Draws everything in ``metrics.csv`` as ``curves.png`` at every validation and at the end of training."""
 
     def _draw(self, trainer: pl.Trainer) -> None:
-        folder = getattr(trainer, "run_dir", None)
+        folder = run_dir(trainer)
         if trainer.is_global_zero and folder is not None and not trainer.sanity_checking:
             draw_curves(folder / "metrics.csv", folder / "curves.png")
 
@@ -41,6 +43,5 @@ def draw_curves(metrics: Path, picture: Path) -> None:
         axes.plot(*points.T, marker="." if len(points) < 40 else "", linewidth=1)
         axes.set_title(name, fontsize=8)
         axes.tick_params(labelsize=7)
-    partial = picture.with_name(f".{picture.name}")
-    figure.savefig(partial, format="png", dpi=100)
-    partial.replace(picture)
+    with whole_file(picture) as file:
+        figure.savefig(file, format="png", dpi=100)
