@@ -5,15 +5,30 @@ import pickle
 import signal
 import socket
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from torchmetrics import MeanMetric
 
+from tests.callbacks.judges import Held
+from tests.callbacks.test_content import Blocks, Surgeon
+from tests.callbacks.test_guided_accuracy import Brush, Judge
+from tests.callbacks.test_guided_accuracy import Shades as Colours
 from tests.methods.faces import Faces, make
 from tests.methods.single import OneClip, OneImage, TwoImages, facts
 from tests.toys import ToyGAN, ToyPair, trainer, weights
+from xdomain.callbacks import (
+    AnalogyQuality,
+    ContentMasks,
+    ContentTransfer,
+    GuidedAccuracy,
+    SampleQuality,
+    SampleSheet,
+    TransferAccuracy,
+)
+from xdomain.features.random_conv import RandomConv
 from xdomain.methods import (
     DIDD,
     ConSinGAN,
@@ -27,6 +42,7 @@ from xdomain.methods import (
     SinGAN3D,
     StructuralAnalogy,
 )
+from xdomain.metrics import KID, NearestNeighbourAccuracy, PixelDiversity, RetrievalRanks, VerificationAUC
 
 STEPS = 4
 
@@ -168,8 +184,76 @@ SINGLE = {
 }
 
 
+class Lone(Colours):
+    """One image of either domain in every part but that of training."""
+
+    def data(self, role, split):
+        data = super().data(role, split)
+        return data if split == "train" else data.keep(np.arange(1))
+
+
+class LoneBlocks(Blocks):
+    """One image of either domain."""
+
+    def data(self, role, split):
+        return super().data(role, split).keep(np.arange(1))
+
+
+def single(method, data, **options):
+    torch.manual_seed(0)
+    made = method(iterations=2, **facts(data), **options).eval()
+    made.begun.fill_(made.scales)
+    return made
+
+
+def lone_evaluations():
+    """Methods, data of which the second of two processes has no image, and evaluations of them."""
+    transfer, guided = TransferAccuracy("x"), GuidedAccuracy({"paint": "x"}, guides=2)
+    transfer.helper, guided.judges = Held(Judge([1.0, 0.0, 0.0])), {"paint": Held(Judge([1.0, 0.0, 0.0]))}
+    blocks = LoneBlocks("glasses")
+    pyramid = {"min_size": 16, "width": 4, "layers": 3}
+    return [
+        (single(SinGAN, OneImage(), **pyramid), OneImage(), [SampleQuality(count=2, patches=(5,)), SampleSheet(2)]),
+        (single(StructuralAnalogy, TwoImages(), **pyramid), TwoImages(), [AnalogyQuality(samples=2)]),
+        (Brush(contents=("ink",)), Lone(), [transfer, guided]),
+        (Surgeon(blocks.domains, masked=True, guided=False), blocks, [ContentTransfer(), ContentMasks()]),
+    ]
+
+
+def evaluate_alone(folder, **options):
+    """All metrics of a validation and a test."""
+    found = []
+    for number, (method, data, callbacks) in enumerate(lone_evaluations()):
+        run = trainer(callbacks=callbacks, run_dir=str(folder / str(number)), **options)
+        run.validate(method, datamodule=data, verbose=False)
+        values = dict(run.callback_metrics)
+        run.test(method, datamodule=data, verbose=False)
+        found.append({name: value.item() for name, value in (values | run.callback_metrics).items()})
+    return found
+
+
+def list_metrics(full):
+    """Metrics that keep rows; only where it says so, they have seen any."""
+    network, images = RandomConv(), torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    labels = torch.tensor([0, 1, 0, 1, 2, 2])
+    updates = {
+        KID(network): [(images[:3], True), (images[3:], False)],
+        PixelDiversity(): [(images[:1], images[1:])],
+        NearestNeighbourAccuracy(): [(images[:4], labels[:4], True), (images[4:], labels[4:], False)],
+        RetrievalRanks(): [(images[:4].flatten(1),), (images[4:].flatten(1), images[:2].flatten(1))],
+        VerificationAUC(): [(images.flatten(1), labels)],
+    }
+    for metric, arguments in updates.items():
+        for given in arguments if full else []:
+            metric.update(*given)
+    return [metric.compute() for metric in updates]
+
+
 def train_single(rank, world_size, folder, port):
-    """One rank; every method of a single sample in turn, through its first scales."""
+    """One rank; every method of a single sample in turn, through its first scales.
+
+    Then evaluations whose images are all on the first rank, and metrics whose rows are all on the second.
+    """
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "LOCAL_RANK": str(rank)}
     torch.set_num_threads(1)
     states = {}
@@ -187,7 +271,8 @@ def train_single(rank, world_size, folder, port):
         start = weights(model)
         run.fit(model, datamodule=data())
         states[name] = start, weights(model), torch.randn(3), run.global_step
-    (folder / f"{rank}.pickle").write_bytes(pickle.dumps(states))
+    found = evaluate_alone(folder, strategy="ddp_find_unused_parameters_true", devices=world_size)
+    (folder / f"{rank}.pickle").write_bytes(pickle.dumps((states, found, list_metrics(full=rank == 1))))
     dist.destroy_process_group()
 
 
@@ -198,7 +283,7 @@ def single_ranks(tmp_path_factory):
 
 @pytest.mark.parametrize("name", SINGLE)
 def test_ddp_ranks_of_pyramids_stay_equal_with_noise_of_their_own(name, single_ranks):
-    (start, first, noise, steps), (_, second, other_noise, _) = (states[name] for states in single_ranks)
+    (start, first, noise, steps), (_, second, other_noise, _) = (states[name] for states, _, _ in single_ranks)
     assert steps >= 4
     assert not torch.equal(noise, other_noise)
     parameters = [n for n in first if n.endswith((".weight", ".original"))]
@@ -365,3 +450,14 @@ def test_ddp_ranks_resume_exactly_with_buffers_of_their_own(tmp_path):
         for name, state in states.items():
             for key, value in states["straight"].items():
                 assert torch.equal(value, state[key]), (rank, name, key)
+
+
+def test_ddp_a_rank_without_images_takes_part_in_every_evaluation(single_ranks, tmp_path):
+    (_, first, rows), (_, second, other_rows) = single_ranks
+    alone = evaluate_alone(tmp_path / "alone")
+    for values, others, expected in zip(first, second, alone, strict=True):
+        assert values.keys() == others.keys() == expected.keys()
+        assert values == pytest.approx(expected, rel=1e-5, nan_ok=True)
+    for result, other, expected in zip(rows, other_rows, list_metrics(full=True), strict=True):
+        torch.testing.assert_close(result, expected)
+        torch.testing.assert_close(other, expected)

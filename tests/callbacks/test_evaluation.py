@@ -190,6 +190,11 @@ def classifier(kind=Reader):
     return Classifier(kind(), domains=("red",), channels=(3,), image_size=8)
 
 
+def more(data, role):
+    """The same with labels of the target that no classifier of ten classes knows."""
+    return data if role == "a" else ImageData(data.images, data.labels + 12)
+
+
 REFUSED = [
     (
         lambda: TransferAccuracy("street_classifier"),
@@ -211,6 +216,14 @@ REFUSED = [
         Brush,
         lambda: unlabelled(Colours),
         "paint has none: remove",
+    ),
+    (
+        lambda: GuidedAccuracy({"paint": "street_classifier"}),
+        Brush,
+        lambda: type(
+            "More", (Colours,), {"data": lambda self, role, split: more(Colours.data(self, role, split), role)}
+        )(),
+        "a classifier of 10 classes, but paint has labels from 12 to 14",
     ),
     (DistributionDistance, classifier, one, "needs two domains"),
     (DistributionDistance, Brush, Colours, "Brush needs them"),

@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -43,6 +44,9 @@ trainer:
   enable_progress_bar: false
   enable_model_summary: false
 """
+
+
+BOMB = "a0: &a0 [1, 2]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 20))
 
 
 @pytest.fixture(autouse=True)
@@ -104,21 +108,22 @@ def test_a_misspelt_key_is_named_with_the_nearest(capsys, place, key):
     )
 
 
-def test_a_misspelt_key_in_a_list(capsys):
+def test_a_misspelt_key_of_a_callback_and_of_a_logger(capsys):
     content = {
-        "callbacks": [{"class_path": "LearningCurves"}, {"class_path": "SampleGrid", "init_args": {"cont": 3}}],
+        "callbacks": {"pictures": {"class_path": "SampleGrid", "init_args": {"cont": 3}}},
         "logger": [{"class_path": "WandbLogger", "init_args": {"projekt": "x"}}],
     }
     nearest = {
-        "callbacks": "cont is no setting: did you mean count?",
-        "logger": "projekt is no setting: did you mean project?",
+        "callbacks": "callbacks.pictures.init_args.cont is no setting: did you mean count?",
+        "logger": "logger.init_args.projekt is no setting: did you mean project?",
     }
     for key, end in nearest.items():
         Path("more.yaml").write_text(yaml.safe_dump({"trainer": {key: content[key]}}))
-        assert (
-            refused(capsys, "fit", "--config", "small.yaml", "--config", "more.yaml")
-            == f"trainer.{key}.init_args.{end}"
-        )
+        assert refused(capsys, "fit", "--config", "small.yaml", "--config", "more.yaml") == f"trainer.{end}"
+    pictures = ["--trainer.callbacks.pictures", "SampleGrid", "--trainer.callbacks.pictures.cont", "3"]
+    assert refused(capsys, "fit", "--config", "small.yaml", *pictures) == (
+        "trainer.callbacks.pictures.cont is no setting: did you mean count?"
+    )
 
 
 def test_a_key_like_no_other_is_answered_with_all_of_its_class(capsys):
@@ -158,8 +163,8 @@ def test_a_shortened_key_is_not_guessed(capsys):
         ),
         ("model.init_args.optimizer", "Adamm", "is Adamm, which is no class that fits there: did you mean Adam?"),
         (
-            "trainer.callbacks+",
-            "SampleGridd",
+            "trainer.callbacks",
+            "{x: SampleGridd}",
             "is SampleGridd, which is no class that fits there: did you mean SampleGrid?",
         ),
         ("model", "Street", "is Street, which is no class that fits there: choose one of AttributeClassifier"),
@@ -237,6 +242,9 @@ def test_a_value_that_a_class_refuses(capsys):
         ("- a\n- b\n", "x.yaml is no config: "),
         ("", "x.yaml is no config: "),
         ("model:\n", "x.yaml is no config: "),
+        ("trainer: &a {callbacks: *a}\n", "x.yaml refers to itself, or repeats itself without end: "),
+        ("a: &a [1, *a]\n", "x.yaml refers to itself"),
+        (BOMB, "x.yaml refers to itself, or repeats itself without end: "),
         ("trainer: {max_steps: 3}\n", "data and model must be given: add --config RECIPE."),
     ],
 )
@@ -320,6 +328,121 @@ def test_a_run_prints_no_advertising_and_its_config_and_checkpoint_work_again(ca
     assert main(["translate", "--ckpt_path", str(run), "--input", "in", "--output", "out"]) == 0
     assert capsys.readouterr().out == "translated 1 image\n"
     assert Path("out/x.png").is_file()
+
+
+# ---------------------------------------------------------------- words that YAML would read
+
+AWKWARD = ["[x].png", "[x]", "[x", "@x", "%x", "{x}", "{x", "!x", "&x", "*x", "'x", '"x', "#x", "2024-01-01"]
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_a_path_is_a_path(name):
+    Path(name).mkdir()
+    config = f"{name.replace('@', '')}.yaml"  # which names of runs may not have
+    Path(config).write_text(RECIPE)
+    words = ["--config", config, "--data.init_args.a.init_args.root", name, f"--ckpt_path={name}"]
+    content = yaml.safe_load(printed(*words))
+    assert Path(content["data"]["init_args"]["a"]["init_args"]["root"]) == Path(name)
+    assert Path(content["ckpt_path"]) == Path(name)
+
+
+@pytest.mark.parametrize("name", ["[x]", "#x", "&x", "*x"])
+def test_a_missing_path_is_named(capsys, name):
+    assert refused(capsys, "fit", "--config", name).startswith(f"no config named {name!r}: ")
+    sentence = refused(capsys, "fit", "--config", "small.yaml", "--ckpt_path", name)
+    assert re.match(rf"checkpoint (./)?{re.escape(name)} does not exist: ", sentence)
+
+
+def test_a_word_that_reads_as_nothing(capsys):
+    sentence = refused(capsys, "fit", "--config", "small.yaml", "--data.init_args.a.init_args.root", "#x")
+    assert sentence == "data.init_args.a.init_args.root #x reads as nothing in YAML: write ./#x if it is a path."
+
+
+# ---------------------------------------------------------------- callbacks
+
+
+def callbacks(*words):
+    """The callbacks that a recipe ends with: from name to (class, settings)."""
+    content = yaml.safe_load(printed("--config", "small.yaml", *words))["trainer"]["callbacks"]
+    return {
+        name: callback and (callback["class_path"].rsplit(".", 1)[-1], callback.get("init_args", {}))
+        for name, callback in content.items()
+    }
+
+
+@pytest.fixture
+def pictured():
+    """A recipe with two callbacks."""
+    mapping = {
+        "quality": {"class_path": "AnalogyQuality", "init_args": {"samples": 3, "layer": "x", "options": {"start": 1}}},
+        "pictures": {"class_path": "SampleGrid", "init_args": {"count": 5}},
+    }
+    content = yaml.safe_load(RECIPE)
+    content["trainer"]["callbacks"] = mapping
+    Path("small.yaml").write_text(yaml.safe_dump(content))
+
+
+@pytest.mark.usefixtures("pictured")
+def test_an_overlay_changes_one_setting_of_one_callback():
+    before = callbacks()
+    assert before.keys() == {"quality", "pictures"}
+    Path("one.yaml").write_text("trainer: {callbacks: {quality: {init_args: {options: {start: 2}}}}}")
+    Path("two.yaml").write_text(
+        "trainer: {callbacks: {more: {class_path: SampleGrid}, pictures: null, quality: {init_args: {samples: 4}}}}"
+    )
+    one, two = ["--config", "one.yaml"], ["--config", "two.yaml"]
+    changed = {**before["quality"][1], "options": {"start": 2}}
+    assert callbacks(*one) == {**before, "quality": ("AnalogyQuality", changed)}
+    after = callbacks(*one, *two)
+    assert after == {
+        "quality": ("AnalogyQuality", {**changed, "samples": 4}),
+        "pictures": None,
+        "more": ("SampleGrid", {"count": 16, "directions": None}),
+    }
+    assert callbacks(*two, *one).keys() == after.keys()
+    words = ["--trainer.callbacks.more.count", "2", "--trainer.callbacks.quality.init_args.samples=9"]
+    spoken = callbacks(*one, *two, *words)
+    assert spoken["more"] == ("SampleGrid", {"count": 2, "directions": None})
+    assert spoken["quality"][1]["samples"] == 9
+    Path("again.yaml").write_text(printed("--config", "small.yaml", *one, *two, *words))
+    assert callbacks("--config", "again.yaml") == spoken
+
+
+@pytest.mark.usefixtures("pictured")
+def test_an_overlay_changes_the_class_of_a_callback():
+    Path("one.yaml").write_text("trainer: {callbacks: {pictures: {class_path: SampleSheet}}}")
+    assert callbacks("--config", "one.yaml")["pictures"][0] == "SampleSheet"
+
+
+@pytest.mark.usefixtures("pictured")
+def test_a_list_of_callbacks_replaces_them_and_is_not_added(capsys):
+    Path("one.yaml").write_text("trainer: {callbacks: [{class_path: SampleGrid}, {class_path: LearningCurves}]}")
+    assert [kind for kind, _ in callbacks("--config", "one.yaml").values()] == ["SampleGrid", "LearningCurves"]
+    Path("two.yaml").write_text("trainer: {callbacks+: [{class_path: SampleGrid}]}")
+    assert refused(capsys, "fit", "--config", "small.yaml", "--config", "two.yaml") == (
+        "trainer.callbacks needs no +: give every callback a name, NAME: CALLBACK."
+    )
+
+
+# ---------------------------------------------------------------- owners of overlays
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["--config", "alpha_1"], "alpha_1.yaml is an overlay for recipes of structural_analogy, not for DTN"),
+        (["--config", "photo_brick"], "photo_brick.yaml is an overlay for the data SingleImage, not for DomainPair"),
+        (["--config", "no_tid", "--model", "DIDD"], "no_tid.yaml is an overlay for recipes of dtn, not for DIDD"),
+    ],
+)
+def test_an_overlay_of_another_method_or_of_other_data(capsys, words, what):
+    """The recipe is a user's own: its classes say whose it is."""
+    assert refused(capsys, "fit", "--config", "small.yaml", *words) == f"{what}: leave it out."
+
+
+def test_an_overlay_of_the_method():
+    content = yaml.safe_load(printed("--config", "small.yaml", "--config", "no_tid"))
+    assert content["model"]["init_args"]["beta"] == 0
 
 
 # ---------------------------------------------------------------- names of runs

@@ -43,7 +43,7 @@ def test_trunks_end_at_2x2_and_at_most_six_layers():
 @pytest.mark.parametrize("size", [24, 96, 104])
 def test_multiples_of_8_are_coded_and_decoded(size):
     channels = trunk(size, 4)
-    encoder, decoder = ContentEncoder(3, channels, size), ContentDecoder(3, size, 4)
+    encoder, decoder = CodeEncoder(3, channels, size), CodeDecoder(3, size, 4)
     codes = encoder(torch.randn(2, 3, size, size))
     assert codes.shape == (2, encoder.dim)
     assert decoder(codes).shape == (2, 3, size, size)

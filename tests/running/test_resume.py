@@ -334,11 +334,13 @@ def test_a_plateau_without_its_metric_is_refused(tmp_path):
         plateau(tmp_path / "run", monitor=None)
     with pytest.raises(UserError, match=r"with the mode max, but trainer\.monitor_mode is min: make them equal"):
         plateau(tmp_path / "run", scheduler=partial(PLATEAU, mode="max"))
+    own = type("Own", (schedules.ReduceLROnPlateau,), {"monitor": "val/absent"})
     with pytest.raises(UserError, match=r"follows val/absent, but the validation gives .*val/loss"):
-        plateau(tmp_path / "run", monitor="val/absent")
+        plateau(tmp_path / "run", scheduler=own)
+    assert torch.load(last(tmp_path / "run"), weights_only=True)["global_step"] == 2  # what was trained is not lost
     with pytest.raises(UserError, match="a metric of the validation, but there is none"):
         run(
-            tmp_path / "run",
+            tmp_path / "another",
             scheduler=PLATEAU,
             training={"monitor": "val/loss", "monitor_mode": "min", "limit_val_batches": 0},
         )

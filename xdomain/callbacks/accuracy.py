@@ -196,7 +196,10 @@ class GuidedAccuracy(DrawnEvaluation):
                 )
             self.judges[domain] = self.judges.get(domain) or build_judge(recipe)
         for source, target in self._directions(module):
-            check_labels(self, module, module.data.role_of(source), split, self.judges[target].classes)
+            classes, role = self.judges[target].classes, module.data.role_of(target)
+            check_labels(self, module, module.data.role_of(source), split, classes)
+            if module.data.data(role, split).labels is not None:
+                check_labels(self, module, role, split, classes)
 
     def measure(self, trainer: pl.Trainer, module: Method) -> dict[str, Tensor]:
         assert isinstance(module, ContentMethod)

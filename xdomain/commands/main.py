@@ -1,5 +1,6 @@
 """Entry point: answers ``list``, ``--version`` and ``--help`` at once and imports torch only for real work."""
 
+import os
 import sys
 
 from xdomain import __version__, discover
@@ -21,6 +22,7 @@ commands:
   sample     from one image:      xdomain sample --ckpt_path RUN --output DIR --n 20 --size 256x400
   data check what is wrong with image files:  xdomain data check DIR, or --config RECIPE
   table      results side by side: xdomain table didd
+             publish a tested run: xdomain table --collect RUN
   list       methods, recipes, data and overlays that there are
 
 options:
@@ -40,12 +42,14 @@ def main(argv: list[str] | None = None) -> int:
 
     Returns:
         the exit status: 0 done, 1 some files are bad or something around the program failed, 2 bad input, 130 stopped
-        by SIGINT, 143 by SIGTERM.
+        by SIGINT, 143 by SIGTERM, 141 nobody reads what is printed any more.
     """
     end_with_parent()
     try:
         with stoppable():
-            return _command(sys.argv[1:] if argv is None else argv)
+            status = _command(sys.argv[1:] if argv is None else argv)
+            sys.stdout.flush()  # or a closed pipe is noticed at the very end, where nobody can catch it
+            return status
     except Stopped as stop:
         if stop.sentence:
             print(f"xdomain: {stop.sentence}", file=sys.stderr)
@@ -53,6 +57,9 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"xdomain: error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # as in xdomain list | head
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - Python flushes it when it ends
+        return 128 + 13  # as a process that SIGPIPE ends
     except Exception as error:
         from xdomain.commands.messages import failure
 

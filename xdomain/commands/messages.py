@@ -18,7 +18,14 @@ from xdomain.errors import choice, did_you_mean
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FINDING = re.compile(r"⟦(.*?)¦(.*?)⟧")
 NOISY = ("utilities.rank_zero", "trainer.connectors.checkpoint_connector")  # loggers of Lightning
-TYPES = {"float": "a number", "int": "a whole number", "bool": "true or false", "str": "text", "NoneType": "null"}
+TYPES = {
+    "float": "a number",
+    "int": "a whole number",
+    "bool": "true or false",
+    "str": "text",
+    "NoneType": "null",
+    "dict": "a mapping",
+}
 
 # What jsonargparse writes; the tests fail where a new version words it differently.
 KEY = re.compile(r'Parser key "([\w.]+)"|argument --([\w.]+?)(?:\.help)?:')

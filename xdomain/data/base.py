@@ -142,7 +142,7 @@ class SourceLoader:
 
 
 class EmptyBatches:
-    """Batches without images, for a process that has none to look at.
+    """Batches without images of a role, for a process that has none to look at.
 
     Without any batch Lightning would leave out the whole validation, with it all checkpoints, pictures and metrics;
     in one of several processes, the others would wait for ever.
@@ -154,8 +154,8 @@ class EmptyBatches:
     def __init__(self, limit: int | float) -> None:
         self.count = 1 if isinstance(limit, int) or limit == 0 else math.ceil(1 / limit) + 1
 
-    def __iter__(self) -> Iterator[Batch]:
-        return iter([{}] * self.count)
+    def __iter__(self) -> Iterator[tuple[()]]:
+        return iter([()] * self.count)
 
     def __len__(self) -> int:
         return self.count
@@ -263,14 +263,15 @@ class BaseDataModule(pl.LightningDataModule):
 
     def _eval_dataloader(self, split: Split) -> CombinedLoader:
         rank, world_size = self._shard()
-        if not self._is_watched(split) or all(len(self.data(role, split)) <= rank for role in self.roles):
-            limit = 1.0 if self.trainer is None else getattr(self.trainer, f"limit_{split}_batches")
-            return CombinedLoader(EmptyBatches(limit), mode="sequential")
-        loaders = {}
-        for role in self.roles:
-            images = self.data(role, split)
-            sampler = ShardSampler(len(images), self.eval_batch_size, rank, world_size)
-            loaders[role] = ResumableLoader(images, sampler, self.num_workers)
+        watched = self._is_watched(split)
+        loaders: dict[str, ResumableLoader | EmptyBatches] = {}
+        for role in self.roles:  # on all ranks, which Lightning lets wait for each other at every loader
+            if watched and len(images := self.data(role, split)) > rank:
+                sampler = ShardSampler(len(images), self.eval_batch_size, rank, world_size)
+                loaders[role] = ResumableLoader(images, sampler, self.num_workers)
+            else:
+                limit = 1.0 if self.trainer is None else getattr(self.trainer, f"limit_{split}_batches")
+                loaders[role] = EmptyBatches(limit)
         return CombinedLoader(loaders, mode="max_size")  # the role that ends first is None from then on
 
     def _is_watched(self, split: Split) -> bool:
@@ -305,7 +306,8 @@ class BaseDataModule(pl.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
         """Turn ``uint8`` into float in [-1, 1]; while training, augment on the device."""
-        samples = {role: s._replace(image=to_float(s.image)) for role, s in batch.items() if s is not None}
+        shown = {role: sample for role, sample in batch.items() if isinstance(sample, Sample)}
+        samples = {role: sample._replace(image=to_float(sample.image)) for role, sample in shown.items()}
         if self.trainer is None or not self.trainer.training:
             return samples
         for stream, (role, sample) in enumerate(samples.items()):

@@ -171,7 +171,7 @@ def file_versions(folder: Path, files: Mapping[tuple[str, str], Sequence[Path]])
         files: paths by domain and split.
     """
     return [
-        [*group, [[str(path.relative_to(folder)), _version(path)] for path in paths]] for group, paths in files.items()
+        [*group, [[os.path.relpath(path, folder), _version(path)] for path in paths]] for group, paths in files.items()
     ]
 
 

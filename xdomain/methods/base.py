@@ -49,6 +49,7 @@ class StepCounter(pl.Callback):
     def __init__(self) -> None:
         self._loaded: dict[str, Any] = {}
         self._waiting: dict[str, Any] | None = None
+        self._fault: SettingError | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
@@ -88,6 +89,8 @@ class StepCounter(pl.Callback):
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Take the waiting gradients back: the trainer has just zeroed all before its first batch."""
+        if self._fault is not None:
+            raise self._fault
         waiting, self._waiting = self._waiting, None
         if waiting is None:
             return
@@ -107,7 +110,10 @@ class StepCounter(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Method)
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
-            pl_module.step_plateaus()
+            try:
+                pl_module.step_plateaus()
+            except SettingError as error:
+                self._fault = error  # told before the next batch: what was trained is saved first
 
 
 class Method(pl.LightningModule):

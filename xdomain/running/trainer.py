@@ -14,6 +14,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from xdomain.errors import UserError, refuse
 from xdomain.files import whole_file
 from xdomain.running.checkpoints import read_checkpoint
+from xdomain.running.curves import LearningCurves
 from xdomain.running.folder import (
     CHECKPOINTS,
     checked_name,
@@ -27,9 +28,13 @@ from xdomain.running.loop import Checkpoints, EpochLoop, Signals, job
 from xdomain.running.metrics_file import MetricsFile
 from xdomain.running.outputs import check_folder
 from xdomain.running.record import RunCheckpoint, RunFolder
+from xdomain.running.results import Results
 from xdomain.running.resume import ExactResume, take_weights
 
 PRECISIONS = (None, "32", 32, "32-true", "16", 16, "16-mixed", "bf16", "bf16-mixed")
+
+USUAL = (LearningCurves, Results)
+"""What every run has, unless it is given one with settings of its own."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -66,6 +71,8 @@ class Trainer(pl.Trainer):
         monitor: metric that chooses the checkpoint ``best``; None keeps only ``last``.
         monitor_mode: whether the monitored metric should be ``max`` or ``min``.
         save_minutes: minutes between two checkpoints beside those after every validation; None writes none.
+        callbacks: beside learning curves and the results of a test, which every run has: a mapping from names of one's
+            own, so that a further config can change a setting of one, or give null instead of it; or a list.
         kwargs: everything that Lightning's trainer takes.
     """
 
@@ -78,6 +85,7 @@ class Trainer(pl.Trainer):
         monitor: str | None = None,
         monitor_mode: str = "max",
         save_minutes: float | None = 10.0,
+        callbacks: dict[str, pl.Callback | None] | list[pl.Callback] | None = None,
         **kwargs: Any,
     ) -> None:
         self.recipe = checked_name(self, "run" if recipe is None else recipe)
@@ -94,6 +102,8 @@ class Trainer(pl.Trainer):
         self._checkpoint = RunCheckpoint(monitor, monitor_mode, save_minutes)
         self._lock: FileLock | None = None
         self._resumes = False
+        listed = callbacks.values() if isinstance(callbacks, dict) else _as_list(callbacks)
+        kwargs["callbacks"] = [callback for callback in listed if callback is not None]
         _complete(kwargs, self._checkpoint)
         super().__init__(**kwargs)
         self.signals = self._signal_connector = Signals(self)
@@ -214,9 +224,10 @@ def _complete(options: dict[str, Any], checkpoint: RunCheckpoint) -> None:
     if options.get("fast_dev_run") or options.get("barebones"):
         return
     saving = options.get("enable_checkpointing") is not False
-    callbacks, plugins = _as_list(options.get("callbacks")), _as_list(options.get("plugins"))
+    given, plugins = options["callbacks"], _as_list(options.get("plugins"))
+    usual = [kind() for kind in USUAL if not any(isinstance(callback, kind) for callback in given)]
     loggers = RunLoggers([x for x in _as_list(options.get("logger")) if not isinstance(x, bool)])
-    options["callbacks"] = [RunFolder(), loggers, *callbacks, ExactResume(), *([checkpoint] if saving else [])]
+    options["callbacks"] = [RunFolder(), loggers, *given, *usual, ExactResume(), *([checkpoint] if saving else [])]
     options["logger"] = [MetricsFile()]  # the last of all: `trainer.logger` is the first
     options["plugins"] = [*plugins, AtomicCheckpointIO()]
 
