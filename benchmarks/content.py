@@ -5,7 +5,7 @@
 Naive: every image through every network where the losses ask for it, d trained on codes that E computes again with
 gradients, which are thrown away, and d's weight gradients in E's update. Here: what `training_step` does. Reference
 widths, batch 8. Every measurement runs in a process of its own, the two schedules in turn; writes
-results/content_sharing.json. The speed-up should be at least 1.2 for DIDD and 1.3 for MaskedTransfer.
+results/benchmarks/content_sharing.json. The speed-up should be at least 1.2 for DIDD and 1.3 for MaskedTransfer.
 """
 
 import multiprocessing
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from common import median, report
+from common import NAIVE_SCHEDULE, median, report
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -150,7 +150,15 @@ def main() -> None:
             metrics[f"seconds_{schedule_name}/{name}"] = median(times[schedule_name])
             metrics[f"peak_mib_{schedule_name}/{name}"] = median(peaks[schedule_name])
         metrics[f"speed_up/{name}"] = round(median(times["naive"]) / median(times["shared"]), 6)
-    report("content_sharing", metrics, rounds=ROUNDS, steps=STEPS, batch_size=BATCH, image_size=SIZE)
+    report(
+        "content_sharing",
+        metrics,
+        against=NAIVE_SCHEDULE,
+        rounds=ROUNDS,
+        steps=STEPS,
+        batch_size=BATCH,
+        image_size=SIZE,
+    )
 
 
 if __name__ == "__main__":

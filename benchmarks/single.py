@@ -6,8 +6,8 @@ Naive: the same mathematics, every picture made where a loss asks for it: the fi
 update, with gradients that nobody uses, reconstructions included; the discriminators' weight gradients are computed in
 the generators' updates; every term has a backward pass of its own; 3D convolutions are torch's. Here: what
 `training_step` does. The sizes are those of the tiny recipes. Every measurement runs in a process of its own, the two
-schedules in turn; writes results/single_sharing.json. The speed-up should be at least 1.5 for SinGAN, 2 for structural
-analogy and 3 for the patch VAE-GAN on clips, with no more memory.
+schedules in turn; writes results/benchmarks/single_sharing.json. The speed-up should be at least 1.5 for SinGAN, 2 for
+structural analogy and 3 for the patch VAE-GAN on clips, with no more memory.
 """
 
 import argparse
@@ -17,19 +17,19 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 import yaml
-from common import median, report
+from common import NAIVE_SCHEDULE, median, report
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import xdomain.data
 import xdomain.methods
 from xdomain.batch import Batch
+from xdomain.discover import find_config
 from xdomain.losses import gradient_penalty
 from xdomain.methods import PatchVAEGAN, PyramidMethod, SinGAN, StructuralAnalogy
 from xdomain.methods.patch_vaegan import draw
@@ -38,7 +38,6 @@ from xdomain.networks.patches import Conv3d
 from xdomain.networks.pyramid import resize
 from xdomain.running.trainer import Trainer
 
-CONFIGS = Path(__file__).parents[1] / "configs"
 RECIPES = {
     "SinGAN": "singan_tiny",
     "StructuralAnalogy": "structural_analogy_tiny",
@@ -49,7 +48,7 @@ STEPS, ROUNDS = 6, 4
 
 def build(name: str) -> tuple[PyramidMethod, Any]:
     """A method and its data as in its tiny recipe."""
-    recipe = yaml.safe_load((CONFIGS / f"{RECIPES[name]}.yaml").read_text())
+    recipe = yaml.safe_load(find_config(f"{RECIPES[name]}.yaml").read_text())
     torch.manual_seed(0)
     data = getattr(xdomain.data, recipe["data"]["class_path"])(**recipe["data"]["init_args"])
     settings = {k: v for k, v in recipe["model"]["init_args"].items() if "optimizer" not in k}
@@ -231,7 +230,7 @@ def main() -> None:
             metrics[f"seconds_{word}/{name}"] = median(times[naive])
             metrics[f"peak_mib_{word}/{name}"] = median(peaks[naive])
         metrics[f"speed_up/{name}"] = round(median(times[True]) / median(times[False]), 6)
-    report("single_sharing", metrics, rounds=ROUNDS, steps=STEPS)
+    report("single_sharing", metrics, against=NAIVE_SCHEDULE, rounds=ROUNDS, steps=STEPS)
 
 
 if __name__ == "__main__":

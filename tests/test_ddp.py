@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import signal
 import socket
 
 import numpy as np
@@ -31,10 +32,12 @@ from xdomain.features.random_conv import RandomConv
 from xdomain.methods import (
     DIDD,
     ConSinGAN,
+    Erasure,
     FaderNetwork,
     GuidedTransfer,
     MaskedTransfer,
     PatchVAEGAN,
+    Regions,
     SinGAN,
     SinGAN3D,
     StructuralAnalogy,
@@ -113,7 +116,7 @@ CONTENT = {
     "DIDD": (DIDD, {}),
     "DIDD with a linear adversary": (DIDD, {"discriminant": 0.3}),
     "DIDD with late content": (DIDD, {"content_start": 1}),
-    "DIDD that learns for inference": (DIDD, {"erasure": True, "slot_dropout": 0.1, "regions": 0.7}),
+    "DIDD that learns for inference": (DIDD, {"slot_dropout": 0.1, "readouts": [Erasure(), Regions(0.7)]}),
     "GuidedTransfer": (GuidedTransfer, {}),
     "MaskedTransfer": (MaskedTransfer, {}),
     "MaskedTransfer with late content": (MaskedTransfer, {"one_decoder": True, "content_start": 1, "alpha_ramp": 2}),
@@ -165,7 +168,8 @@ def test_ddp_ranks_share_what_a_linear_adversary_knows(content_ranks):
 
 def test_ddp_ranks_share_what_is_learned_for_inference(content_ranks):
     (_, first), (_, second) = (states["DIDD that learns for inference"] for states in content_ranks)
-    for name in ("erasure.gap", "erasure.w", "regions.mean", "regions.typical"):
+    for name in ("erasure.statistics.gap", "erasure.statistics.w", "regions.statistics.mean"):
+        name = f"readouts.{name}"
         assert first[name].abs().max() > 0
         assert torch.equal(first[name], second[name]), name
 
@@ -335,6 +339,59 @@ def test_ddp_metric_is_reduced_over_all_images(ranks):
     assert first["mean"] == second["mean"] == 4.5
 
 
+class Disturbed(ToyGAN):
+    """Something happens in the third batch of the second rank alone."""
+
+    def __init__(self, what):
+        super().__init__(dropout=0.0)
+        self.what = what
+
+    def training_step(self, batch, batch_idx):
+        now = self.trainer.global_step == 2 and self.trainer.global_rank == 1
+        if now and self.what == "signal":
+            os.kill(os.getpid(), signal.SIGTERM)
+        y_a = self.g(batch["a"].image)
+        self.step("d", lambda: (self.D(y_a.detach()) - self.D(batch["b"].image)).mean())
+        factor = float("nan") if now and self.what == "nan" else 1.0
+        self.step("g", lambda: (y_a.square().mean() - self.D(y_a).mean()) * factor)
+
+
+def disturb(rank, world_size, folder, port):
+    """One rank; writes how its trainings ended."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "LOCAL_RANK": str(rank)}
+    torch.set_num_threads(1)
+    ends = {}
+    for what in ("signal", "nan", "again"):
+        run_dir = folder / ("nan" if what == "again" else what)
+        run = trainer(
+            max_steps=9,
+            limit_val_batches=0,
+            save_minutes=0,
+            strategy="ddp_find_unused_parameters_true",
+            devices=world_size,
+            run_dir=str(run_dir),
+        )
+        try:
+            run.fit(Disturbed(what), datamodule=ToyPair(batch_size=2))
+        except BaseException as error:
+            ends[what] = type(error).__name__, str(error), run.global_step
+    (folder / f"{rank}.pickle").write_bytes(pickle.dumps(ends))
+    dist.destroy_process_group()
+
+
+def test_ddp_what_happens_to_one_rank_ends_both(tmp_path):
+    first, second = spawn(disturb, tmp_path)
+    assert first["signal"] == second["signal"] == ("Stopped", "143", 3)
+    assert torch.load(tmp_path / "signal/checkpoints/last.ckpt", weights_only=True)["global_step"] == 3
+    assert first["nan"][0] == "UserError"
+    assert first["nan"][1].startswith("the loss g of step 2 is nan")
+    assert second["nan"][:2] == ("SystemExit", "2")  # one process tells it
+    assert torch.load(tmp_path / "nan/checkpoints/last.ckpt", weights_only=True)["global_step"] == 2
+    assert first["again"][0] == "UserError"
+    assert "holds a run with its checkpoints already" in first["again"][1]
+    assert second["again"][0] == "SystemExit"
+
+
 def test_ddp_ranks_share_one_run_folder(ranks):
     (first, second), folder = ranks
     assert first["run_dir"] == second["run_dir"]
@@ -352,3 +409,55 @@ def test_ddp_a_rank_without_images_takes_part_in_every_evaluation(single_ranks, 
     for result, other, expected in zip(rows, other_rows, list_metrics(full=True), strict=True):
         torch.testing.assert_close(result, expected)
         torch.testing.assert_close(other, expected)
+
+
+class Counting(ToyGAN):
+    """Keeps a number of every rank's own in a buffer that its training depends on, beside the BatchNorm statistics."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.register_buffer("own", torch.zeros(()))
+
+    def on_train_batch_start(self, batch, batch_idx):
+        self.before = self.own.clone()
+
+    def training_step(self, batch, batch_idx):
+        super().training_step(batch, batch_idx)
+        self.own.add_(self.global_rank + 1)
+
+
+def train_and_resume(rank, world_size, folder, port):
+    """One rank; straight runs, and runs that are stopped after every number of batches and resumed."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "LOCAL_RANK": str(rank)}
+    torch.set_num_threads(1)
+
+    def fit(name, steps, resume=False):
+        torch.manual_seed(0)
+        model = Counting(accumulate=2)
+        run = trainer(
+            max_steps=steps,
+            val_check_interval=1,
+            limit_val_batches=1,
+            strategy="ddp_find_unused_parameters_true",
+            devices=world_size,
+            run_dir=str(folder / name),
+        )
+        checkpoint = str(folder / name / "checkpoints/last.ckpt") if resume else None
+        run.fit(model, datamodule=ToyPair(batch_size=2, jitter=True), ckpt_path=checkpoint, weights_only=True)
+        return weights(model) | {"before": model.before, "drawn": torch.rand(3)}
+
+    states = {"straight": fit("straight", 7)}
+    for steps in (3, 4):
+        fit(f"stopped {steps}", steps)
+        states[f"resumed {steps}"] = fit(f"stopped {steps}", 7, resume=True)
+    (folder / f"{rank}.pickle").write_bytes(pickle.dumps(states))
+    dist.destroy_process_group()
+
+
+def test_ddp_ranks_resume_exactly_with_buffers_of_their_own(tmp_path):
+    ranks = spawn(train_and_resume, tmp_path)
+    assert not torch.equal(ranks[0]["straight"]["own"], ranks[1]["straight"]["own"])
+    for rank, states in enumerate(ranks):
+        for name, state in states.items():
+            for key, value in states["straight"].items():
+                assert torch.equal(value, state[key]), (rank, name, key)

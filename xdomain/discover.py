@@ -2,12 +2,17 @@
 
 import ast
 import difflib
-from collections.abc import Iterator
+import inspect
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from xdomain.errors import UserError
 
 PACKAGE = Path(__file__).parent
+HELPERS = ("attributes", "classifier", "identity")
+"""The files of ``methods`` whose recipes are those of ``configs/helpers``."""
 
 
 def config_folders() -> list[Path]:
@@ -36,28 +41,58 @@ def find_config(name: str) -> Path:
     raise UserError(f"no config named {name!r}: {hint}`xdomain list` shows all recipes and overlays.")
 
 
+def folder_of(recipe: str) -> Path:
+    """The folder below ``configs`` in which a recipe lies, by its name; the empty path for one from elsewhere."""
+    for folder in config_folders():
+        if found := sorted(folder.rglob(f"{recipe}.yaml")):
+            return found[0].parent.relative_to(folder)
+    return Path()
+
+
 def _first_comment(path: Path) -> str:
     line = path.read_text(encoding="utf-8").split("\n", 1)[0]
     return line.removeprefix("#").strip() if line.startswith("#") else ""
 
 
-def configs(kind: str) -> dict[str, str]:
-    """Recipes (``kind="recipes"``) or overlays (``"overlays"``): from file name to its first comment line."""
-    found: dict[str, str] = {}
+def recipes() -> dict[str, str]:
+    """All recipes: from file name to its first comment line."""
+    return {path.name: _first_comment(path) for path in _configs(overlays=False)}
+
+
+def overlays() -> dict[str, dict[str, str]]:
+    """From owner (see :func:`owner_of`) to its overlays, each from file name to its first comment line."""
+    found: dict[str, dict[str, str]] = {}
+    for path in _configs(overlays=True):
+        found.setdefault(owner_of(path), {})[path.name] = _first_comment(path)
+    return dict(sorted(found.items()))
+
+
+def _configs(overlays: bool) -> list[Path]:
+    """All recipes or overlays; of several with one name the first that a name finds."""
+    found: dict[str, Path] = {}
     for folder in config_folders():
         for path in sorted(folder.rglob("*.yaml"), key=lambda path: path.name):
-            if ("overlays" in path.relative_to(folder).parts) == (kind == "overlays"):
-                found.setdefault(path.name, _first_comment(path))
-    return found
+            if ("overlays" in path.relative_to(folder).parts) == overlays:
+                found.setdefault(path.name, path)
+    return list(found.values())
 
 
-def _classes(folder: str) -> Iterator[tuple[str, set[str], str]]:
+def _class_nodes(folder: str, files: Sequence[str] = ()) -> Iterator[ast.ClassDef]:
+    """All classes in a package folder, or in some of its files."""
     for path in sorted((PACKAGE / folder).glob("*.py")):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ClassDef):
-                bases = {ast.unparse(base).rsplit(".", 1)[-1] for base in node.bases}
-                doc = (ast.get_docstring(node) or "").split("\n", 1)[0]
-                yield node.name, bases, doc
+        if not files or path.stem in files:
+            nodes = ast.parse(path.read_text(encoding="utf-8")).body
+            yield from (node for node in nodes if isinstance(node, ast.ClassDef))
+
+
+def _bases(node: ast.ClassDef) -> list[str]:
+    return [ast.unparse(base).rsplit(".", 1)[-1] for base in node.bases]
+
+
+def _classes(folder: str, files: Sequence[str] = ()) -> Iterator[tuple[str, set[str], str]]:
+    """Name, bases and first line of the docstring of the same classes."""
+    for node in _class_nodes(folder, files):
+        yield node.name, set(_bases(node)), (ast.get_docstring(node) or "").split("\n", 1)[0]
 
 
 def classes(folder: str, roots: set[str]) -> dict[str, str]:
@@ -78,9 +113,134 @@ def classes(folder: str, roots: set[str]) -> dict[str, str]:
     return {name: doc for name, doc in found.items() if not name.startswith("_") and not doc.startswith("Base ")}
 
 
+def owner_of(overlay: Path) -> str:
+    """What an overlay is for: the folder of a method, the name of a data module, or empty for all recipes."""
+    for folder in config_folders():
+        if overlay.resolve().is_relative_to(folder.resolve()):
+            *parents, _ = overlay.resolve().relative_to(folder.resolve()).parts
+            if "overlays" in parents:  # METHOD/overlays/x.yaml, overlays/DATA/x.yaml or overlays/x.yaml
+                return next((part for part in parents if part != "overlays"), "")
+    return ""
+
+
+def check_owner(overlay: Path, model: str | None, data: str | None) -> None:
+    """Refuse an overlay on a recipe that it is not for.
+
+    Args:
+        overlay: any config; only overlays below ``configs`` have an owner.
+        model: class of the recipe's method, bare or with its path. Nothing is known of those of another package.
+        data: likewise of its data module.
+
+    Raises:
+        UserError: if it belongs to another method or to other data.
+    """
+    owner, method, module = owner_of(overlay), _known(model), _known(data)
+    if owner in data_modules():
+        if module not in (None, owner):
+            raise UserError(f"{overlay.name} is an overlay for the data {owner}, not for {module}: leave it out.")
+    elif owner and method is not None:
+        own = {name for name, _, _ in _classes("methods", HELPERS if owner == "helpers" else (owner,))}
+        if own and method not in own:
+            raise UserError(f"{overlay.name} is an overlay for recipes of {owner}, not for {method}: leave it out.")
+
+
+def _known(name: str | None) -> str | None:
+    """The bare name of a class of this package, or None."""
+    path, _, bare = (name or "").rpartition(".")
+    return bare if bare and path.split(".")[0] in ("", PACKAGE.name) else None
+
+
 def methods() -> dict[str, str]:
     """All methods."""
     return classes("methods", {"Method"})
+
+
+class TaskOption(NamedTuple):
+    """An argument of a task.
+
+    Attributes:
+        annotation: its type as it stands in the code, without ``None``.
+        default: what it is if it is left out, as it stands in the code; None where there is no default.
+        doc: what it means.
+    """
+
+    annotation: str
+    default: str | None
+    doc: str
+
+
+class TaskEntry(NamedTuple):
+    """A task that methods offer: what it does, in one line, and its arguments by name."""
+
+    doc: str
+    options: dict[str, TaskOption]
+
+
+def tasks() -> dict[str, TaskEntry]:
+    """All tasks by name, read from the property ``tasks`` of the methods; where they differ, the arguments of all."""
+    nodes = {node.name: node for node in _class_nodes("methods")}
+    found: dict[str, TaskEntry] = {}
+    for name in nodes:
+        for task, member in _task_members(name, nodes).items():
+            function = _member(name, member, nodes)
+            if function is None or "NotImplementedError" in ast.unparse(function):
+                continue
+            entry = found.setdefault(task, TaskEntry(_doc(_first_member(name, member, nodes)).split("\n", 1)[0], {}))
+            for option, value in _options(function).items():
+                if option not in entry.options or (value.doc and not entry.options[option].doc):
+                    entry.options[option] = value
+    return found
+
+
+def _member(class_name: str, name: str, nodes: dict[str, ast.ClassDef]) -> ast.FunctionDef | None:
+    """A function of a class, or else of its nearest base."""
+    if class_name not in nodes:
+        return None
+    for node in nodes[class_name].body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            return node
+    return next((found for base in _bases(nodes[class_name]) if (found := _member(base, name, nodes))), None)
+
+
+def _first_member(class_name: str, name: str, nodes: dict[str, ast.ClassDef]) -> ast.FunctionDef:
+    """The function of that name of the most basic class that has it, which says what all of them do."""
+    for base in _bases(nodes[class_name]):
+        if _member(base, name, nodes):
+            return _first_member(base, name, nodes)
+    function = _member(class_name, name, nodes)
+    assert function is not None
+    return function
+
+
+def _doc(function: ast.FunctionDef) -> str:
+    return inspect.cleandoc(ast.get_docstring(function) or "")
+
+
+def _task_members(class_name: str, nodes: dict[str, ast.ClassDef]) -> dict[str, str]:
+    """From the tasks of a class to the names of its functions: the literals in its property ``tasks``."""
+    if class_name not in nodes:
+        return {}
+    own = [node for node in nodes[class_name].body if isinstance(node, ast.FunctionDef) and node.name == "tasks"]
+    found: dict[str, str] = {}
+    if not own or "super().tasks" in ast.unparse(own[0]):
+        for base in _bases(nodes[class_name]):
+            found |= _task_members(base, nodes)
+    for literal in (part for node in own for part in ast.walk(node) if isinstance(part, ast.Dict)):
+        for key, value in zip(literal.keys, literal.values, strict=True):
+            if isinstance(key, ast.Constant) and isinstance(value, ast.Attribute):
+                found[str(key.value)] = value.attr
+    return found
+
+
+def _options(function: ast.FunctionDef) -> dict[str, TaskOption]:
+    arguments, given = function.args.args[1:], [ast.unparse(value) for value in function.args.defaults]  # without self
+    defaults = [*[None] * (len(arguments) - len(given)), *given]
+    doc, found = _doc(function), {}
+    for argument, default in zip(arguments, defaults, strict=True):
+        annotation = ast.unparse(argument.annotation).removesuffix(" | None") if argument.annotation else ""
+        text = re.search(rf"^ *{argument.arg}: (.*(?:\n {{8,}}.*)*)", doc, re.MULTILINE)
+        found[argument.arg] = TaskOption(annotation, default, re.sub(r"\s+", " ", text[1]).rstrip(".") if text else "")
+    return found
 
 
 def data_modules() -> dict[str, str]:
@@ -92,9 +252,9 @@ def catalogue() -> str:
     """The text of ``xdomain list``."""
     sections = {
         "methods": methods(),
-        "recipes": configs("recipes"),
+        "recipes": recipes(),
         "data": data_modules(),
-        "overlays": configs("overlays"),
+        **{f"overlays for {owner or 'all recipes'}": entries for owner, entries in overlays().items()},
     }
     lines = []
     for title, entries in sections.items():

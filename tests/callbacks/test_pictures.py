@@ -9,7 +9,8 @@ from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from tests.toys import ToyGAN, ToyPair, trainer
 from xdomain.batch import to_float, to_uint8
 from xdomain.callbacks import LearningCurves, PredictionWriter, SampleGrid
-from xdomain.callbacks.pictures import draw_curves, save_png
+from xdomain.callbacks.pictures import save_png
+from xdomain.running.curves import draw_curves
 
 
 class Marked(ToyGAN):
@@ -120,9 +121,6 @@ def test_wandb_shows_the_grid():
     shown = []
 
     class Offline(WandbLogger):
-        def __init__(self):
-            pass
-
         name, version, save_dir, experiment = "x", "0", None, None
 
         def log_image(self, key, images, step=None, **_):

@@ -1,7 +1,11 @@
 """The command line in-process: what it says to bad input, and that what it says is all it says."""
 
+import contextlib
+import io
+import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +17,8 @@ import yaml
 
 from xdomain import __version__
 from xdomain.commands.main import main
+from xdomain.commands.train import _name_of, expand_configs, overrides
+from xdomain.methods import DTN
 from xdomain.networks import ConvClassifier
 
 CLASSIFIER = {"class_path": "ConvClassifier", "init_args": {"widths": [4, 4, 8], "image_size": 16}}
@@ -98,21 +104,22 @@ def test_a_misspelt_key_is_named_with_the_nearest(capsys, place, key):
     )
 
 
-def test_a_misspelt_key_in_a_list(capsys):
+def test_a_misspelt_key_of_a_callback_and_of_a_logger(capsys):
     content = {
-        "callbacks": [{"class_path": "LearningCurves"}, {"class_path": "SampleGrid", "init_args": {"cont": 3}}],
+        "callbacks": {"pictures": {"class_path": "SampleGrid", "init_args": {"cont": 3}}},
         "logger": [{"class_path": "WandbLogger", "init_args": {"projekt": "x"}}],
     }
     nearest = {
-        "callbacks": "cont is no setting: did you mean count?",
-        "logger": "projekt is no setting: did you mean project?",
+        "callbacks": "callbacks.pictures.init_args.cont is no setting: did you mean count?",
+        "logger": "logger.init_args.projekt is no setting: did you mean project?",
     }
     for key, end in nearest.items():
         Path("more.yaml").write_text(yaml.safe_dump({"trainer": {key: content[key]}}))
-        assert (
-            refused(capsys, "fit", "--config", "small.yaml", "--config", "more.yaml")
-            == f"trainer.{key}.init_args.{end}"
-        )
+        assert refused(capsys, "fit", "--config", "small.yaml", "--config", "more.yaml") == f"trainer.{end}"
+    pictures = ["--trainer.callbacks.pictures", "SampleGrid", "--trainer.callbacks.pictures.cont", "3"]
+    assert refused(capsys, "fit", "--config", "small.yaml", *pictures) == (
+        "trainer.callbacks.pictures.cont is no setting: did you mean count?"
+    )
 
 
 def test_a_key_like_no_other_is_answered_with_all_of_its_class(capsys):
@@ -152,8 +159,8 @@ def test_a_shortened_key_is_not_guessed(capsys):
         ),
         ("model.init_args.optimizer", "Adamm", "is Adamm, which is no class that fits there: did you mean Adam?"),
         (
-            "trainer.callbacks+",
-            "SampleGridd",
+            "trainer.callbacks",
+            "{x: SampleGridd}",
             "is SampleGridd, which is no class that fits there: did you mean SampleGrid?",
         ),
         ("model", "Street", "is Street, which is no class that fits there: choose one of AttributeClassifier"),
@@ -255,6 +262,16 @@ def test_a_missing_checkpoint_is_named(capsys):
     assert refused(capsys, "test", "--ckpt_path", "alone.ckpt").startswith("alone.ckpt has no run folder")
 
 
+def test_weights_and_a_run_to_go_on_with_exclude_each_other(capsys):
+    for words in (["--weights", "x"], ["--trainer.weights=x"]):
+        sentence = refused(capsys, "fit", "--config", "small.yaml", *words, "--ckpt_path", "y")
+        assert sentence == "--weights begins a new run and --ckpt_path goes on with one: give one of them."
+    sentence = refused(capsys, "test", "--config", "small.yaml", "--weights", "x")
+    assert sentence == "--weights is for xdomain fit, not for test: give --ckpt_path."
+    sentence = refused(capsys, "fit", "--config", "small.yaml", "--weights", "absent")
+    assert sentence.startswith("checkpoint absent does not exist")
+
+
 def test_an_unknown_command(capsys):
     assert refused(capsys, "train").startswith("unknown command 'train': choose one of fit, ")
 
@@ -304,6 +321,247 @@ def test_a_run_prints_no_advertising_and_its_config_and_checkpoint_work_again(ca
     assert main(["translate", "--ckpt_path", str(run), "--input", "in", "--output", "out"]) == 0
     assert capsys.readouterr().out == "translated 1 image\n"
     assert Path("out/x.png").is_file()
+
+
+# ---------------------------------------------------------------- callbacks
+
+
+def callbacks(*words):
+    """The callbacks that a recipe ends with: from name to (class, settings)."""
+    content = yaml.safe_load(printed("--config", "small.yaml", *words))["trainer"]["callbacks"]
+    return {
+        name: callback and (callback["class_path"].rsplit(".", 1)[-1], callback.get("init_args", {}))
+        for name, callback in content.items()
+    }
+
+
+@pytest.fixture
+def pictured():
+    """A recipe with two callbacks."""
+    mapping = {
+        "quality": {"class_path": "AnalogyQuality", "init_args": {"samples": 3, "layer": "x", "options": {"start": 1}}},
+        "pictures": {"class_path": "SampleGrid", "init_args": {"count": 5}},
+    }
+    content = yaml.safe_load(RECIPE)
+    content["trainer"]["callbacks"] = mapping
+    Path("small.yaml").write_text(yaml.safe_dump(content))
+
+
+@pytest.mark.usefixtures("pictured")
+def test_an_overlay_changes_one_setting_of_one_callback():
+    before = callbacks()
+    assert before.keys() == {"quality", "pictures"}
+    Path("one.yaml").write_text("trainer: {callbacks: {quality: {init_args: {options: {start: 2}}}}}")
+    Path("two.yaml").write_text(
+        "trainer: {callbacks: {more: {class_path: SampleGrid}, pictures: null, quality: {init_args: {samples: 4}}}}"
+    )
+    one, two = ["--config", "one.yaml"], ["--config", "two.yaml"]
+    changed = {**before["quality"][1], "options": {"start": 2}}
+    assert callbacks(*one) == {**before, "quality": ("AnalogyQuality", changed)}
+    after = callbacks(*one, *two)
+    assert after == {
+        "quality": ("AnalogyQuality", {**changed, "samples": 4}),
+        "pictures": None,
+        "more": ("SampleGrid", {"count": 16, "directions": None}),
+    }
+    assert callbacks(*two, *one).keys() == after.keys()
+    words = ["--trainer.callbacks.more.count", "2", "--trainer.callbacks.quality.init_args.samples=9"]
+    spoken = callbacks(*one, *two, *words)
+    assert spoken["more"] == ("SampleGrid", {"count": 2, "directions": None})
+    assert spoken["quality"][1]["samples"] == 9
+    Path("again.yaml").write_text(printed("--config", "small.yaml", *one, *two, *words))
+    assert callbacks("--config", "again.yaml") == spoken
+
+
+@pytest.mark.usefixtures("pictured")
+def test_an_overlay_changes_the_class_of_a_callback():
+    Path("one.yaml").write_text("trainer: {callbacks: {pictures: {class_path: SampleSheet}}}")
+    assert callbacks("--config", "one.yaml")["pictures"][0] == "SampleSheet"
+
+
+@pytest.mark.usefixtures("pictured")
+def test_a_list_of_callbacks_replaces_them_and_is_not_added(capsys):
+    Path("one.yaml").write_text("trainer: {callbacks: [{class_path: SampleGrid}, {class_path: LearningCurves}]}")
+    assert [kind for kind, _ in callbacks("--config", "one.yaml").values()] == ["SampleGrid", "LearningCurves"]
+    Path("two.yaml").write_text("trainer: {callbacks+: [{class_path: SampleGrid}]}")
+    assert refused(capsys, "fit", "--config", "small.yaml", "--config", "two.yaml") == (
+        "trainer.callbacks needs no +: give every callback a name, NAME: CALLBACK."
+    )
+
+
+# ---------------------------------------------------------------- owners of overlays
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["--config", "alpha_1"], "alpha_1.yaml is an overlay for recipes of structural_analogy, not for DTN"),
+        (["--config", "photo_brick"], "photo_brick.yaml is an overlay for the data SingleImage, not for DomainPair"),
+        (["--config", "no_tid", "--model", "DIDD"], "no_tid.yaml is an overlay for recipes of dtn, not for DIDD"),
+    ],
+)
+def test_an_overlay_of_another_method_or_of_other_data(capsys, words, what):
+    """The recipe is a user's own: its classes say whose it is."""
+    assert refused(capsys, "fit", "--config", "small.yaml", *words) == f"{what}: leave it out."
+
+
+def test_an_overlay_of_the_method():
+    content = yaml.safe_load(printed("--config", "small.yaml", "--config", "no_tid"))
+    assert content["model"]["init_args"]["beta"] == 0
+
+
+# ---------------------------------------------------------------- names of runs
+
+
+def printed(*words):
+    """What ``--print_config`` writes."""
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), pytest.raises(SystemExit):
+        main(["fit", *words, "--print_config"])
+    return text.getvalue()
+
+
+def test_the_name_of_a_run_is_that_of_its_configs():
+    Path("small_more.yaml").write_text(RECIPE)
+    Path("more.yaml").write_text("trainer: {max_steps: 1}")
+    configs = [["small"], ["small_more"], ["small", "more"]]
+    names = [expand_configs([word for name in given for word in ("--config", f"{name}.yaml")])[1] for given in configs]
+    assert names == ["small", "small_more", "small+more"]
+    assert expand_configs(["--help"])[1] == "run"
+
+
+def test_a_printed_config_has_the_name_of_its_file(capsys):
+    Path("mine.yaml").write_text(printed("--config", "small.yaml"))
+    assert main(["fit", "--config", "mine.yaml", "--trainer.max_steps", "1"]) == 0
+    run = Path("runs/mine/0001")
+    assert capsys.readouterr().out == f"run:      {run}, changed on the command line: trainer.max_steps 1\n"
+    assert json.loads((run / "run.json").read_text())["recipe"] == "mine"
+    assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["recipe"] is None
+    for number in ("", "_resumed_1"):  # configs that a run saved have its name, with what is laid over them
+        (run / f"config{number}.yaml").touch()
+        assert _name_of(run / f"config{number}.yaml") == "mine"
+    Path("theirs.yaml").write_bytes((run / "config.yaml").read_bytes())
+    assert _name_of(Path("theirs.yaml")) == "theirs"
+
+
+@pytest.mark.parametrize("name", ["../../etc", "/etc", ".hidden", "", ".."])
+def test_a_name_that_leads_elsewhere(capsys, name):
+    sentence = refused(capsys, "fit", "--config", "small.yaml", f"--trainer.recipe={name}")
+    assert sentence == f"trainer.recipe is {name!r}: give a plain name, without folders."
+    assert not Path("../../etc").exists()
+
+
+def test_a_name_that_is_too_long(capsys):
+    Path(f"{'x' * 245}.yaml").write_text(RECIPE)
+    assert refused(capsys, "fit", "--config", f"{'x' * 245}.yaml").endswith("give a name of at most 240.")
+
+
+def test_a_name_that_would_read_as_two(capsys):
+    Path("small+more.yaml").write_text(RECIPE)
+    assert refused(capsys, "fit", "--config", "small+more.yaml") == (
+        "small+more.yaml has + in its name, which joins names of configs: rename it."
+    )
+
+
+def test_changes_of_the_command_line():
+    words = [
+        "--config",
+        "x",
+        "--a=1",
+        "--b",
+        "null",
+        "--c",
+        "[1, x]",
+        "--d",
+        "2024-01-01",
+        "--e",
+        "[x.png",
+        "--f",
+        "a: b: c",
+    ]
+    shown = ["--trainer.run_dir", "r", "--trainer.enable_progress_bar", "false"]
+    assert overrides([*words, *shown]) == {
+        **{"a": 1, "b": None, "c": [1, "x"]},
+        **{"d": "2024-01-01", "e": "[x.png", "f": "a: b: c"},
+    }
+
+
+# ---------------------------------------------------------------- ends before the last step
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_fit_with_its_status_and_a_checkpoint(monkeypatch, capsys, signum, status):
+    with monkeypatch.context() as patch:
+        patch.setattr(DTN, "on_train_batch_start", lambda *_: os.kill(os.getpid(), signum))
+        assert main(["fit", "--config", "small.yaml"]) == status
+    run = Path("runs/small/0001")
+    sentence = f"xdomain: stopped by {signum.name} after step 1: --ckpt_path {run} goes on from there.\n"
+    assert capsys.readouterr().err.endswith(sentence)
+    assert main(["fit", "--ckpt_path", str(run), "--trainer.log_every_n_steps", "1"]) == 0
+    assert main(["fit", "--ckpt_path", str(run), "--trainer.max_steps", "3"]) == 0
+    assert yaml.safe_load((run / "config_resumed_2.yaml").read_text())["trainer"]["log_every_n_steps"] == 1
+    facts = yaml.safe_load((run / "run.json").read_text())
+    assert facts["overrides"] == {"trainer.log_every_n_steps": 1, "trainer.max_steps": 3}
+    assert facts["steps"] == 3
+    assert sorted(path.name for path in run.iterdir())[:2] == ["checkpoints", "config.yaml"]  # nothing half written
+
+
+def test_a_signal_before_the_first_batch_ends_fit_too(monkeypatch, capsys):
+    monkeypatch.setattr(DTN, "setup", lambda *_, **__: os.kill(os.getpid(), signal.SIGINT))
+    assert main(["fit", "--config", "small.yaml"]) == 130
+    assert capsys.readouterr().err.endswith("xdomain: stopped by SIGINT.\n")
+    assert list(Path("runs/small").iterdir()) == []
+
+
+def test_another_recipes_checkpoint_is_one_sentence(tmp_path, capsys):
+    assert main(["fit", "--config", "small.yaml"]) == 0
+    other = yaml.safe_load(RECIPE)
+    other["model"]["init_args"]["g"]["init_args"]["width"] = 4
+    Path("other.yaml").write_text(yaml.safe_dump(other))
+    (tmp_path / "x.ckpt").write_bytes(Path("runs/small/0001/checkpoints/last.ckpt").read_bytes())
+    for command in ("fit", "test"):
+        capsys.readouterr()
+        assert main([command, "--config", "other.yaml", "--ckpt_path", "x.ckpt"]) == 1
+        assert "xdomain: error: the checkpoint does not fit this DTN: it belongs to another" in capsys.readouterr().err
+        assert list(Path("runs/other").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        (("precision", "64-true"), "trainer.precision is 64-true, but images reach the networks in 32 bits"),
+        (("save_minutes", "-1"), "trainer.save_minutes is -1.0: give a number of at least 0"),
+    ],
+)
+def test_settings_of_the_trainer_are_refused_by_their_key(capsys, setting, sentence):
+    name, value = setting
+    assert sentence in refused(capsys, "fit", "--config", "small.yaml", f"--trainer.{name}", value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "variables", "sentence"),
+    [
+        (
+            {"val_check_interval": 50, "check_val_every_n_epoch": 1},
+            {},
+            "trainer.val_check_interval is 50, but an epoch has 2 batches: give at most 2",
+        ),
+        ({}, {"SLURM_NTASKS": "4"}, "SLURM_NTASKS is 4: start the training with `srun --ntasks-per-node=4`"),
+        (
+            {"callbacks": [{"class_path": "EarlyStopping", "init_args": {"monitor": "val/fid"}}]},
+            {},
+            "EarlyStopping watches val/fid, which is not there: choose one of ",
+        ),
+    ],
+)
+def test_what_lightning_refuses_is_one_sentence(capsys, monkeypatch, settings, variables, sentence):
+    recipe = yaml.safe_load(RECIPE)
+    recipe["trainer"] |= settings
+    Path("small.yaml").write_text(yaml.safe_dump(recipe))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert main(["fit", "--config", "small.yaml"]) == 1
+    assert f"xdomain: error: {sentence}" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- answers without torch

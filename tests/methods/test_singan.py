@@ -3,16 +3,21 @@
 import copy
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from PIL import Image
 from torch.nn import functional as F
 from torch.optim import SGD
 
 from tests.methods.single import OneImage, TwoImages, assert_resumes_exactly, facts, train
-from xdomain.batch import to_float
+from xdomain.batch import to_float, to_uint8
+from xdomain.callbacks import SampleQuality, SampleSheet
+from xdomain.data import SingleImage
+from xdomain.data.images import write_image
 from xdomain.errors import UserError
-from xdomain.methods import SinGAN
+from xdomain.methods import ConSinGAN, SinGAN
 from xdomain.networks.pyramid import random_walk, resize, soft_mask
 
 SMALL = {"iterations": 3, "min_size": 12, "width": 4, "layers": 3}
@@ -24,6 +29,9 @@ def sgd(parameters):
 
 def make(data=OneImage, **options):
     return SinGAN(**{**SMALL, **facts(data()), **options})
+
+
+GOLDEN = {"SinGAN": lambda: (make(iterations=2, optimizer=sgd), OneImage())}
 
 
 def fit(method, data, folder, **options):
@@ -344,11 +352,11 @@ def test_steps_of_a_walk_follow_the_supplement():
         (lambda m: m.animate(0), "frames is 0: give"),
         (lambda m: m.animate(2, alpha=1.5), "alpha is 1.5: give"),
         (lambda m: m.animate(2, beta=-0.5), "beta is -0.5: give"),
-        (lambda m: m.super_resolve(clip_art(), 1.0), "factor is 1.0: give a number above 1"),
-        (lambda m: m.edit(clip_art(), torch.zeros(1, 1, 14, 30), 1), "the mask is empty"),
+        (lambda m: m.super_resolve(clip_art(), 1.0), "factor is 1: give a number above 1"),
+        (lambda m: m.edit(clip_art(), torch.zeros(1, 1, 14, 30), 1), "mask is empty"),
         (
             lambda m: m.edit(clip_art(), torch.ones(1, 1, 14, 29), 1),
-            r"the mask is \[1, 1, 14, 29\]: give one of \[2, 1",
+            r"mask is \[1, 1, 14, 29\]: give one of \[2, 1",
         ),
         (lambda m: m.edit(clip_art(), torch.ones(1, 1, 14, 30), 0), "start is 0: give a scale from 1 to 3"),
         (lambda m: make(d_steps=0), "d_steps is 0: give at least 1"),
@@ -358,3 +366,33 @@ def test_steps_of_a_walk_follow_the_supplement():
 def test_what_makes_no_sense_is_refused(method, action, sentence):
     with pytest.raises(UserError, match=sentence):
         action(method)
+
+
+# ---------------------------------------------------------------- grey
+
+
+def test_a_grey_image_is_learned_sampled_and_changed_as_one_channel(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 26), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "grey.png")
+    data = SingleImage(str(tmp_path / "grey.png"), channels=1, steps_per_epoch=4)
+    method = make(lambda: data, iterations=1)
+    train(method, data, tmp_path / "run", callbacks=[SampleQuality(), SampleSheet(2)])
+    assert torch.equal(method.image[0, 0], torch.from_numpy(pixels))
+    images = to_float(data.samples["a"])[None]
+    mask = torch.ones_like(images)
+    for made in (
+        method.sample(2),
+        method.animate(2),
+        method.translate(images, "image", "image"),
+        method.harmonise(images, mask, 1),
+        method.super_resolve(images, 1.5),
+    ):
+        assert made.shape[1] == 1
+        write_image(to_uint8(made)[0], tmp_path / "made.png")
+        with Image.open(tmp_path / "made.png") as file:
+            assert file.mode == "L"
+
+
+def test_others_learn_from_colours_only():
+    with pytest.raises(UserError, match="ConSinGAN learns from RGB only: set the data's channels to 3, or use SinGAN"):
+        ConSinGAN(**{**facts(OneImage()), "channels": (1,)})

@@ -24,8 +24,10 @@ from xdomain.callbacks.reading import has_training_part, limited, pieces, read, 
 from xdomain.data.base import ImageData, Split
 from xdomain.errors import UserError, refuse
 from xdomain.features.helpers import Helper
+from xdomain.files import whole_file
 from xdomain.methods import Classifier, ContentMethod, Method
 from xdomain.metrics import NearestNeighbourAccuracy
+from xdomain.running.folder import run_dir
 
 
 def _accuracies(confusion: Tensor, name: str, per_class: bool) -> dict[str, Tensor]:
@@ -50,12 +52,8 @@ def save_confusion(confusion: Tensor, path: Any, title: str) -> None:
             if count:
                 axes.text(predicted, true, str(count), ha="center", va="center", fontsize=7)
     axes.set(xlabel="predicted", ylabel="true", title=title, xticks=range(len(counts)), yticks=range(len(counts)))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-
-
-def _run_dir(trainer: pl.Trainer) -> Any:
-    return getattr(trainer, "run_dir", None)
+    with whole_file(path) as file:
+        figure.savefig(file, format="png", dpi=120)
 
 
 class TransferAccuracy(BatchEvaluation):
@@ -132,7 +130,7 @@ class TransferAccuracy(BatchEvaluation):
             values |= _accuracies(counts, f"accuracy{suffix}@{self.name}", per_class=testing and not suffix)
             if testing:
                 values[f"n{suffix}@{self.name}"] = counts.sum().float()
-            if testing and not suffix and trainer.is_global_zero and (folder := _run_dir(trainer)):
+            if testing and not suffix and trainer.is_global_zero and (folder := run_dir(trainer)):
                 save_confusion(counts, folder / "samples" / "confusion.png", f"translations, {self.name}")
         return values | {f"accuracy@1nn-{split}": metric.compute() for split, metric in self.neighbours.items()}
 

@@ -21,6 +21,7 @@ from xdomain.metrics.layout import LayoutCorrelation
 from xdomain.metrics.perceptual import GramStyleDistance
 from xdomain.metrics.single import SIFID
 from xdomain.networks.pyramid import resize
+from xdomain.running.folder import run_dir
 
 
 class AnalogyQuality(BatchEvaluation):
@@ -70,7 +71,7 @@ class AnalogyQuality(BatchEvaluation):
 
         self.looks, self.looks_of_source = looks(), looks()
         self.layouts = [LayoutCorrelation("luminance").to(module.device), LayoutCorrelation("edges").to(module.device)]
-        self.reversible = bool(getattr(module, "reversible", False))  # translates from last to first, too
+        self.reversible = ends(module)[::-1] in module.directions
         self.cycle = MeanMetric().to(module.device)
         self.shown: dict[str, Tensor] = {}
 
@@ -115,7 +116,7 @@ class AnalogyQuality(BatchEvaluation):
         return values | {"n": torch.tensor(float(self.looks[0].n.fake))}
 
     def _draw(self, trainer: pl.Trainer, testing: bool) -> None:
-        folder = getattr(trainer, "run_dir", None)
+        folder = run_dir(trainer)
         if not trainer.is_global_zero or trainer.sanity_checking or folder is None:
             return
         name = "analogy" if testing else f"analogy_{trainer.global_step:07d}"

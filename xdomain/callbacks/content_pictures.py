@@ -12,6 +12,7 @@ from xdomain.callbacks.reading import read, spread
 from xdomain.data.base import Split
 from xdomain.errors import refuse
 from xdomain.methods import ContentMethod
+from xdomain.running.folder import run_dir
 
 
 class TransferPictures(pl.Callback):
@@ -75,7 +76,7 @@ class TransferPictures(pl.Callback):
         return shown
 
     def _show(self, trainer: pl.Trainer, module: pl.LightningModule, split: Split, when: str) -> None:
-        folder = getattr(trainer, "run_dir", None)
+        folder = run_dir(trainer)
         if not trainer.is_global_zero or trainer.sanity_checking or folder is None:
             return
         for name, picture in self.pictures(content_method(module), split).items():

@@ -24,6 +24,7 @@ from xdomain.methods import Method, PyramidMethod
 from xdomain.metrics.base import PairMetric
 from xdomain.metrics.single import SIFID, SVFID, PatchCopyRate, PixelDiversity
 from xdomain.networks.pyramid import resize, resize_clip
+from xdomain.running.folder import run_dir
 
 CHUNK = 10  # samples made at a time: of all at once the feature maps would not fit
 
@@ -195,7 +196,7 @@ class SampleSheet(pl.Callback):
         return torch.cat([left, grid], 2)
 
     def _show(self, trainer: pl.Trainer, module: pl.LightningModule, name: str, testing: bool) -> None:
-        folder = getattr(trainer, "run_dir", None)
+        folder = run_dir(trainer)
         if not trainer.is_global_zero or trainer.sanity_checking or folder is None:
             return
         method = pyramid_of(module)

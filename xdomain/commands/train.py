@@ -2,10 +2,12 @@
 
 import argparse
 import itertools
+import json
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,14 +24,21 @@ import xdomain.methods
 import xdomain.networks  # noqa: F401 - importing makes the bare class names known
 from xdomain.commands.messages import explain, mark, quiet
 from xdomain.data import BaseDataModule
-from xdomain.discover import find_config
+from xdomain.discover import check_owner, find_config
 from xdomain.errors import SettingError, UserError, refusal
+from xdomain.files import whole_file
 from xdomain.methods import Method
-from xdomain.running.folder import CHECKPOINTS, resolve_checkpoint
+from xdomain.running.folder import CHECKPOINTS, newest_config, resolve_checkpoint, run_dir
+from xdomain.running.publishing import changed
 from xdomain.running.trainer import Trainer
 
+CALLBACKS = "trainer.callbacks"
 LINKED = ("domains", "channels", "image_size", "shapes")
-OPTION = re.compile(r"(--config|-c|--ckpt_path)(?:=(.*))?$", re.DOTALL)
+NO_SETTINGS = (  # of the command line: places, and what is shown
+    *("config", "ckpt_path", "trainer.run_dir", "trainer.default_root_dir"),
+    *("trainer.enable_progress_bar", "trainer.enable_model_summary", "return_predictions"),
+)
+OPTION = re.compile(r"(--config|-c|--ckpt_path|--weights|--trainer\.weights)(?:=(.*))?$", re.DOTALL)
 
 
 class Parser(LightningArgumentParser):
@@ -40,9 +49,38 @@ class Parser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         key, what = explain(self, message)
+        if key.startswith(f"{CALLBACKS}.init_args."):  # of a word of the command line, which says whose setting it is
+            option = key.rsplit(".", 1)[-1]
+            words = (word.partition("=")[0] for word in sys.argv if word.startswith(f"--{CALLBACKS}."))
+            key = next((word[2:] for word in words if word.rsplit(".", 1)[-1] == option), key)
         if not self.exit_on_error:  # the parser of a class inside of another: its finding travels outwards
             super().error(mark(key, what), ex)
         raise UserError(f"{key} {what}".lstrip())
+
+    def _check_value_key(
+        self, action: argparse.Action, value: Any, key: str, cfg: Namespace | None, append: bool = False
+    ) -> Any:
+        if action.dest == CALLBACKS and isinstance(value, list | dict):
+            value = self._merged(action, value, key, cfg, append)
+        return super()._check_value_key(action, value, key, cfg, append)
+
+    def _merged(
+        self, action: argparse.Action, value: list[Any] | dict[str, Any], key: str, cfg: Namespace | None, append: bool
+    ) -> dict[str, Any]:
+        """Callbacks of a config with those of the configs before: jsonargparse would replace the whole mapping."""
+        if append:
+            raise TypeError(
+                f'Parser key "{key}": {mark("", "needs no +: give every callback a name, NAME: CALLBACK.")}'
+            )
+        if isinstance(value, list):  # as Lightning has it, and runs before callbacks had names
+            return {f"callback_{number}": callback for number, callback in enumerate(value)}
+        for name, callback in value.items():
+            try:
+                super()._check_value_key(action, {name: deepcopy(callback)}, key, cfg)
+            except TypeError as error:  # say whose setting it is
+                raise TypeError(str(error).replace(f'"{key}"', f'"{key}.{name}"', 1)) from error
+        earlier = cfg.get(CALLBACKS) if cfg else None
+        return {**(earlier or {}), **value}
 
     def validate(self, namespace: Namespace, *args: Any, **kwargs: Any) -> None:
         super().validate(namespace, *args, **kwargs)
@@ -55,27 +93,40 @@ class SaveConfig(SaveConfigCallback):
     """Saves the whole config in the run's own folder; a resumed run adds a file instead of replacing one."""
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if stage == "fit":
-            super().setup(trainer, pl_module, stage)
+        """Nothing: until training starts, a checkpoint that does not fit may still end the run."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            self.save_config(trainer, pl_module, "fit")
 
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        assert isinstance(trainer, Trainer)
-        text = self.parser.dump(self.config, skip_none=False)
-        for number in range(1000):
-            path = trainer.run_dir / (f"config_resumed_{number}.yaml" if number else "config.yaml")
-            if path.exists() and path.read_text() == text:
+        if (folder := run_dir(trainer)) is None:
+            return
+        config = self.config.clone()
+        config.trainer.recipe = None  # the run's name stands in run.json; here it would outlive a copy's own
+        text, newest = self.parser.dump(config, skip_none=False), newest_config(folder)
+        if newest.exists():
+            if newest.read_text() == text:
                 return
-            if not path.exists():
-                partial = path.with_suffix(".part")
-                partial.write_text(text)
-                partial.replace(path)
-                return
+            newest = (
+                folder / f"config_resumed_{int(newest.stem.rpartition('_')[2]) + 1 if '_' in newest.stem else 1}.yaml"
+            )
+        with whole_file(newest) as file:
+            file.write(text.encode())
 
 
 class XDomainCLI(LightningCLI):
-    """LightningCLI in which the data module tells the method its domains, channels and size."""
+    """LightningCLI in which the data module tells the method its domains, channels and size.
+
+    Args:
+        name: name of the run, out of those of its configs.
+        args: as LightningCLI takes them.
+        kwargs: likewise.
+    """
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        (callbacks,) = (action for action in parser._actions if action.dest == CALLBACKS)
+        callbacks._typehint = dict[str, pl.Callback | None] | None  # type: ignore[attr-defined]  # lists are given names
         for name in LINKED:
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
 
@@ -91,6 +142,16 @@ class XDomainCLI(LightningCLI):
             if trainer[name] not in (None, usual):
                 raise UserError(f"trainer.{name} does not work with these methods: set model.init_args.{ours} instead.")
 
+    def __init__(self, name: str, *args: Any, **kwargs: Any) -> None:
+        self.name = name
+        super().__init__(*args, **kwargs)
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        given, built = (self._get(config, "trainer") for config in (self.config, self.config_init))
+        if isinstance(callbacks := built.callbacks, dict):  # LightningCLI knows lists only
+            kwargs["callbacks"] = [callback for callback in callbacks.values() if callback is not None]
+        return super().instantiate_trainer(recipe=self.name if given.recipe is None else given.recipe, **kwargs)
+
     def instantiate_classes(self) -> None:
         try:
             super().instantiate_classes()
@@ -103,6 +164,11 @@ class XDomainCLI(LightningCLI):
         self.trainer.seed = self._get(self.config, "seed_everything")
         self.trainer.overrides = overrides(sys.argv[1:])
 
+    def after_fit(self) -> None:
+        assert isinstance(self.trainer, Trainer)
+        if self.trainer.is_global_zero and not getattr(self.trainer, "fast_dev_run", 0):
+            print(f"run:      {self.trainer.run_dir}{changed(self.trainer.overrides)}")
+
     def _run_subcommand(self, subcommand: str) -> None:
         try:
             super()._run_subcommand(subcommand)
@@ -111,8 +177,10 @@ class XDomainCLI(LightningCLI):
 
     def _named(self, error: SettingError) -> UserError:
         """A refused setting under its key in the config."""
+        if error.owner == Trainer.__name__:
+            return error.under(f"trainer.{error.option}")
         config = self.config[self.subcommand].as_dict()
-        key = next(keys_of(error, {name: config[name] for name in ("model", "data", "trainer")}), None)
+        key = next(keys_of(error, {name: config[name] for name in ("data", "model", "trainer")}), None)
         return error.under(key) if key else error
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
@@ -142,7 +210,7 @@ def keys_of(error: SettingError, config: Any, key: str = "") -> Iterator[str]:
 
 
 def overrides(args: list[str]) -> dict[str, Any]:
-    """The settings that a command line changes: all ``--key value`` but configs, checkpoint and places on disk."""
+    """The settings that a command line changes: all ``--key value`` but those that change no number."""
     found: dict[str, Any] = {}
     words = iter(args)
     for word in words:
@@ -150,20 +218,30 @@ def overrides(args: list[str]) -> dict[str, Any]:
             continue
         key, equals, value = word[2:].partition("=")
         value = value if equals else next(words, "")
-        if key not in ("config", "ckpt_path", "trainer.run_dir", "trainer.default_root_dir", "trainer.results_dir"):
-            found[key] = yaml.safe_load(value)
+        if key not in NO_SETTINGS:
+            found[key] = _plain(value)
     return found
 
 
+def _plain(text: str) -> Any:
+    """What a word of the command line says in YAML, or the word itself where JSON could not hold that."""
+    try:
+        value = yaml.safe_load(text)
+        json.dumps(value)
+    except (yaml.YAMLError, TypeError, ValueError):
+        return text
+    return value
+
+
 def expand_configs(args: list[str]) -> tuple[list[str], str]:
-    """Replace config names by paths, and name the recipe after them.
+    """Replace config names by paths, name the run after them, and see that overlays are laid over their own recipes.
 
     Without any ``--config`` the config of the run folder that ``--ckpt_path`` names is taken.
 
     Returns:
-        the arguments, and the recipe's name: the stems of all configs joined by ``_``.
+        the arguments, and the name of the run: the stems of all configs joined by ``+``.
     """
-    expanded, stems, checkpoint = [], [], None
+    expanded, names, paths, checkpoint, weights = [], [], [], None, None
     words = iter(args)
     for word in words:
         option = OPTION.match(word)
@@ -176,28 +254,50 @@ def expand_configs(args: list[str]) -> tuple[list[str], str]:
         if option.group(1) == "--ckpt_path":
             checkpoint = value
             expanded += ["--ckpt_path", value]
+        elif option.group(1).endswith("weights"):
+            weights = value
+            expanded += ["--trainer.weights", value]
         else:
             path = find_config(value)
-            _check_config(path)
-            stems.append(_recipe_of(path))
+            paths.append(path)
+            names.append(_name_of(path))
             expanded += ["--config", str(path)]
-    if not stems and checkpoint is not None and args[0] != "--help":
+    if checkpoint is not None and weights is not None:
+        raise UserError("--weights begins a new run and --ckpt_path goes on with one: give one of them.")
+    chosen = _classes([_read_config(path) for path in paths], args)
+    for path in paths:
+        check_owner(path, *chosen)
+    if not names and checkpoint is not None and args[0] != "--help":
         config = _run_config(checkpoint)
-        stems.append(_recipe_of(config))
+        names.append(_name_of(config))
         expanded = ["--config", str(config), *expanded]  # first: what is typed beats it, --ckpt_path above all
-    return expanded, "_".join(stems) or "run"
+    return expanded, "+".join(names) or "run"
 
 
-def _check_config(path: Path) -> None:
-    """Refuse what is no mapping in YAML, before the parser reports it without the file's name."""
+def _classes(contents: list[dict[str, Any]], args: list[str]) -> tuple[str | None, str | None]:
+    """The classes of model and data that configs and command line name; the last of each wins."""
+    words = overrides(args)
+
+    def last(kind: str) -> str | None:
+        given = [content.get(kind) for content in contents]
+        found = [value.get("class_path") if isinstance(value, dict) else value for value in given]
+        found += [words.get(kind), words.get(f"{kind}.class_path")]
+        return next((name for name in reversed(found) if isinstance(name, str)), None)
+
+    return last("model"), last("data")
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """The content of a config; refuses what is no mapping in YAML, before the parser does without the file's name."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         spot, problem = getattr(error, "problem_mark", None), getattr(error, "problem", "this is no text file")
         where = f"{path}, line {spot.line + 1}" if spot else str(path)
         raise UserError(f"{where} is not YAML: {problem}.") from error
-    if not isinstance(content, dict) or None in (content.get(key, {}) for key in ("model", "data", "trainer")):
+    if not isinstance(content, dict) or None in (content.get(key, {}) for key in ("data", "model", "trainer")):
         raise UserError(f"{path} is no config: it must hold settings below `model:`, `data:` or `trainer:`.")
+    return content
 
 
 def _run_config(checkpoint: str) -> Path:
@@ -205,16 +305,20 @@ def _run_config(checkpoint: str) -> Path:
     if not given.exists():
         raise UserError(f"checkpoint {checkpoint} does not exist: give a run folder or file, or add --config RECIPE.")
     folder = given if given.is_dir() else given.parent.parent if given.parent.name == CHECKPOINTS else None
-    if folder is None or not (folder / "config.yaml").is_file():
+    if folder is None or not newest_config(folder).is_file():
         raise UserError(f"{checkpoint} has no run folder with a config.yaml around it: add --config RECIPE.")
-    return folder / "config.yaml"
+    return newest_config(folder)
 
 
-def _recipe_of(config: Path) -> str:
-    """A config's stem; for the config of a run folder, the recipe that the run came from."""
+def _name_of(config: Path) -> str:
+    """A config's stem; for a config that a run saved, the name of the run."""
     facts = config.with_name("run.json")
-    if config.name == "config.yaml" and facts.is_file():
+    if re.fullmatch(r"config(_resumed_\d+)?", config.stem) and facts.is_file():
         return str(yaml.safe_load(facts.read_text())["recipe"])
+    if found := set(config.stem) & set("+@"):
+        raise UserError(
+            f"{config} has {' and '.join(sorted(found))} in its name, which joins names of configs: rename it."
+        )
     return config.stem
 
 
@@ -222,21 +326,23 @@ def run(args: list[str]) -> None:
     """Run ``fit``, ``validate``, ``test`` or ``predict``."""
     command, rest = args[0], args[1:]
     _check_values(rest)
-    rest, recipe = expand_configs(rest)
+    rest, name = expand_configs(rest)
+    if command != "fit" and "--trainer.weights" in rest:
+        raise UserError(f"--weights is for xdomain fit, not for {command}: give --ckpt_path.")
     asks = any(word in ("-h", "--help") or word.startswith("--print_config") or word.endswith(".help") for word in rest)
     if "--config" not in rest and not asks:
         raise UserError(f"xdomain {command} needs a recipe: add --config NAME (`xdomain list` shows them).")
     with _command_line([command, *rest]), quiet():
         XDomainCLI(
+            name,
             model_class=Method,
             datamodule_class=BaseDataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,
             trainer_class=Trainer,
-            trainer_defaults={"recipe": recipe, "num_sanity_val_steps": 0},
+            trainer_defaults={"num_sanity_val_steps": 0},
             seed_everything_default=0,
             save_config_callback=SaveConfig,
-            save_config_kwargs={"save_to_log_dir": False},
             parser_class=Parser,
             auto_configure_optimizers=False,
         )

@@ -1,7 +1,9 @@
 """The data side of the contract: data sets yield ``uint8`` batches, the module turns them into float on the device."""
 
+import hashlib
+import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +24,7 @@ from xdomain.paths import data_root
 Split = Literal["train", "val", "test"]
 ROLES = ("a", "b")
 PIECE = 2000  # images in floating point at a time
+MOST_BYTES = 100  # in the name of a domain
 
 
 class ImageData(Dataset[Sample]):
@@ -95,6 +98,22 @@ class ImageData(Dataset[Sample]):
         return ImageData(result, self.labels, self.attributes)
 
 
+def checked_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of domains, which become parts of file names.
+
+    Raises:
+        UserError: for one that would lead to another folder or could be no file name.
+    """
+    for name in (names := tuple(names)):
+        text = name.isprintable() and not {*name} & {*"/\\"} and len(name.encode()) <= MOST_BYTES
+        if not text or not name.strip(" ."):
+            raise UserError(
+                f"the domain name {name!r} cannot be part of a file name: give one of letters and numbers, of at most "
+                f"{MOST_BYTES} bytes."
+            )
+    return names
+
+
 class SourceLoader:
     """Batches with the role ``a`` only, for prediction.
 
@@ -149,6 +168,7 @@ class BaseDataModule(pl.LightningDataModule):
         channels: number of image channels of every domain.
         image_size: height and width in pixels.
         root: folder that holds the data sets.
+        subfolder: where the files of this set lie below ``root``; None where it reads none there.
         paired: whether the same position of both roles shows the same thing in validation and test.
     """
 
@@ -156,6 +176,7 @@ class BaseDataModule(pl.LightningDataModule):
     channels: tuple[int, ...]
     image_size: int
     root: Path
+    subfolder: str | None = None
     paired = False
 
     def __init__(self, batch_size: int = 64, eval_batch_size: int = 250, num_workers: int = 0, seed: int = 0) -> None:
@@ -174,6 +195,24 @@ class BaseDataModule(pl.LightningDataModule):
     def augmentation(self, role: str) -> nn.Module | None:
         """What training images of a role go through on the device, or None where nothing changes them."""
         return None
+
+    def contents(self) -> dict[str, Any]:
+        """What decides which images are in which part, as plain types: files with their states, seeds, shares, sizes.
+
+        Order, batches and augmentation do not belong to it.
+        """
+        return {}
+
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change when the images of any part do.
+
+        Files are told by name, size and time of change; nothing is decoded or drawn.
+
+        Raises:
+            UserError: where the files are missing.
+        """
+        known = [type(self).__name__, self.domains, self.channels, self.image_size, self.contents()]
+        return hashlib.sha256(json.dumps(known).encode(errors="surrogateescape")).hexdigest()[:16]
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -203,9 +242,12 @@ class BaseDataModule(pl.LightningDataModule):
         data = {role: self.data(role, "train") for role in self.roles}
         length = max(len(d) for d in data.values())
         rank, world_size = self._shard()
+        repeat = self.trainer is not None and bool(self.trainer.overfit_batches)  # type: ignore[attr-defined]
         loaders = {}
         for stream, (role, images) in enumerate(data.items()):
-            sampler = EpochBatchSampler(len(images), length, self.batch_size, self.seed, stream, rank, world_size)
+            sampler = EpochBatchSampler(
+                len(images), length, self.batch_size, self.seed, stream, rank, world_size, repeat=repeat
+            )
             loaders[role] = ResumableLoader(images, sampler, self.num_workers)
         return CombinedLoader(loaders, mode="min_size")
 
@@ -306,6 +348,9 @@ class SingleDomain(BaseDataModule):
     def augmentation(self, role: str) -> nn.Module | None:
         return self.augment
 
+    def contents(self) -> dict[str, Any]:
+        return {"limit": self.limit, "exclude_classes": self.exclude_classes}
+
     def data(self, role: str, split: Split) -> ImageData:
         if split not in self._loaded:
             data = self.load(split)
@@ -368,3 +413,6 @@ class DomainPair(BaseDataModule):
 
     def augmentation(self, role: str) -> nn.Module | None:
         return self.modules[role].augmentation("a")
+
+    def contents(self) -> dict[str, Any]:
+        return {role: module.fingerprint() for role, module in self.modules.items()}

@@ -1,6 +1,7 @@
 """CelebA, photographs of faces with 40 attributes, read from the official files."""
 
 from collections.abc import Callable
+from dataclasses import astuple
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +14,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 
 from xdomain.data.attributes import AttributeDomains, holds
 from xdomain.data.base import ImageData, Split
-from xdomain.data.decode import Geometry, Interpolation, decoded_images
+from xdomain.data.decode import Geometry, Interpolation, decoded_images, file_versions
 from xdomain.errors import UserError
 
 ATTRIBUTES = (
@@ -101,6 +102,8 @@ class CelebA(AttributeDomains):
 
     attribute_names = ATTRIBUTES
 
+    subfolder = "celeba"
+
     def __init__(
         self,
         domains: str | dict[str, str] = "smile_glasses",
@@ -146,7 +149,7 @@ class CelebA(AttributeDomains):
     @cached_property
     def _listed(self) -> tuple[list[str], np.ndarray]:
         """Names and attributes of all images that are listed and there, in the order of the attribute file."""
-        folder = self.root / "celeba"
+        folder = self.root / self.subfolder
         attribute_file, image_folder = folder / "list_attr_celeba.txt", folder / "img_align_celeba"
         partition = [folder / "list_eval_partition.txt"] if self.split == "official" else []
         self._find(folder, [image_folder, attribute_file, *partition])
@@ -168,7 +171,7 @@ class CelebA(AttributeDomains):
         names, table = self._listed
         if self.split == "first64":
             return self._first(table[rows])
-        file = self.root / "celeba" / "list_eval_partition.txt"
+        file = self.root / self.subfolder / "list_eval_partition.txt"
         parts: np.ndarray = _read_column(file, names, set(PARTITION.values()).__contains__, "0, 1 or 2")[rows]
         return parts
 
@@ -176,17 +179,25 @@ class CelebA(AttributeDomains):
     def _everything(self) -> tuple[ImageData, np.ndarray]:
         """All usable images in the order of the attribute file, and the part of each, as in the partition file."""
         names, table = self._listed
-        folder = self.root / "celeba"
+        folder = self.root / self.subfolder
         pixels, good = decoded_images("celeba", folder / "img_align_celeba", names, 3, self.geometry, self.on_bad_file)
         usable, identities = np.flatnonzero(good), None
         if (identity_file := folder / "identity_CelebA.txt").is_file():
-            identities = _read_column(identity_file, names, str.isdecimal, "a number").astype(np.int64)
+            identities = _read_column(identity_file, names, _is_number, "a number").astype(np.int64)
         return ImageData(pixels, identities, table, usable), self._partition(usable)
+
+    def contents(self) -> dict[str, Any]:
+        folder = self.root / "celeba"
+        return {
+            **super().contents(),
+            "files": file_versions(folder, {("celeba", ""): sorted(folder.glob("*.txt")), **self.files()}),
+            "geometry": astuple(self.geometry),
+        }
 
     def files(self) -> dict[tuple[str, str], list[Path]]:
         """All files of the domains, by domain and part; a file of both domains stands under both names joined."""
         names, table = self._listed
-        folder, parts = self.root / "celeba" / "img_align_celeba", self._partition(np.arange(len(names)))
+        folder, parts = self.root / self.subfolder / "img_align_celeba", self._partition(np.arange(len(names)))
         member = {name: holds(rule, self.attribute_names, table) for name, rule in self.rules.items()}
         found: dict[tuple[str, str], list[Path]] = {}
         for row, name in enumerate(names):
@@ -214,7 +225,7 @@ class CelebA(AttributeDomains):
         if self.download and not all(path.exists() for path in needed):
             _download(folder, needed)
         for path in needed:
-            if not path.exists():
+            if not (path.is_dir() if path == needed[0] else path.is_file()):
                 raise UserError(f"{path} is missing: {_HELP}")
 
 
@@ -233,23 +244,25 @@ def _read_attributes(path: Path) -> tuple[list[str], np.ndarray]:
         UserError: for a file with other content; the sentence names the line.
     """
     lines = _lines(path)
-    if len(lines) < 2 or not lines[0].strip().isdecimal():
+    if len(lines) < 2 or not _is_number(lines[0].strip()):
         raise UserError(f"{path} is malformed in line 1: it must be the number of images.")
     if tuple(lines[1].split()) != ATTRIBUTES:
         raise UserError(f"{path} is malformed in line 2: it must be the names of the {len(ATTRIBUTES)} attributes.")
     count, rows = int(lines[0]), lines[2:]
     if len(rows) != count:
         raise UserError(f"{path} announces {count:,} images in line 1, but lists {len(rows):,}: {_AGAIN}")
-    names, table = [], np.empty((count, len(ATTRIBUTES)), dtype=np.uint8)
+    line_of: dict[str, int] = {}
+    table = np.empty((count, len(ATTRIBUTES)), dtype=np.uint8)
     for i, row in enumerate(rows):
         name, *values = row.split() or [""]
         if len(values) != len(ATTRIBUTES) or not VALUES.issuperset(values):
             raise UserError(
                 f"{path} is malformed in line {i + 3}: it must be a file name and {len(ATTRIBUTES)} times 1 or -1."
             )
-        names.append(name)
+        if line_of.setdefault(name, i + 3) != i + 3:
+            raise UserError(f"{path} lists {name} in line {line_of[name]} and in line {i + 3}: remove one of them.")
         table[i] = [value == "1" for value in values]
-    return names, table
+    return [*line_of], table
 
 
 def _read_column(path: Path, names: list[str], valid: Callable[[str], bool], what: str) -> np.ndarray:
@@ -258,16 +271,23 @@ def _read_column(path: Path, names: list[str], valid: Callable[[str], bool], wha
     Raises:
         UserError: for a line of another form, or a name that is not there.
     """
-    values = {}
+    values: dict[str, str] = {}
+    line_of: dict[str, int] = {}
     for number, line in enumerate(_lines(path), start=1):
         name, *rest = line.split() or [""]
         if len(rest) != 1 or not valid(rest[0]):
             raise UserError(f"{path} is malformed in line {number}: it must be a file name and {what}.")
+        if line_of.setdefault(name, number) != number:
+            raise UserError(f"{path} lists {name} in line {line_of[name]} and in line {number}: remove one of them.")
         values[name] = rest[0]
     try:
         return np.array([values[name] for name in names])
     except KeyError as error:
         raise UserError(f"{path} does not list {error.args[0]}: {_AGAIN}") from error
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) < 19  # it fits into 64 bits
 
 
 def _lines(path: Path) -> list[str]:

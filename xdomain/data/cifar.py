@@ -9,14 +9,16 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torchvision
-from PIL import Image
 from pytorch_lightning.utilities import rank_zero_warn
 
 from xdomain.data.base import ImageData, SingleDomain, Split
-from xdomain.data.official import AGAIN, Digits, _Official, _one_line, _unreadable
+from xdomain.data.decode import file_versions
+from xdomain.data.images import open_image
+from xdomain.data.official import AGAIN, Digits, _Official, _one_line, _unreadable, load_array
 from xdomain.errors import UserError, did_you_mean
 
 SIZES = {"train": 50_000, "test": 10_000}
+MOST_BYTES = 1 << 30  # of an archive, five times what the official ones unpack to
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 CORRUPTIONS = (
@@ -67,6 +69,12 @@ class _CIFAR(_Official):
         _warn_if_partial(f"the {name} part of {self.subfolder} below {self.root}", len(labels), name)
         return images, labels
 
+    def contents(self) -> dict[str, Any]:
+        return {**super().contents(), "labels": self.key}
+
+    def sources(self) -> list[Path]:
+        return [*super().sources(), self.root / self.archive, *sorted((self.root / self.domains[0]).glob("[!.]*"))]
+
     def _contents(self, name: str) -> list[tuple[str, bytes]]:
         """Name and content of every file behind a split, out of the folder, else the archive, else fetched."""
         archive = self.root / self.archive
@@ -86,13 +94,17 @@ class _CIFAR(_Official):
             raise UserError(f"{path} cannot be read ({_one_line(error)}): {AGAIN}") from error
         if not isinstance(entries, dict) or not {"data", self.key} <= entries.keys():
             raise UserError(f"{path} does not hold data and {self.key} like a batch of {type(self).__name__}: {AGAIN}")
-        data, labels = entries["data"], np.array(entries[self.key])
+        data = entries["data"]
+        try:
+            labels = np.array(entries[self.key])
+        except ValueError:  # lists of several lengths
+            labels = np.empty(0)
         if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape[1:] != (3072,):
             shown = f"{data.dtype} {list(data.shape)}" if isinstance(data, np.ndarray) else type(data).__name__
             raise UserError(f"{path} holds data as {shown}, not uint8 [N, 3072]: {AGAIN}")
         if len(data) == 0 or labels.shape != (len(data),):
             raise UserError(f"{path} holds {labels.size:,} labels for {len(data):,} images: {AGAIN}")
-        if not np.isin(labels, np.arange(self.classes)).all():
+        if labels.dtype.kind not in "iu" or not np.isin(labels, np.arange(self.classes)).all():
             raise UserError(f"{path} holds labels that are no numbers below {self.classes}: {AGAIN}")
         return data.reshape(-1, 3, 32, 32), labels.astype(np.int64)
 
@@ -180,6 +192,8 @@ class CorruptedCIFAR(SingleDomain):
     channels = (3,)
     image_size = 32
 
+    subfolder: str
+
     def __init__(
         self,
         corruption: str,
@@ -209,7 +223,8 @@ class CorruptedCIFAR(SingleDomain):
                 f"{path} holds {images.dtype} {list(images.shape)}, not uint8 [{SEVERITIES} x N, 32, 32, 3]: "
                 "unpack the official file again."
             )
-        if labels.shape != (len(images),) or not np.isin(labels, np.arange(self.classes)).all():
+        whole = labels.dtype.kind in "iu" and labels.shape == (len(images),)
+        if not whole or not np.isin(labels, np.arange(self.classes)).all():
             raise UserError(
                 f"{labels_path} does not hold {len(images):,} numbers below {self.classes}, one for every image of "
                 f"{path.name}: unpack the official file again."
@@ -220,17 +235,18 @@ class CorruptedCIFAR(SingleDomain):
         chosen = np.ascontiguousarray(images[rows].transpose(0, 3, 1, 2))
         return ImageData(chosen, labels[rows].astype(np.int64))
 
+    def contents(self) -> dict[str, Any]:
+        folder = self.root / self.subfolder
+        files = {("", ""): [folder / f"{name}.npy" for name in (self.corruption, "labels")]}
+        return {**super().contents(), "files": file_versions(folder, files), "severity": self.severity}
+
     def _array(self, path: Path) -> np.ndarray:
         if not path.is_file():
             raise UserError(
                 f"{path} is missing: unpack the official {self.subfolder}.tar there, or let root or the environment "
                 f"variable XDOMAIN_DATA name the folder that holds {self.subfolder}."
             )
-        try:
-            array: np.ndarray = np.load(path, mmap_mode="r")
-        except (OSError, EOFError, ValueError) as error:
-            raise UserError(f"{path} cannot be read ({_one_line(error)}): unpack the official file again.") from error
-        return array
+        return load_array(path, "unpack the official file again.")
 
 
 def _read_class_folders(path: Path, name: str) -> Digits:
@@ -246,12 +262,13 @@ def _read_class_folders(path: Path, name: str) -> Digits:
         if top != name or label not in CIFAR10_CLASSES:
             raise UserError(f"{path} holds {member}, which is not named {name}/<class of CIFAR-10>/<file>: remove it.")
         try:
-            with Image.open(io.BytesIO(files[member])) as image:
-                pixels = np.array(image.convert("RGB"))
+            with open_image(io.BytesIO(files[member])) as image:
+                width, height = image.size
+                pixels = np.array(image.convert("RGB")) if (width, height) == (32, 32) else None
         except Exception as error:  # decoders raise whatever they stumble over in a damaged file
             raise UserError(f"{member} in {path} cannot be read ({_one_line(error)}): replace or remove it.") from error
-        if pixels.shape != (32, 32, 3):
-            raise UserError(f"{member} in {path} has {pixels.shape[0]}x{pixels.shape[1]} pixels, not 32x32: remove it.")
+        if pixels is None:
+            raise UserError(f"{member} in {path} has {height}x{width} pixels, not 32x32: remove it.")
         images[row], labels[row] = pixels.transpose(2, 0, 1), CIFAR10_CLASSES.index(label)
     _warn_if_partial(str(path), len(files), name)
     return images, labels
@@ -261,15 +278,20 @@ def _unpacked(path: Path) -> dict[str, bytes]:
     """The files in an archive by name; nothing is written to the disk.
 
     Raises:
-        UserError: for an archive that is cut off or damaged.
+        UserError: for an archive that is cut off, damaged, or larger than any of these sets.
     """
     content: dict[str, bytes] = {}
+    left = MOST_BYTES
     try:
         with gzip.open(path) as stream, tarfile.open(fileobj=stream) as archive:
             for member in archive:
+                if member.size > left:
+                    raise ValueError(f"it unpacks to more than {MOST_BYTES:,} bytes")
+                left -= member.size
                 if (file := archive.extractfile(member)) is not None:  # None for folders
                     content[member.name.removeprefix("./")] = file.read()
-            stream.read()  # to the checksum at its end
+            while stream.read(1 << 20):  # to the checksum at its end
+                pass
     except Exception as error:  # what breaks is the decompression or the reading of headers
         raise _unreadable(path, error) from error
     return content

@@ -1,21 +1,20 @@
 """Image files as one ``uint8`` array: decoded, cropped and resized once, memory-mapped from then on."""
 
-import inspect
+import errno
 import json
 import os
-import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import PIL
 from PIL import Image
 from pytorch_lightning.utilities import rank_zero_warn
 
-from xdomain.data import images as reader
 from xdomain.data.cache import Arrays, cached_arrays
 from xdomain.data.images import read_image
 from xdomain.errors import UserError
@@ -23,7 +22,8 @@ from xdomain.errors import UserError
 Interpolation = Literal["bilinear", "bicubic", "lanczos", "box"]
 
 FILTERS = {name: Image.Resampling[name.upper()] for name in ("bilinear", "bicubic", "lanczos", "box")}
-SOURCE = inspect.getsource(reader) + inspect.getsource(sys.modules[__name__])  # now, while they are what is imported
+VERSION = 2
+"""To be raised when files become other pixels than before: what another version decoded is decoded again."""
 SHOWN = 5  # names of bad files in a warning
 
 
@@ -35,12 +35,14 @@ class Geometry:
         size: height and width of the result in pixels.
         box: what is kept: left, top, right and bottom as shares of width and height, rounded to whole pixels;
             ``"centre"``, the largest square in the middle; None, the whole image. What is no square is squashed to one.
+            ``"pad"``, the whole image with its aspect ratio, its border pixels repeated on both sides of the shorter
+            side.
         interpolation: filter of the resizing, widened where the image shrinks, so that nothing aliases.
         aspect: width by height that an image must have before it is cut, to half a pixel; None allows any.
     """
 
     size: int
-    box: tuple[float, float, float, float] | Literal["centre"] | None = None
+    box: tuple[float, float, float, float] | Literal["centre", "pad"] | None = None
     interpolation: Interpolation = "bilinear"
     aspect: float | None = None
 
@@ -55,8 +57,9 @@ def decoded_images(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Images of files, decoded once and kept in the cache folder.
 
-    They are decoded anew when a name, a file's size or its time of change, or the geometry differs. Bad is a file that
-    :func:`xdomain.data.images.read_image` refuses, or whose shape the geometry refuses.
+    They are decoded anew when a name, a file's size, its time of change or whether it may be read, or the geometry
+    differs. Bad is a file that :func:`xdomain.data.images.read_image` refuses, or whose shape the geometry refuses.
+    What fails for a passing reason, such as too many open files, is never kept as bad.
 
     Args:
         name: readable beginning of the name in the cache.
@@ -70,18 +73,27 @@ def decoded_images(
         read-only memory-mapped images, ``uint8`` [N, channels, size, size], and which of them are good, ``bool`` [N].
 
     Raises:
-        UserError: for a bad file that shall not be skipped; the sentence names it.
+        UserError: for a bad file that shall not be skipped, or what fails for a passing reason; the sentence names it.
+        MemoryError: where there is too little memory for an image.
     """
     folder, names = folder.resolve(), [str(file) for file in files]
     key = json.dumps(
-        [str(folder), channels, astuple(geometry), SOURCE, [_version(folder / file) for file in names], names]
+        [
+            str(folder),
+            channels,
+            astuple(geometry),
+            VERSION,
+            PIL.__version__,
+            [_version(folder / f) for f in names],
+            names,
+        ]
     )
 
     def good_or_none(file: str) -> np.ndarray | None:
         try:
             return decode_image(folder / file, channels, geometry)
-        except UserError:
-            if on_bad_file == "raise":
+        except UserError as error:
+            if on_bad_file == "raise" or _may_pass(error.__cause__):
                 raise
             return None
 
@@ -125,17 +137,23 @@ def decode_image(path: Path, channels: int, geometry: Geometry) -> np.ndarray:
             "or remove it."
         )
     image = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
-    size = (geometry.size, geometry.size)
+    across = down = outer = geometry.size
+    if geometry.box == "pad":
+        across, down = (max(1, round(side * outer / max(width, height))) for side in (width, height))
     box = _pixel_box(geometry.box, width, height)
-    resized = np.asarray(image.crop(box).resize(size, FILTERS[geometry.interpolation]))
-    return resized.reshape(*size, channels).transpose(2, 0, 1)
+    resized = np.asarray(image.crop(box).resize((across, down), FILTERS[geometry.interpolation]))
+    resized = resized.reshape(down, across, channels)
+    if (down, across) != (outer, outer):
+        missing = [((outer - side) // 2, (outer - side + 1) // 2) for side in (down, across)]
+        resized = np.pad(resized, [*missing, (0, 0)], mode="edge")
+    return resized.transpose(2, 0, 1)
 
 
 def _pixel_box(
-    box: tuple[float, float, float, float] | Literal["centre"] | None, width: int, height: int
+    box: tuple[float, float, float, float] | Literal["centre", "pad"] | None, width: int, height: int
 ) -> tuple[int, int, int, int]:
     """Left, top, right and bottom in whole pixels, at least one pixel wide and high."""
-    if box is None:
+    if box is None or box == "pad":
         return 0, 0, width, height
     if box == "centre":
         side = min(width, height)
@@ -145,10 +163,27 @@ def _pixel_box(
     return left, top, max(round(box[2] * width), left + 1), max(round(box[3] * height), top + 1)
 
 
-def _version(path: Path) -> tuple[int, int] | None:
-    """What changes when a file does: size in bytes and time of change in ns; None where there is no file."""
+def file_versions(folder: Path, files: Mapping[tuple[str, str], Sequence[Path]]) -> list[Any]:
+    """What changes when one of some files does, as plain types.
+
+    Args:
+        folder: what the names are relative to.
+        files: paths by domain and split.
+    """
+    return [
+        [*group, [[str(path.relative_to(folder)), _version(path)] for path in paths]] for group, paths in files.items()
+    ]
+
+
+def _may_pass(why: BaseException | None) -> bool:
+    """Whether the machine failed rather than the file, which may be read the next time."""
+    return isinstance(why, OSError) and why.errno not in (None, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES)
+
+
+def _version(path: Path) -> tuple[int, int, bool] | None:
+    """What changes when a file does: size in bytes, time of change in ns and whether it may be read; None for none."""
     try:
         status = path.stat()
     except OSError:
         return None
-    return status.st_size, status.st_mtime_ns
+    return status.st_size, status.st_mtime_ns, os.access(path, os.R_OK)

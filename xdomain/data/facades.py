@@ -1,6 +1,5 @@
 """Photographs of buildings and their label maps: CMP Facades in the files of pix2pix, and drawn ones."""
 
-import inspect
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,16 +11,13 @@ from torch.nn import functional as F
 
 from xdomain.data.base import BaseDataModule, ImageData, Split
 from xdomain.data.cache import Arrays, cached_arrays
-from xdomain.data.decode import Geometry, decoded_images
+from xdomain.data.decode import Geometry, decoded_images, file_versions
 from xdomain.data.digits import STREAMS
 from xdomain.data.folders import OnBadFile
 from xdomain.data.images import image_files
-from xdomain.engines import drawing, schema
 from xdomain.engines import facades as engine
 from xdomain.errors import UserError
 from xdomain.paths import data_root
-
-SOURCE = "".join(map(inspect.getsource, (engine, schema, drawing)))  # now, when what is imported and the files agree
 
 
 class FacadeJitter(nn.Module):
@@ -63,6 +59,7 @@ class Facades(BaseDataModule):
 
     domains = ("photo", "labels")
     channels = (3, 3)
+    subfolder = "facades"
     paired = True
     aspect = 2.0
 
@@ -87,7 +84,7 @@ class Facades(BaseDataModule):
     @cached_property
     def _names(self) -> dict[Split, list[Path]]:
         """Files of every part, relative to the folder of the set."""
-        folder = self.root / "facades"
+        folder = self.root / self.subfolder
         names: dict[Split, list[Path]] = {}
         for split in ("train", "val", "test"):
             if (folder / split).is_dir():
@@ -112,7 +109,12 @@ class Facades(BaseDataModule):
     def files(self) -> dict[tuple[str, str], list[Path]]:
         """The image files by split; each holds both domains."""
         both = "+".join(self.domains)
-        return {(both, split): [self.root / "facades" / name for name in names] for split, names in self._names.items()}
+        return {
+            (both, split): [self.root / self.subfolder / name for name in names] for split, names in self._names.items()
+        }
+
+    def contents(self) -> dict[str, Any]:
+        return {"files": file_versions(self.root / "facades", self.files())}
 
     def augmentation(self, role: str) -> nn.Module | None:
         return FacadeJitter() if self.jitter else None
@@ -121,7 +123,7 @@ class Facades(BaseDataModule):
         if (role, split) not in self._loaded:
             half = {"a": (0.0, 0.0, 0.5, 1.0), "b": (0.5, 0.0, 1.0, 1.0)}[role]
             geometry = Geometry(self.image_size, half, "bicubic", self.aspect)
-            names, folder = self._names[split], self.root / "facades"
+            names, folder = self._names[split], self.root / self.subfolder
             name = f"facades-{self.domains[self.roles.index(role)]}-{split}"
             images, good = decoded_images(name, folder, names, 3, geometry, self.on_bad_file)
             if not good.any():
@@ -174,6 +176,9 @@ class FacadeWorld(BaseDataModule):
     def augmentation(self, role: str) -> nn.Module | None:
         return FacadeJitter() if self.jitter else None
 
+    def contents(self) -> dict[str, Any]:
+        return {"engine": engine.VERSION, "seed": self.world_seed, "sizes": self.sizes}
+
     def parameters(self, role: str, split: Split) -> Tensor:
         """What the engine draws a part from, float32 [N, P]."""
         return self._draw(role, split, 0, self.sizes[split])
@@ -193,7 +198,7 @@ class FacadeWorld(BaseDataModule):
                 return {"images": engine.labels_to_rgb(engine.render_labels(u, self.image_size)).numpy()}
 
             count = self.sizes[split]
-            key = f"{role} {split} {count} {self.image_size} {self.world_seed} {SOURCE}"  # a changed engine draws anew
+            key = f"{role} {split} {count} {self.image_size} {self.world_seed} {engine.VERSION}"
             name = f"facade-{self.domains[self.roles.index(role)]}-{split}"
             self._loaded[role, split] = ImageData(cached_arrays(name, key, count, make)["images"])
         return self._loaded[role, split]

@@ -8,10 +8,11 @@ from pytorch_lightning.cli import instantiate_module
 
 from xdomain.errors import UserError, refusal
 from xdomain.methods import Method
+from xdomain.renamed import in_new_words
 from xdomain.running.folder import resolve_checkpoint
 
 
-def load_method(path: str | os.PathLike[str]) -> Method:
+def load(path: str | os.PathLike[str]) -> Method:
     """A trained method from its checkpoint alone: no recipe, no data, no helper network is needed.
 
     Args:
@@ -27,8 +28,10 @@ def load_method(path: str | os.PathLike[str]) -> Method:
         raise UserError(f"checkpoint {path} does not exist: give a .ckpt file or a run folder.")
     file = resolve_checkpoint(str(path), prefer="best")
     try:
-        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-        settings, state = dict(checkpoint["hyper_parameters"]), checkpoint["state_dict"]
+        checkpoint = in_new_words(torch.load(file, map_location="cpu", weights_only=True))
+        settings = dict(checkpoint["hyper_parameters"])
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
     except Exception as error:  # torch, pickle and zip errors of many kinds
         raise UserError(f"{file} cannot be read as a checkpoint ({type(error).__name__}): give another.") from error
     if "_class_path" not in settings:
@@ -40,7 +43,7 @@ def load_method(path: str | os.PathLike[str]) -> Method:
         raise UserError(f"{file} does not fit this version of {settings['_class_path']}: {refusal(error)}") from error
     method.on_load_checkpoint(checkpoint)
     try:
-        method.load_state_dict(state)
+        method.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
         raise UserError(f"the weights in {file} are not those of this version of {settings['_class_path']}.") from error
     return method.eval()

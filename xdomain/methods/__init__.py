@@ -14,6 +14,7 @@ from xdomain.methods.identity import IdentityEmbedder
 from xdomain.methods.masked import MaskedTransfer
 from xdomain.methods.patch_vaegan import PatchVAEGAN
 from xdomain.methods.pyramid import PyramidMethod
+from xdomain.methods.readouts import Erasure, Regions, Strength
 from xdomain.methods.singan import SinGAN
 from xdomain.methods.structural_analogy import StructuralAnalogy
 from xdomain.methods.video_baselines import ConSinGAN3D, SinGAN3D
@@ -26,6 +27,7 @@ __all__ = [
     "ConSinGAN",
     "ConSinGAN3D",
     "ContentMethod",
+    "Erasure",
     "FaderNetwork",
     "GramStyleTransfer",
     "GuidedTransfer",
@@ -34,7 +36,9 @@ __all__ = [
     "Method",
     "PatchVAEGAN",
     "PyramidMethod",
+    "Regions",
     "SinGAN",
     "SinGAN3D",
+    "Strength",
     "StructuralAnalogy",
 ]

@@ -1,37 +1,118 @@
 """What the methods of content transfer share: common codes, separate codes, and one vocabulary to recombine them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal, get_args
 
+import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from pytorch_lightning.utilities import rank_zero_info
+from torch import Tensor, nn
 
-from xdomain.errors import UserError
+from xdomain.errors import SettingError, UserError, choice, did_you_mean, refuse
 from xdomain.methods.base import Method
+from xdomain.methods.calibration import Calibration
 
 Task = Literal["transfer", "remove", "add", "swap"]
+MOST_TILES = 100
+"""Along a side of an interpolation; the pictures of all tiles are in memory."""
+
 Codes = dict[str, Tensor]
-"""``common`` and one code [N, D] for every domain whose content is there; a domain that is missing is empty."""
+"""``common`` and one separate code [N, D] for every domain whose content is there; a missing domain's is empty."""
+Decode = Callable[[Codes, Tensor], Tensor]
+Recombine = Callable[[Tensor, str, str | None, Tensor | None, Task], Tensor]
+
+
+class Readout(nn.Module):
+    """Changes how a trained method of content transfer is used, at inference only; see :mod:`xdomain.methods.readouts`.
+
+    A subclass overrides the steps that it changes. Several read-outs wrap each other, those of higher ``order``
+    outermost; they are fitted in this order.
+
+    Attributes:
+        order: place among other read-outs.
+        learns: whether it has to learn from training images.
+        fitted_at: number of batches after which it has learned; -1 if it has not.
+    """
+
+    order = 0
+    learns = True
+    fitted_at: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        if self.learns:
+            self.register_buffer("fitted_at", torch.tensor(-1))
+
+    @property
+    def name(self) -> str:
+        """Its name in checkpoints."""
+        return type(self).__name__.lower()
+
+    def build(self, method: "ContentMethod", common: int, separate: int) -> None:
+        """Get ready for a method whose codes have these lengths.
+
+        Raises:
+            SettingError: if the method cannot be read out like this.
+        """
+
+    def fit(self, method: "ContentMethod", common: Callable[[Tensor], Tensor]) -> None:
+        """Learn from training images; ``common`` makes common codes as the read-outs before this one leave them."""
+
+    def common(self, code: Tensor) -> Tensor:
+        """The common code [N, D] that is used in place of the encoder's."""
+        return code
+
+    def shown(self, images: Tensor, domain: int) -> Tensor:
+        """What the encoder of a domain's separate code is shown in place of images [N, C, H, W]."""
+        return images
+
+    def decode(self, decode: Decode, codes: Codes, images: Tensor) -> Tensor:
+        """Images [N, C, H, W] of codes."""
+        return decode(codes, images)
+
+    def recombine(
+        self,
+        method: "ContentMethod",
+        recombine: Recombine,
+        images: Tensor,
+        source: str,
+        given: str | None,
+        guide: Tensor | None,
+        task: Task,
+    ) -> Tensor:
+        """See :meth:`ContentMethod.recombine`."""
+        return recombine(images, source, given, guide, task)
+
+    def placed(self, grid: Tensor, images: Tensor, fixed: str) -> Tensor:
+        """A grid [N, rows, columns, C, H, W] between images, of which the code ``fixed`` stays."""
+        return grid
 
 
 class ContentMethod(Method):
     """Base of the methods that split an image into what all domains share and what only one domain has.
 
-    A subclass encodes by :meth:`common` and :meth:`content` and recombines by :meth:`decode`; everything that can be
-    asked of it then is a choice of codes.
+    A subclass encodes by :meth:`common` and :meth:`separate`, recombines by :meth:`decode`, and ends its constructor by
+    :meth:`build_readouts`. Inference goes through the read-outs: :meth:`codes`, :meth:`translate`, :meth:`interpolate`.
+
+    Args:
+        readouts: what changes the use of the trained method; see :mod:`xdomain.methods.readouts`.
+        options: see :class:`xdomain.methods.base.Method`.
 
     Attributes:
         contents: the domains that have content of their own; of a pair "with" and "without" only the first.
         guided: whether content comes from a guide image; a method without guides has one content per domain.
         masked: whether the method has masks.
+        knows_empty: whether training shows the decoder images without content.
     """
 
     contents: tuple[str, ...]
     guided = True
     masked = False
+    knows_empty = True
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, *args: Any, readouts: Sequence[Readout] = (), **options: Any) -> None:
         super().__init__(*args, **options)
         if len(self.domains) != 2:
             raise UserError(f"{type(self).__name__} needs two domains, but the data has {len(self.domains)}: use two.")
@@ -40,18 +121,122 @@ class ContentMethod(Method):
                 f"{type(self).__name__} has one decoder for both domains, but they have {self.channels[0]} and "
                 f"{self.channels[1]} channels: set the data's channels to the same number."
             )
+        ordered = sorted(readouts, key=lambda readout: readout.order)
+        self.readouts = nn.ModuleDict({readout.name: readout for readout in ordered})
+        if len(self.readouts) < len(readouts):
+            raise SettingError(self, "readouts", "names one twice: give each at most once.")
+        self._trained_to = 0  # batches, of a loaded checkpoint
+
+    @property
+    def _readouts(self) -> list[Readout]:
+        return list(self.readouts.values())  # type: ignore[arg-type]
+
+    def build_readouts(self, common: int, separate: int = 0) -> None:
+        """Tell the read-outs the lengths of the common code and of a separate code."""
+        for readout in self._readouts:
+            readout.build(self, common, separate)
+
+    def configure_callbacks(self) -> list[pl.Callback]:
+        callbacks = super().configure_callbacks()
+        if any(readout.learns for readout in self._readouts):
+            callbacks.append(Calibration(self.readouts, self.calibrate, self.calibrated))
+        return callbacks
+
+    def calibrate(self) -> None:
+        """Let the read-outs learn from training images."""
+        step = max(self.trainer.global_step, self._trained_to)
+        common: Callable[[Tensor], Tensor] = self.common
+        with torch.no_grad(), self.evaluating():
+            for readout in self._readouts:
+                if readout.learns:
+                    readout.fit(self, common)
+                    readout.fitted_at.fill_(step)
+                common = partial(_chain, common, readout.common)
+
+    def calibrated(self) -> bool:
+        """Whether all read-outs have learned from the networks as they are now."""
+        return all(not readout.learns or readout.fitted_at >= self._trained_to for readout in self._readouts)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave out what read-outs have learned that are not used now, and let new ones learn."""
+        super().on_load_checkpoint(checkpoint)
+        own = {f"readouts.{name}": value for name, value in self.readouts.state_dict().items()}
+        state = checkpoint["state_dict"]
+        kept = {name: value for name, value in state.items() if not name.startswith("readouts.") or name in own}
+        checkpoint["state_dict"] = own | kept
+        self._trained_to = checkpoint.get("global_step", 0)
+        if self._trainer is None and not self.calibrated():  # a trainer's callback does something about it
+            rank_zero_info("These weights are later than the validation at which their read-outs were fitted.")
+
+    # What a method implements
+
+    @property
+    def directions(self) -> tuple[tuple[str, str], ...]:
+        first, second = self.domains
+        return (first, second), (second, first)
+
+    @property
+    def tasks(self) -> dict[str, Callable[..., Any]]:
+        own: dict[str, Callable[..., Any]] = {"transfer": self.translate, "remove": self.remove, "add": self.add}
+        if self.guided:
+            own |= {"swap": self.swap}
+        own |= {"interpolate": self.interpolate}
+        return own | {"mask": self.mask} if self.masked else own
 
     def common(self, images: Tensor) -> Tensor:
-        """What all domains share, [N, D]."""
+        """What all domains share, [N, D], as training makes it."""
         raise NotImplementedError(f"{type(self).__name__} must implement common()")
 
-    def content(self, images: Tensor, domain: str) -> Tensor:
-        """What only images of one domain have, [N, D']."""
-        raise NotImplementedError(f"{type(self).__name__} must implement content()")
+    def separate(self, images: Tensor, domain: str) -> Tensor:
+        """What only images of one domain have, [N, D'], as training makes it."""
+        raise NotImplementedError(f"{type(self).__name__} must implement separate()")
 
     def decode(self, codes: Codes, images: Tensor) -> Tensor:
         """Images [N, C, H, W] in [-1, 1] of codes; ``images`` are those that the common code came from."""
         raise NotImplementedError(f"{type(self).__name__} must implement decode()")
+
+    # Guides: the one place that knows when they are of use
+
+    def needs_guide(self, task: str, source: str, target: str) -> bool:
+        """Whether a task needs guides: where it gives content, and every image of a domain has content of its own."""
+        if not self.guided or task in ("remove", "mask"):
+            return False
+        return task == "interpolate" or (source if task == "swap" else target) in self.contents
+
+    def check_guide(self, task: str, source: str, target: str, given: bool) -> None:
+        """Raise a SettingError for guides that are missing or of no use."""
+        needed = self.needs_guide(task, source, target)
+        if needed and not given:
+            way, giver = f" from {source} to {target}", f" of {target}"
+            if task not in ("transfer", "add"):
+                way, giver = "", "" if task == "interpolate" else f" of {source}"
+            raise SettingError(self, "guide", f"is needed by {task}{way}: give images{giver}.")
+        if not given or needed or (task == "mask" and self.guided):
+            return
+        if not self.guided:
+            raise SettingError(self, "guide", f"is given, but a {type(self).__name__} takes none: leave it out.")
+        if task == "remove":
+            raise SettingError(self, "guide", "is given, but remove takes nothing from it: leave it out.")
+        way = f"leave it out, or set target to {choice(self.contents)}"
+        raise SettingError(self, "guide", f"is given, but images of {target} have no content to take from it: {way}.")
+
+    def direction(
+        self, task: str, source: str | None = None, target: str | None = None, guided: bool = False
+    ) -> tuple[str, str]:
+        """See :meth:`xdomain.methods.base.Method.direction`.
+
+        ``remove`` and ``swap`` begin where there is content. A guide turns the pair "with" and "without" around, unless
+        a domain is given: its content can only be wanted in images that have none.
+        """
+        if task in ("remove", "swap"):
+            source = source or self.contents[0]
+        elif guided and not (source or target) and self.domains[-1] not in self.contents:
+            target = self.contents[0]
+        source, target = super().direction(task, source, target, guided)
+        if task == "swap" and source not in self.contents:
+            refuse(self, "source", source, f", which has no content to swap: give {choice(self.contents)}.")
+        self.check_guide(task, source, target, guided)
+        return source, target
 
     def mask(self, images: Tensor, guide: Tensor | None = None) -> Tensor:
         """Where the content of the first domain is, or that of a guide would be: soft masks [N, 1, H, W] in [0, 1]."""
@@ -61,6 +246,14 @@ class ContentMethod(Method):
         """A weight that is 0 up to the batch ``start`` and grows over the ``ramp`` batches from there; at once if 0."""
         done = self.trainer.global_step - start
         return 0.0 if done < 0 else weight * min(1.0, done / ramp) if ramp else weight
+
+    def check_interpolation(self, fixed: str, steps: int) -> None:
+        """Raise a SettingError for a code that is not there, or for too few steps."""
+        codes = ("common", *(self.contents if self.guided else ()))
+        if fixed not in codes:
+            refuse(self, "fixed", fixed, f", which is no code{did_you_mean(fixed, codes, f': give {choice(codes)}.')}")
+        if not 2 <= steps <= MOST_TILES:
+            refuse(self, "steps", steps, f"give a number of tiles from 2 to {MOST_TILES}.")
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -72,10 +265,46 @@ class ContentMethod(Method):
         finally:
             self.train(training)
 
+    # Inference, through the read-outs
+
+    def read_common(self, images: Tensor) -> Tensor:
+        """The common code [N, D] of images [N, C, H, W] in [-1, 1]."""
+        code = self.common(images)
+        for readout in self._ready():
+            code = readout.common(code)
+        return code
+
+    def read_separate(self, images: Tensor, domain: str) -> Tensor:
+        """The separate code [N, D'] of one domain of images [N, C, H, W] in [-1, 1]."""
+        for readout in self._ready():
+            images = readout.shown(images, self.domains.index(domain))
+        return self.separate(images, domain)
+
+    def draw(self, codes: Codes, images: Tensor) -> Tensor:
+        """Images [N, C, H, W] in [-1, 1] of codes; ``images`` are those that the common code came from."""
+        decode: Decode = self.decode
+        for readout in self._ready():
+            decode = partial(readout.decode, decode)
+        return decode(codes, images)
+
+    def _ready(self) -> list[Readout]:
+        """The read-outs.
+
+        Raises:
+            UserError: if one of them has learned nothing yet.
+        """
+        for readout in self._readouts:
+            if readout.learns and readout.fitted_at < 0:
+                raise UserError(
+                    f"{type(readout).__name__} of this {type(self).__name__} has learned nothing yet, as it does at "
+                    "every validation and at the end of training: train on, or take a later checkpoint."
+                )
+        return self._readouts
+
     def codes(self, images: Tensor) -> Codes:
         """All codes of images [N, C, H, W] in [-1, 1]."""
         with self.evaluating():
-            return {"common": self.common(images)} | {d: self.content(images, d) for d in self.contents}
+            return {"common": self.read_common(images)} | {d: self.read_separate(images, d) for d in self.contents}
 
     def translate(
         self,
@@ -84,19 +313,17 @@ class ContentMethod(Method):
         target: str,
         guide: Tensor | None = None,
         task: Task = "transfer",
-        **options: Any,
     ) -> Tensor:
-        """Recombine codes.
+        """Take the source's content away and give the target's.
 
         Args:
             images: float [N, C, H, W] in [-1, 1].
             source: name of the domain that the images come from.
             target: name of the domain to translate into.
             guide: images [N, C, H, W] whose content is wanted: of the target domain, for ``swap`` of the source domain.
-                From a domain to itself the images guide themselves, which reconstructs them.
-            task: ``transfer`` takes the source's content away and gives the target's; ``remove`` only takes, ``add``
-                only gives; ``swap`` replaces the source's content by that of another image of the source domain.
-            options: none.
+                If source equals target, each image is its own guide, which reconstructs it.
+            task: another choice of codes: ``remove`` only takes, ``add`` only gives;
+                ``swap`` replaces the source's content by that of another image of the source domain.
 
         Returns:
             float [N, C, H, W] in [-1, 1].
@@ -106,48 +333,62 @@ class ContentMethod(Method):
         """
         if task not in get_args(Task):
             raise UserError(f"task is {task!r}: give one of {', '.join(get_args(Task))}.")
-        for domain in (source, target):
-            if domain not in self.domains:
-                raise UserError(f"{domain!r} is no domain of this method: it knows {' and '.join(self.domains)}.")
+        self.check_domains(source, target)
         given = source if task == "swap" else target
         if task == "swap" and source not in self.contents:
-            raise UserError(f"images of {source} have no content to swap: take those of {self.contents[0]}.")
+            refuse(self, "source", source, f", which has no content to swap: give {choice(self.contents)}.")
+        recombine: Recombine = self.recombine
+        for readout in self._ready():
+            recombine = partial(readout.recombine, self, recombine)
         if task == "remove" or given not in self.contents:
-            return self.recombine(images, source, None, None, task)
+            return recombine(images, source, None, None, task)
         if guide is None and source == target and task != "swap":
             guide = images
-        if guide is None and self.guided:
-            raise UserError(f"{task} from {source} to {target} needs a guide: give images of {given}.")
-        return self.recombine(images, source, given, guide, task)
+        if guide is None:
+            self.check_guide(task, source, target, given=False)
+        return recombine(images, source, given, guide, task)
+
+    def remove(self, images: Tensor, source: str) -> Tensor:
+        """Take the source's content away."""
+        return self.translate(images, source, source, task="remove")
+
+    def add(self, images: Tensor, source: str, target: str, guide: Tensor | None = None) -> Tensor:
+        """Give the target's content, out of a guide, and keep the image's own."""
+        return self.translate(images, source, target, guide, task="add")
+
+    def swap(self, images: Tensor, source: str, guide: Tensor) -> Tensor:
+        """Replace the source's content by that of a guide from the same domain."""
+        return self.translate(images, source, source, guide, task="swap")
 
     def recombine(self, images: Tensor, source: str, given: str | None, guide: Tensor | None, task: Task) -> Tensor:
         """Images with the content of a domain from a guide, and with their own where the task is ``add``."""
         with self.evaluating():
-            codes = {"common": self.common(images)}
+            codes = {"common": self.read_common(images)}
             if task == "add" and source in self.contents:
-                codes[source] = self.content(images, source)
+                codes[source] = self.read_separate(images, source)
             if given is not None and guide is not None:
-                codes[given] = self.content(guide, given)
-            return self.decode(codes, images)
+                codes[given] = self.read_separate(guide, given)
+            return self.draw(codes, images)
 
-    def interpolate(self, images: Tensor, others: Tensor, fixed: str, steps: int) -> Tensor:
-        """Codes on a grid between two images: one stays, the others run from those of the first to the second's.
+    def interpolate(self, images: Tensor, guide: Tensor | None = None, fixed: str = "common", steps: int = 7) -> Tensor:
+        """A grid of tiles: one code stays, the others run from the image's to the guide's.
 
         Args:
             images: float [N, C, H, W] in [-1, 1].
-            others: likewise.
-            fixed: the code of ``images`` that stays: ``common`` or a domain in :attr:`contents`.
-            steps: number of values j / (steps - 1) along an axis.
+            guide: likewise.
+            fixed: the code of the image that stays, common or a domain with content.
+            steps: number of tiles along a side.
 
         Returns:
             [N, rows, steps, C, H, W]; one row where a single code is left to vary.
 
         Raises:
-            UserError: for an unknown code.
+            SettingError: for an unknown code, too few steps, or a guide that is missing.
         """
-        first, second = self.codes(images), self.codes(others)
-        if fixed not in first:
-            raise UserError(f"fixed is {fixed!r}, but the codes are {', '.join(first)}: give one of them.")
+        self.check_interpolation(fixed, steps)
+        if guide is None:
+            self.check_guide("interpolate", self.domains[0], self.domains[1], given=False)
+        first, second = self.codes(images), self.codes(images if guide is None else guide)
         *down, across = [name for name in first if name != fixed]
         weights = torch.linspace(0, 1, steps).tolist()
         rows = []
@@ -157,6 +398,13 @@ class ContentMethod(Method):
                 codes = {fixed: first[fixed], across: first[across].lerp(second[across], w)}
                 codes |= {name: first[name].lerp(second[name], v) for name in down}
                 with self.evaluating():
-                    cells.append(self.decode(codes, images))
+                    cells.append(self.draw(codes, images))
             rows.append(torch.stack(cells, 1))
-        return torch.stack(rows, 1)
+        grid = torch.stack(rows, 1)
+        for readout in self._ready():
+            grid = readout.placed(grid, images, fixed)
+        return grid
+
+
+def _chain(first: Callable[[Tensor], Tensor], second: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    return second(first(x))

@@ -41,14 +41,12 @@ class StructuralAnalogy(PyramidMethod):
         lambda_g: weight of D_b's opinion in what the generators minimise.
         lambda_self: weight of the other image itself, translated, among the fakes; 0 leaves it out.
         penalty: weight of the gradient penalties.
-        merged_penalty: one penalty per discriminator, on a fake picked at random, instead of one for every fake.
         noise: standard deviation of a scale's noise as a part of what the scales before got wrong.
         fixed_z: draw z*, from which an image is reconstructed, once. Without, as in the authors' code, it is drawn
             anew in every batch.
         options: see :class:`xdomain.methods.pyramid.PyramidMethod`.
     """
 
-    reversible = True
     amps: Tensor
     z_star_a: Tensor
     z_star_b: Tensor
@@ -67,7 +65,6 @@ class StructuralAnalogy(PyramidMethod):
         lambda_g: float = 1.0,
         lambda_self: float = 0.0,
         penalty: float = 0.1,
-        merged_penalty: bool = False,
         noise: float = 0.1,
         fixed_z: bool = True,
         **options: Any,
@@ -79,7 +76,7 @@ class StructuralAnalogy(PyramidMethod):
             reason = f", but {layers} layers see patches of {2 * layers + 1} pixels"
             refuse(self, "min_size", min_size, f"{reason}: give at least as many.")
         self.alpha, self.beta, self.lambda_g, self.lambda_self = alpha, beta, lambda_g, lambda_self
-        self.penalty, self.merged_penalty, self.noise, self.fixed_z = penalty, merged_penalty, noise, fixed_z
+        self.penalty, self.noise, self.fixed_z = penalty, noise, fixed_z
         sizes = paired_sizes([shape[-2:] for shape in self.shapes], min_size, max_size, factor)
         self.sizes = dict(zip(ROLES, sizes, strict=True))
         widths = [width_at(i, width, max_width) for i in range(self.scales)]
@@ -154,9 +151,6 @@ class StructuralAnalogy(PyramidMethod):
         pairs = self.weighted([fake.detach() for fake in fakes])
         score = D(real).mean()
         loss = torch.stack([weight * (D(fake).mean() - score) for weight, fake in pairs]).sum()
-        if self.merged_penalty:
-            weight, fake = pairs[int(torch.randint(len(pairs), ()))]
-            pairs = [(len(pairs) * weight, fake)]
         penalties = [weight * gradient_penalty(D, *same_size(real, fake)) for weight, fake in pairs]
         return loss + self.penalty * torch.stack(penalties).sum()
 
@@ -245,9 +239,14 @@ class StructuralAnalogy(PyramidMethod):
         a = self.climb("a", torch.zeros(count, 3, *sizes[0], device=self.device), range(n + 1), sizes)
         return a.clamp(-1, 1), self.G_b[n](a, a).clamp(-1, 1)
 
-    def sample(self, count: int, size: Size | None = None, **options: Any) -> Tensor:
+    def sample(self, count: int, size: Size | None = None) -> Tensor:
         """Random pictures with the look of b in layouts of a; see :meth:`sample_pairs`."""
         return self.sample_pairs(count, size)[1]
+
+    @property
+    def directions(self) -> tuple[tuple[str, str], ...]:
+        first, second = self.domains
+        return (first, second), (second, first)
 
     @torch.no_grad()
     def translate(
@@ -257,7 +256,6 @@ class StructuralAnalogy(PyramidMethod):
         target: str,
         start: int | None = None,
         path: Literal["source", "target"] = "source",
-        **options: Any,
     ) -> Tensor:
         """Bring images into the look of the target.
 
@@ -271,14 +269,17 @@ class StructuralAnalogy(PyramidMethod):
             start: the scale of the injection, 0 is the coarsest.
             path: ``source`` goes on through the source's pyramid and has the target's finest generator translate, as
                 training makes m_ab; ``target`` has the target's generators translate at every scale from ``start`` on.
-            options: none.
 
         Returns:
             float [N, 3, (T,) H, W] in [-1, 1], of the size of the images.
         """
         if images.ndim == 5:
-            frames = [self.translate(c.transpose(0, 1), source, target, start, path, clip=True) for c in images]
-            return torch.stack(frames).transpose(1, 2)
+            clips = [self._brought(clip.transpose(0, 1), source, target, start, path, clip=True) for clip in images]
+            return torch.stack(clips).transpose(1, 2)
+        return self._brought(images, source, target, start, path, clip=False)
+
+    def _brought(self, images: Tensor, source: str, target: str, start: int | None, path: str, clip: bool) -> Tensor:
+        """Images [N, 3, H, W], or the frames of one clip, in the look of the target."""
         a, b = (self._role(domain) for domain in (source, target))
         n = self.finest
         start = (n + 1) // 2 if start is None else start
@@ -286,7 +287,6 @@ class StructuralAnalogy(PyramidMethod):
         height, width = images.shape[-2:]
         size = size_of_longest(height, width, max(self.sizes[a][n]))
         sizes = sizes_like(self.sizes[a][: n + 1], size)
-        clip = bool(options.get("clip"))
         if path == "target":
             y = self.climb(b, images, range(start, n + 1), sizes, clip)
         else:

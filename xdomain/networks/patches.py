@@ -9,37 +9,46 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 Norm = Literal["batch", "instance", "none"]
-Edges = Literal["zeros", "replicate"]
+
+
+SLOW = 20480
 
 
 class Conv3d(nn.Conv3d):
-    """A 3D convolution that runs on a CPU as one 2D convolution, numerically equal to :class:`torch.nn.Conv3d`.
+    """A 3D convolution that runs as one 2D convolution where that is faster; equal to :class:`torch.nn.Conv3d`.
 
-    The temporal taps are stacked on the channels and time is folded into the batch. On a CPU that is several times
-    faster, most of all where gradients of gradients are needed, as for a gradient penalty. On other devices, with a
-    stride or a dilation, it is the usual convolution.
+    On a CPU torch hands a single float32 clip to oneDNN only if its channels x frames x rows are more than ``SLOW``
+    (``use_mkldnn`` in aten/src/ATen/native/Convolution.cpp), and computes a smaller one with a kernel of its own.
+    Stacking the temporal taps on the channels and taking time for the batch is three to eight times faster than
+    that, at any width; it is slower than oneDNN's 3D convolution, which has all other cases. Measured by
+    ``benchmarks/conv3d.py``.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         plain = {*self.stride, *self.dilation} == {1} and self.groups == 1
-        if x.device.type != "cpu" or not plain or self.padding_mode not in ("zeros", "replicate"):
+        if not plain or self.padding_mode not in ("zeros", "replicate") or not _is_slow(x):
             return super().forward(x)
         time, high, wide = (int(p) for p in self.padding)
         if self.padding_mode == "replicate":
             x = F.pad(x, (wide, wide, high, high, time, time), mode="replicate")
             time = high = wide = 0
-        x = F.pad(x.transpose(1, 2), (0, 0, 0, 0, 0, 0, time, time))  # [N, T, C, H, W]
+        frames = F.pad(x[0].transpose(0, 1), (0, 0, 0, 0, 0, 0, time, time))  # [T, C, H, W]
         taps = self.kernel_size[0]
-        frames = x.shape[1] - taps + 1
-        stacked = torch.cat([x[:, k : k + frames] for k in range(taps)], 2)
+        count = len(frames) - taps + 1
+        stacked = torch.cat([frames[k : k + count] for k in range(taps)], 1)
         weight = self.weight.transpose(1, 2).flatten(1, 2)
-        y = F.conv2d(stacked.flatten(0, 1), weight, self.bias, padding=(high, wide))
-        return y.view(len(x), frames, *y.shape[1:]).transpose(1, 2)
+        return F.conv2d(stacked, weight, self.bias, padding=(high, wide)).transpose(0, 1)[None]
 
 
-def conv(dims: int, inputs: int, outputs: int, padding: int = 0, kernel: int = 3, edges: Edges = "zeros") -> nn.Module:
-    """A convolution over images (``dims`` 2) or clips (3); ``edges`` says what the padding holds."""
-    return (nn.Conv2d if dims == 2 else Conv3d)(inputs, outputs, kernel, padding=padding, padding_mode=edges)
+def _is_slow(x: Tensor) -> bool:
+    """Whether torch would convolve clips [N, C, T, H, W] without oneDNN."""
+    full = x.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
+    return x.device.type == "cpu" and full and len(x) == 1 and x[0, ..., 0].numel() <= SLOW
+
+
+def conv(dims: int, inputs: int, outputs: int, padding: int = 0, kernel: int = 3) -> nn.Module:
+    """A convolution over images (``dims`` 2) or clips (3)."""
+    return (nn.Conv2d if dims == 2 else Conv3d)(inputs, outputs, kernel, padding=padding)
 
 
 def patch_block(
@@ -50,14 +59,13 @@ def patch_block(
     slope: float,
     dims: int = 2,
     spectral: bool = False,
-    edges: Edges = "zeros",
 ) -> nn.Sequential:
     """Convolution of 3 pixels, norm, leaky ReLU.
 
     A method that trains on batches of one image and keeps BatchNorm in training mode normalises every image by itself:
     that is ``instance`` here, which stays right in batches of any size.
     """
-    convolution = conv(dims, inputs, outputs, padding, edges=edges)
+    convolution = conv(dims, inputs, outputs, padding)
     layers: list[nn.Module] = [spectral_norm(convolution) if spectral else convolution]
     if norm != "none":
         kinds = {"batch": (nn.BatchNorm2d, nn.BatchNorm3d), "instance": (nn.InstanceNorm2d, nn.InstanceNorm3d)}
@@ -75,7 +83,6 @@ def patch_stack(
     slope: float = 0.2,
     dims: int = 2,
     spectral: bool = False,
-    edges: Edges = "zeros",
 ) -> nn.Sequential:
     """``layers`` convolutions of 3 pixels, all but the last with norm and leaky ReLU.
 
@@ -89,11 +96,10 @@ def patch_stack(
         slope: of the leaky ReLU.
         dims: 2 for images [N, C, H, W], 3 for clips [N, C, T, H, W].
         spectral: spectral normalisation of all but the last convolution.
-        edges: what the padding holds.
     """
     widths = [inputs, *[width] * (layers - 1)]
-    blocks = [patch_block(i, o, padding, norm, slope, dims, spectral, edges) for i, o in pairwise(widths)]
-    return nn.Sequential(*blocks, conv(dims, widths[-1], outputs, padding, edges=edges))
+    blocks = [patch_block(i, o, padding, norm, slope, dims, spectral) for i, o in pairwise(widths)]
+    return nn.Sequential(*blocks, conv(dims, widths[-1], outputs, padding))
 
 
 def pad_zeros(images: Tensor, pixels: int) -> Tensor:
@@ -109,15 +115,16 @@ class PatchGenerator(nn.Module):
         layers: number of convolutions.
         norm: see :func:`patch_block`.
         dims: 2 for images, 3 for clips.
+        channels: 3 for RGB, 1 for grey.
     """
 
-    def __init__(self, width: int, layers: int = 5, norm: Norm = "batch", dims: int = 2) -> None:
+    def __init__(self, width: int, layers: int = 5, norm: Norm = "batch", dims: int = 2, channels: int = 3) -> None:
         super().__init__()
         self.margin = layers
-        self.body = patch_stack(3, width, 3, layers, norm=norm, dims=dims)
+        self.body = patch_stack(channels, width, channels, layers, norm=norm, dims=dims)
 
     def forward(self, noise: Tensor, previous: Tensor) -> Tensor:
-        """A picture from noise and the enlarged picture of the scale before, both [N, 3, (T,) H, W]."""
+        """A picture from noise and the enlarged picture of the scale before, both [N, channels, (T,) H, W]."""
         y: Tensor = self.body(pad_zeros(noise + previous, self.margin))
         return y.tanh() + previous
 
