@@ -116,9 +116,7 @@ class SinGAN(PyramidMethod):
         self._settle(n)
         G, D, size = self.G[n], self.D[n], self.sizes[n]
         x = self.constant("real", lambda: self.real(n))
-        prefix = self.constant(
-            "prefix", lambda: self.reconstruction(n - 1, size)
-        )  # the scales below n are frozen
+        prefix = self.constant("prefix", lambda: self.reconstruction(n - 1, size))  # the scales below n are frozen
         if n == 0 and not self.fixed_z:
             self.z_star.normal_()
         z_rec = self.known(n)
