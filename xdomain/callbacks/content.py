@@ -58,7 +58,7 @@ class TransferTruth(Protocol):
         split: Split,
         task: Task = "transfer",
     ) -> tuple[Tensor, Tensor]:
-        """True results ``uint8`` [N, C, H, W] and where they may differ from the sources, ``uint8`` [N, 1, H, W]."""
+        """True results ``uint8`` [N, C, H, W], and masks ``uint8`` [N, 1, H, W] of where they may differ."""
 
 
 class Direction(NamedTuple):
