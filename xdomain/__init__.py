@@ -14,7 +14,7 @@ _PLACES = {"load": "xdomain.inference.loading", "translate_folder": "xdomain.inf
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs torch when it is asked for: the package itself and ``xdomain list`` do without."""
+    """Import names that need torch at first use: the package itself and ``xdomain list`` do not need it."""
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

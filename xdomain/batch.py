@@ -1,4 +1,4 @@
-"""The data contract: what travels from a data set to a method, and the one place that knows the pixel range."""
+"""The data contract: batches from data sets to methods. The one place that knows the pixel range."""
 
 from typing import NamedTuple
 
@@ -7,14 +7,14 @@ from torch import Tensor
 
 
 class Sample(NamedTuple):
-    """A batch of images of one domain with what is known about them.
+    """A batch of images of one domain with their labels and attributes.
 
     Attributes:
-        image: ``uint8`` in [0, 255] as a data set yields it, ``float32`` in [-1, 1] as a method sees it; [N, C, H, W].
-        position: where every image stands in its data set, ``int64`` [N].
-        label: class or identity of every image, ``int64`` [N], or None where nothing is known.
+        image: [N, C, H, W]; ``uint8`` in [0, 255] from a data set, ``float32`` in [-1, 1] in a method.
+        position: index of every image in its data set, ``int64`` [N].
+        label: class or identity of every image, ``int64`` [N], or None if unknown.
         attributes: attributes of every image, ``uint8`` [N, K] of 0 and 1, in the order of the data module's
-            ``attribute_names``; None where nothing is known.
+            ``attribute_names``; None if unknown.
     """
 
     image: Tensor
@@ -24,7 +24,7 @@ class Sample(NamedTuple):
 
 
 Batch = dict[str, Sample]
-"""From role (``a``: source or only domain, ``b``: target domain) to the samples of that domain."""
+"""Maps a role (``a``: source or only domain, ``b``: target domain) to the :class:`Sample`, a batch, of that domain."""
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -38,9 +38,10 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 def to_channels(images: Tensor, channels: int) -> Tensor:
-    """Give images [N, C, H, W] the wanted number of channels.
+    """Convert images [N, C, H, W] to the given number of channels.
 
-    Grey becomes RGB by repetition, RGB becomes grey by the ITU-R 601 luma; equal numbers return the input itself.
+    Grey becomes RGB by repetition, RGB becomes grey by the ITU-R 601 luma; the input itself is returned if the number
+    is the same.
 
     Raises:
         ValueError: for any other pair of channel numbers.

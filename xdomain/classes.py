@@ -1,7 +1,7 @@
-"""Classes that are named by text: in recipes, and in checkpoints, which may be anybody's.
+"""Classes that are given by name, in recipes and in checkpoints, which may be untrusted.
 
-A text can name any function, and what builds methods out of settings would call it. Here only classes of the kinds that
-methods need are let through, and of a checkpoint nothing is imported but what is trusted.
+A name can be that of any function, which building a method from settings would call. Here only classes of the kinds
+that methods need are allowed, and a checkpoint imports only from trusted packages.
 """
 
 import importlib
@@ -28,21 +28,21 @@ FOR_TRAINING = (Optimizer, LRScheduler, ReduceLROnPlateau)
 TRUSTED = ("xdomain", "torch", "pytorch_lightning.cli")
 """Packages and modules whose classes a checkpoint may name; the last has a schedule that recipes name."""
 HOMES = ("xdomain.networks", "xdomain.optim", "xdomain.data")
-"""Where a class is that is named without its module."""
+"""Modules of classes that are named without their module."""
 
 
 def find_class(owner: object, option: str, path: object, kinds: Sequence[type], allowed: Sequence[str] | None) -> type:
-    """The class that a text names.
+    """Find the class with a name.
 
     Args:
-        owner: whose setting it is, for the sentence.
+        owner: the owner of the setting, for the error message.
         option: name of the setting.
-        path: the text, with or without the module.
-        kinds: classes of which it must be one or a subclass.
+        path: the name, with or without the module.
+        kinds: allowed classes; it must be one of them or a subclass.
         allowed: packages or modules from which it may come, or None for any; others are not imported.
 
     Raises:
-        SettingError: for anything else; what it names has not been called then.
+        SettingError: for anything else, which is not called.
     """
     module, _, name = str(path).rpartition(".")
     homes = [module] if module else HOMES
@@ -70,16 +70,16 @@ def _member(module: str, name: str) -> object:
 
 
 def check_settings(owner: type, settings: dict[str, Any], allowed: Sequence[str] | None, prefix: str = "") -> None:
-    """Refuse settings that name anything but classes of the right kind, at any depth.
+    """Refuse settings that name anything except classes of the right kind, at any depth.
 
     Args:
         owner: the class that takes the settings.
         settings: by name, as plain types; classes as ``{"class_path": ..., "init_args": ...}`` or by their path alone.
         allowed: see :func:`find_class`.
-        prefix: of the names of settings in the sentence.
+        prefix: prefix of the names of settings in the error message.
 
     Raises:
-        SettingError: for the first that is refused.
+        SettingError: for the first one that is refused.
     """
     for name, value in settings.items():
         _check(owner, f"{prefix}{name}", value, tuple(wanted(owner, str(name))), allowed)
@@ -102,13 +102,13 @@ def _check(owner: type, option: str, value: Any, kinds: tuple[type, ...], allowe
 
 
 def wanted(owner: type, name: str) -> list[type]:
-    """The classes of which a setting must name one, out of its annotation; none where it names no class."""
+    """The classes that a setting may name, from its annotation; none if it does not name a class."""
     for base in owner.__mro__:
         init = base.__dict__.get("__init__")
         if init is not None and name in inspect.signature(init).parameters:
             try:
                 return list(_classes(typing.get_type_hints(init).get(name)))
-            except (NameError, TypeError):  # an annotation that is only there for a type checker
+            except (NameError, TypeError):  # an annotation only for type checkers
                 return []
     return []
 

@@ -1,4 +1,4 @@
-"""What there is to run: recipes, overlays, methods, data. Found by looking, without importing torch."""
+"""Finds recipes, overlays, methods and data by reading files, without importing torch."""
 
 import ast
 import difflib
@@ -13,11 +13,11 @@ from xdomain.errors import UserError
 
 PACKAGE = Path(__file__).parent
 HELPERS = ("attributes", "classifier", "identity")
-"""The files of ``methods`` whose recipes are those of ``configs/helpers``."""
+"""The files of ``methods`` whose recipes are in ``configs/helpers``."""
 
 
 def config_folders() -> list[Path]:
-    """Where a config name is looked up, in order: ``configs`` here, then the recipes that come with the package."""
+    """Where config names are looked up, in order: ``configs`` here, then the recipes of the package."""
     shipped = PACKAGE / "configs"
     if not shipped.is_dir():  # a source checkout: the recipes stand beside the package
         shipped = PACKAGE.parent / "configs"
@@ -25,10 +25,10 @@ def config_folders() -> list[Path]:
 
 
 def find_config(name: str) -> Path:
-    """The file of a config given as a path, or by name (``dtn.yaml``, ``dtn``) wherever it lies below ``configs``.
+    """The file of a config given as a path, or by name (``dtn.yaml``, ``dtn``) anywhere below ``configs``.
 
     Raises:
-        UserError: if there is none; the sentence names the nearest.
+        UserError: if there is none; the message names the nearest.
     """
     if Path(name).is_file():
         return Path(name)
@@ -43,7 +43,7 @@ def find_config(name: str) -> Path:
 
 
 def folder_of(recipe: str) -> Path:
-    """The folder below ``configs`` in which a recipe lies, by its name; the empty path for one from elsewhere."""
+    """The folder below ``configs`` of a recipe, by its name; the empty path for one from elsewhere."""
     for folder in config_folders():
         if found := sorted(folder.rglob(f"{glob.escape(recipe)}.yaml")):
             return found[0].parent.relative_to(folder)
@@ -56,12 +56,12 @@ def _first_comment(path: Path) -> str:
 
 
 def recipes() -> dict[str, str]:
-    """All recipes: from file name to its first comment line."""
+    """All recipes: maps a file name to its first comment line."""
     return {path.name: _first_comment(path) for path in _configs(overlays=False)}
 
 
 def overlays() -> dict[str, dict[str, str]]:
-    """From owner (see :func:`owner_of`) to its overlays, each from file name to its first comment line."""
+    """Maps an owner (see :func:`owner_of`) to its overlays, each a file name with its first comment line."""
     found: dict[str, dict[str, str]] = {}
     for path in _configs(overlays=True):
         found.setdefault(owner_of(path), {})[path.name] = _first_comment(path)
@@ -69,7 +69,7 @@ def overlays() -> dict[str, dict[str, str]]:
 
 
 def _configs(overlays: bool) -> list[Path]:
-    """All recipes or overlays; of several with one name the first that a name finds."""
+    """All recipes or overlays; of several with the same name, the first that is found."""
     found: dict[str, Path] = {}
     for folder in config_folders():
         for path in sorted(folder.rglob("*.yaml"), key=lambda path: path.name):
@@ -97,13 +97,13 @@ def _classes(folder: str, files: Sequence[str] = ()) -> Iterator[tuple[str, set[
 
 
 def classes(folder: str, roots: set[str]) -> dict[str, str]:
-    """Classes of a package folder that descend from one of ``roots``: from name to first line of the docstring.
+    """Classes of a package folder derived from one of ``roots``: maps a name to the docstring's first line.
 
-    Without those whose docstring begins with "Base ": no recipe can name them.
+    Leaves out those whose docstring begins with "Base ": recipes cannot use them.
     """
     known, found = set(roots), {}
     everything = list(_classes(folder))
-    for _ in everything:  # a class may stand before its base: repeat until nothing is added
+    for _ in everything:  # a class may come before its base: repeat until nothing is added
         before = len(known)
         for name, bases, doc in everything:
             if bases & known and name not in known and name not in roots:
@@ -115,7 +115,7 @@ def classes(folder: str, roots: set[str]) -> dict[str, str]:
 
 
 def owner_of(overlay: Path) -> str:
-    """What an overlay is for: the folder of a method, the name of a data module, or empty for all recipes."""
+    """Owner of an overlay: the folder of a method, the name of a data module, or empty for all recipes."""
     for folder in config_folders():
         if overlay.resolve().is_relative_to(folder.resolve()):
             *parents, _ = overlay.resolve().relative_to(folder.resolve()).parts
@@ -125,7 +125,7 @@ def owner_of(overlay: Path) -> str:
 
 
 def check_owner(overlay: Path, model: str | None, data: str | None) -> None:
-    """Refuse an overlay on a recipe that it is not for.
+    """Refuse an overlay on a recipe of another owner.
 
     Args:
         overlay: any config; only overlays below ``configs`` have an owner.
@@ -160,9 +160,9 @@ class TaskOption(NamedTuple):
     """An argument of a task.
 
     Attributes:
-        annotation: its type as it stands in the code, without ``None``.
-        default: what it is if it is left out, as it stands in the code; None where there is no default.
-        doc: what it means.
+        annotation: its type, as written in the code, without ``None``.
+        default: its default value, as written in the code; None if it is required.
+        doc: its description.
     """
 
     annotation: str
@@ -171,14 +171,14 @@ class TaskOption(NamedTuple):
 
 
 class TaskEntry(NamedTuple):
-    """A task that methods offer: what it does, in one line, and its arguments by name."""
+    """A task of methods: its one-line description, and its arguments by name."""
 
     doc: str
     options: dict[str, TaskOption]
 
 
 def tasks() -> dict[str, TaskEntry]:
-    """All tasks by name, read from the property ``tasks`` of the methods; where they differ, the arguments of all."""
+    """All tasks by name, read from the property ``tasks`` of the methods, with the arguments of all methods."""
     nodes = {node.name: node for node in _class_nodes("methods")}
     found: dict[str, TaskEntry] = {}
     for name in nodes:
@@ -204,7 +204,7 @@ def _member(class_name: str, name: str, nodes: dict[str, ast.ClassDef]) -> ast.F
 
 
 def _first_member(class_name: str, name: str, nodes: dict[str, ast.ClassDef]) -> ast.FunctionDef:
-    """The function of that name of the most basic class that has it, which says what all of them do."""
+    """The function of that name of the most basic class that has it, whose description is the general one."""
     for base in _bases(nodes[class_name]):
         if _member(base, name, nodes):
             return _first_member(base, name, nodes)
@@ -218,7 +218,7 @@ def _doc(function: ast.FunctionDef) -> str:
 
 
 def _task_members(class_name: str, nodes: dict[str, ast.ClassDef]) -> dict[str, str]:
-    """From the tasks of a class to the names of its functions: the literals in its property ``tasks``."""
+    """Maps the tasks of a class to the names of its functions: the literals in its property ``tasks``."""
     if class_name not in nodes:
         return {}
     own = [node for node in nodes[class_name].body if isinstance(node, ast.FunctionDef) and node.name == "tasks"]
@@ -245,7 +245,7 @@ def _options(function: ast.FunctionDef) -> dict[str, TaskOption]:
 
 
 def data_modules() -> dict[str, str]:
-    """All data modules that a recipe can name."""
+    """All data modules that recipes can use."""
     return classes("data", {"BaseDataModule"})
 
 

@@ -1,4 +1,4 @@
-"""The one exception that a user is meant to read, and the words that its sentences share."""
+"""The exceptions that users are meant to read, and helpers to word them."""
 
 import difflib
 import textwrap
@@ -7,18 +7,18 @@ from typing import NoReturn
 
 
 class UserError(Exception):
-    """Bad input, told in one sentence that names the file, key or value and the way out.
+    """Bad input, described in one sentence that names the file, key or value and the way out.
 
     The command line prints its text and exits with status 2; no traceback is shown.
     """
 
 
 class SettingError(UserError):
-    """A setting of a class that cannot be used.
+    """An invalid setting of a class.
 
     Args:
-        owner: the object or class that was given the setting, or None where a function was.
-        option: its name; of a setting of a setting, both names with a dot between.
+        owner: the object or class that was given the setting, or None for a function.
+        option: name of the setting; for a nested setting, both names joined by a dot.
         problem: the rest of the sentence.
     """
 
@@ -29,17 +29,17 @@ class SettingError(UserError):
         super().__init__(f"{f'{self.owner}: ' if self.owner else ''}{option} {problem}")
 
     def under(self, key: str) -> UserError:
-        """The same with the setting called as in a config."""
+        """The same error with the setting's key in a config."""
         return UserError(f"{key} {self.problem}")
 
 
 def refuse(owner: object, option: str, value: object, way: str) -> NoReturn:
-    """Refuse a setting in the words of whoever gave it: by its name here, by its key on the command line.
+    """Refuse a setting by the name that its caller used: its name in Python, its key on the command line.
 
     Args:
         owner: see :class:`SettingError`.
-        option: likewise.
-        value: what was given.
+        option: see :class:`SettingError`.
+        value: the given value.
         way: the way out, such as ``give a number above 0``; it may begin with a comma and a reason.
 
     Raises:
@@ -49,7 +49,7 @@ def refuse(owner: object, option: str, value: object, way: str) -> NoReturn:
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
-    """The end of a sentence about an unknown word: the nearest known one, or else the given text."""
+    """End of a sentence about an unknown word: the nearest known one, or else the given text."""
     nearest = difflib.get_close_matches(word, list(known), n=1)
     return f": did you mean {nearest[0]}?" if nearest else otherwise or "."
 
@@ -61,7 +61,7 @@ def choice(words: Iterable[str]) -> str:
 
 
 def refusal(error: BaseException) -> UserError:
-    """Why a class refused its settings, out of what parsers wrap around its error."""
+    """Why a class refused its settings, extracted from the error of a parser."""
     while error.__cause__ is not None and not isinstance(error, UserError):
         error = error.__cause__
     if isinstance(error, UserError):

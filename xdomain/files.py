@@ -1,4 +1,4 @@
-"""Writing files whole or not at all, and nowhere but in their own folder."""
+"""Writing files atomically, and only inside of their own folder."""
 
 import os
 import secrets
@@ -14,16 +14,16 @@ from xdomain.errors import UserError
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that appears under its name when it is complete; after an error or a kill the old one is left.
+    """A file to write that gets its name when it is complete; after an error or a kill the old one remains.
 
-    It is written beside its place under a short name that nobody can foresee, and that must not exist: a link planted
-    there leads nowhere. A link under the final name is replaced, not followed.
+    It is written in the same folder under a short random name that must not exist, so that nobody can plant a link
+    there. A link under the final name is replaced, not followed.
 
     Args:
-        path: file to write or replace; missing folders are made.
+        path: file to write or replace; missing folders are created.
 
     Raises:
-        UserError: where it cannot be written, or where there is something that is no file, such as a device.
+        UserError: if it cannot be written, or if the path is not a regular file, such as a device.
 
     Example:
         >>> with whole_file(Path("numbers.txt")) as file:
@@ -46,10 +46,10 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """The same for a folder of files, which replaces a folder that is there.
+    """The same for a folder of files, which replaces an existing folder.
 
     Args:
-        path: folder to make or replace; missing parents are made.
+        path: folder to create or replace; missing parents are created.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
         partial.mkdir()
         try:
             yield partial
-            if path.is_dir():  # for a moment there is neither: folders cannot be exchanged in one step
+            if path.is_dir():  # for a moment neither exists: folders cannot be exchanged atomically
                 old = _beside(path)
                 path.rename(old)
                 partial.rename(path)
@@ -73,7 +73,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:
-    """The sentence about a place that cannot be written."""
+    """The error for a path that cannot be written."""
     return UserError(f"{path} cannot be written: {error.strerror or error}.")
 
 
@@ -83,9 +83,9 @@ def _beside(path: Path) -> Path:
 
 def _check_replaceable(path: Path) -> None:
     try:
-        mode = path.stat().st_mode  # what a link leads to: /dev/stdout is one
+        mode = path.stat().st_mode  # the target of a link: /dev/stdout is one
     except OSError:
-        return  # nothing, or a link that leads nowhere
+        return  # nothing, or a broken link
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "a device, pipe or socket"
         raise UserError(f"{path} is {kind}, and not replaced: give the name of a file.")

@@ -1,4 +1,4 @@
-"""Optimisers with the defaults of adversarial training, and what of optimisers and schedules goes on after a resume."""
+"""Optimisers with defaults for adversarial training, and resuming optimisers and schedules."""
 
 import warnings
 from collections import defaultdict
@@ -10,10 +10,10 @@ from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 HOW = ("fused", "foreach", "capturable", "differentiable")
-"""Entries of a parameter group that say how an update is computed, not which."""
+"""Entries of a parameter group that affect how an update is computed, but not its result."""
 
 PROGRESS = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch")
-"""What ReduceLROnPlateau has seen; the rest of its state are settings."""
+"""Progress of ReduceLROnPlateau; the rest of its state are settings."""
 
 
 class GANAdam(Adam):
@@ -23,9 +23,9 @@ class GANAdam(Adam):
         params: parameters to optimise.
         lr: learning rate.
         betas: decay of the running mean and of the running square of the gradient.
-        fused: update all weights in one kernel, several times as fast on a CPU; None does so where all parameters are
+        fused: update all weights in one kernel, several times as fast on a CPU; None does so if all parameters are
             floating-point tensors on a CPU or a CUDA device.
-        options: everything else that :class:`torch.optim.Adam` takes.
+        options: all other arguments of :class:`torch.optim.Adam`.
     """
 
     def __init__(
@@ -49,32 +49,32 @@ class GANAdam(Adam):
 
 
 def settings_of(optimizer: Optimizer) -> str:
-    """The settings of a new optimiser as text: its class, and those of its groups that decide about the updates."""
+    """The settings of a new optimiser as text: its class, and the settings of its groups that affect the updates."""
     hidden = ("params", "initial_lr", *HOW)
     groups = [{k: v for k, v in group.items() if k not in hidden} for group in optimizer.param_groups]
     return f"{type(optimizer).__qualname__} {groups}"
 
 
 def settings_of_schedule(schedule: LRScheduler) -> str:
-    """The settings of a new schedule as text: its class and its first state, in which all of them are."""
+    """The settings of a new schedule as text: its class and its initial state, which contains all of them."""
     return f"{type(schedule).__qualname__} {schedule.state_dict()}"
 
 
 def advance(schedule: LRScheduler, steps: int) -> None:
-    """Bring a new schedule to where it is after so many updates, as a training from the start would have."""
+    """Advance a new schedule by ``steps`` updates, as in a training from the start."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)  # no weight moves here
+        warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)  # no update here
         for _ in range(steps):
             schedule.step()
 
 
 def go_on(schedule: ReduceLROnPlateau, saved: dict[str, Any], saved_groups: list[dict[str, Any]]) -> None:
-    """Let a new schedule with other settings know what a saved one has seen, and keep its reductions of the rate.
+    """Give a new schedule with other settings the progress of a saved one, and keep its reductions of the rate.
 
     Args:
-        schedule: the new one.
-        saved: ``state_dict()`` of the saved one. What it has seen of another metric does not count.
-        saved_groups: parameter groups of its optimiser.
+        schedule: the new schedule.
+        saved: ``state_dict()`` of the saved schedule. Its progress is ignored if it followed another metric.
+        saved_groups: parameter groups of the saved optimiser.
     """
     if all(saved.get(key) == getattr(schedule, key) for key in ("mode", "monitor")):
         schedule.__dict__.update({key: saved[key] for key in PROGRESS})
@@ -83,16 +83,16 @@ def go_on(schedule: ReduceLROnPlateau, saved: dict[str, Any], saved_groups: list
 
 
 def carried_over(optimizer: Optimizer, saved: dict[str, Any], same_settings: bool) -> dict[str, Any] | None:
-    """The state of a saved optimiser, for one with settings of its own.
+    """The state of a saved optimiser for a new one, which may have other settings.
 
     Args:
-        optimizer: a new one, with the settings that are asked for now.
-        saved: ``state_dict()`` of the saved one.
-        same_settings: whether it was asked for with the same settings; the saved groups are then taken as they are,
-            with everything that a schedule or a callback has made of them.
+        optimizer: the new optimiser, with the current settings.
+        saved: ``state_dict()`` of the saved optimiser.
+        same_settings: whether it was created with the same settings; the saved groups are then kept, including all
+            changes by schedules and callbacks.
 
     Returns:
-        what ``optimizer.load_state_dict`` takes, or None if the optimiser cannot use what the saved one knows.
+        the argument of ``optimizer.load_state_dict``, or None if the optimiser cannot use the saved state.
     """
     own = optimizer.state_dict()["param_groups"]
     if not _same_sizes(own, saved["param_groups"]) or not (same_settings or _fits(optimizer, saved)):
@@ -109,7 +109,7 @@ def _same_sizes(groups: list[dict[str, Any]], others: list[dict[str, Any]]) -> b
 
 
 def _fits(optimizer: Optimizer, saved: dict[str, Any]) -> bool:
-    """Whether the states of a saved optimiser are those that an optimiser keeps of its parameters."""
+    """Whether the states of a saved optimiser match those that an optimiser keeps for its parameters."""
     numbers = [i for group in saved["param_groups"] for i in group["params"]]
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for number, parameter in zip(numbers, parameters, strict=True):
@@ -122,13 +122,13 @@ def _fits(optimizer: Optimizer, saved: dict[str, Any]) -> bool:
 
 
 def _keys(optimizer: Optimizer) -> set[str]:
-    """The names of what a new optimiser keeps of every parameter: if it does not show, one like it makes a step."""
+    """Names of the states that a new optimiser keeps per parameter, if necessary from a step of a similar one."""
     if not optimizer.state:
         weight = torch.zeros(1, requires_grad=True)
         weight.grad = torch.zeros(1)
         group = {**optimizer.param_groups[0], "params": [weight], **dict.fromkeys(HOW, False)}
         known, optimizer = vars(optimizer), object.__new__(type(optimizer))
         vars(optimizer).update(known, state=defaultdict(dict), param_groups=[group])
-        vars(optimizer).pop("step", None)  # a schedule has bound that of the other
+        vars(optimizer).pop("step", None)  # a schedule has wrapped that of the other
         optimizer.step()
     return {key for kept in optimizer.state.values() for key, value in kept.items() if value is not None}

@@ -1,11 +1,11 @@
-"""Where things live on disk: each place is one setting with one order of precedence."""
+"""Paths on disk, each with one setting and one order of precedence."""
 
 import os
 from pathlib import Path
 
 
 def cache_dir() -> Path:
-    """Folder for everything that can be made again: drawn data sets and helper networks.
+    """Folder for everything that can be regenerated: drawn data sets and helper networks.
 
     ``$XDOMAIN_CACHE``, else ``$XDG_CACHE_HOME/xdomain``, else ``~/.cache/xdomain``.
     """

@@ -1,4 +1,4 @@
-"""What checkpoints of earlier versions say, in the words of this one: the one place that knows old names."""
+"""Names in checkpoints of earlier versions: the one place that knows old names."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ CLASSES = {
     "HalfDecoder": "HalfResolutionDecoder",
     "HalfDiscriminator": "HalfResolutionDiscriminator",
 }
-"""Networks by their names in version 0.1.0 and now."""
+"""Networks: maps names in version 0.1.0 to current names."""
 
 _CONFUSION = {"stale_codes": False}
 _LEVELS = {"penalty_every": 1}
@@ -29,20 +29,20 @@ GONE: dict[str, dict[str, Any]] = {
     "SinGAN3D": {"critic": "spectral", **_LEVELS},
     "StructuralAnalogy": {"merged_penalty": False},
 }
-"""Settings of methods in version 0.1.0 that are no longer there, with the one value that is still what happens."""
+"""Settings of methods in version 0.1.0 that were removed, with the one value that is still the behaviour."""
 
 STATE = {
     "erasure.": "readouts.erasure.statistics.",
     "regions.": "readouts.regions.statistics.",
 }
-"""Beginnings of the names of DIDD's weights, likewise."""
+"""Prefixes of the names of DIDD's weights, likewise."""
 
 
 def in_new_words(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint of any version with the names and settings of this one.
+    """A checkpoint of any version, with the names and settings of this version.
 
     Raises:
-        UserError: if it was trained with a setting that is no longer there.
+        UserError: if it was trained with a setting that was removed.
     """
     settings = checkpoint.get("hyper_parameters")
     if not isinstance(settings, dict):
@@ -57,14 +57,14 @@ def in_new_words(checkpoint: dict[str, Any]) -> dict[str, Any]:
             )
     state = dict(checkpoint.get("state_dict", {}))
     state.pop("pool_seed", None)  # of PatchVAEGAN
-    if settings.keys() >= {"erasure", "strength", "regions"}:  # of DIDD, before there were read-outs
+    if settings.keys() >= {"erasure", "strength", "regions"}:  # of DIDD, before read-outs existed
         settings["readouts"] = _readouts(settings.pop("erasure"), settings.pop("strength"), settings.pop("regions"))
         state = _state_of_readouts(state, checkpoint.get("global_step", 0))
     return {**checkpoint, "hyper_parameters": settings, "state_dict": state}
 
 
 def _renamed(settings: Any) -> Any:
-    """Settings with the present names of all classes."""
+    """Settings with the current names of all classes."""
     if isinstance(settings, (list, tuple)):
         return type(settings)(map(_renamed, settings))
     if not isinstance(settings, dict):
@@ -86,7 +86,7 @@ def _readouts(erasure: bool, strength: float, regions: float | None) -> list[dic
 
 
 def _state_of_readouts(state: dict[str, Any], step: int) -> dict[str, Any]:
-    """Weights by their present names; what had learned something counts as fitted to the weights beside it."""
+    """Weights by their current names; read-outs that were fitted count as fitted to these weights."""
     found: dict[str, Any] = {}
     for name, value in state.items():
         old = next((old for old in STATE if name.startswith(old)), None)

@@ -1,4 +1,4 @@
-"""``xdomain data check``: what is wrong with image files, found before the training rather than by it."""
+"""``xdomain data check``: finds problems of image files before the training."""
 
 import hashlib
 import os
@@ -56,24 +56,24 @@ MODES = {
     "I": "32-bit",
     "F": "32-bit float",
 }
-DEEP = re.compile(r"\b(RGB[AX]?|LA?);16[BLN]")  # how PIL calls the layout of pixels that it reduces to 8 bits
-FORMATS = Image.registered_extensions()  # now: finding them is not for several threads at a time
+DEEP = re.compile(r"\b(RGB[AX]?|LA?);16[BLN]")  # PIL's names of pixel layouts that it reduces to 8 bits
+FORMATS = Image.registered_extensions()  # now, since loading them is not thread-safe
 
 Group = tuple[str, str]
-"""Domain and split; either may be empty where nothing tells."""
+"""Domain and split; either is empty if unknown."""
 
 
 class Facts(NamedTuple):
-    """What one file says about itself.
+    """Facts about one file.
 
     Attributes:
-        problem: the kind of problem that keeps it from being used, or empty.
-        reason: that in the words of the reader.
-        content: digest of its bytes, empty where they cannot be read.
-        size: width and height in pixels as stored, None where it has none.
-        modes: what is special about its pixels, in words.
+        problem: the kind of problem that makes it unusable, or empty.
+        reason: the reader's error message.
+        content: digest of its bytes, empty if they cannot be read.
+        size: width and height in pixels as stored, or None.
+        modes: description of special pixel formats.
         one_colour: whether all pixels are the same.
-        mislabelled: format of the content where the ending says another, else empty.
+        mislabelled: actual image format if the file extension says another, else empty.
     """
 
     problem: str = ""
@@ -87,12 +87,12 @@ class Facts(NamedTuple):
 
 @dataclass
 class Report:
-    """What there is and what is wrong.
+    """Report on files and their problems.
 
     Attributes:
-        groups: for every domain and split the number of files, of usable ones, their sizes and kinds of pixels.
-        problems: for every kind of problem the files that have it, each with a remark; copies share an entry.
-        ignored: for every reason the files that are not read.
+        groups: for every domain and split the number of files and of usable files, their sizes and pixel formats.
+        problems: for every kind of problem the affected files, each with a remark; copies share an entry.
+        ignored: the files that are not read, by reason.
     """
 
     groups: dict[Group, dict[str, Any]] = field(default_factory=dict)
@@ -128,7 +128,7 @@ class Report:
             lines += ["", f"ignored, {reason} ({len(files):,}): {', '.join(files[:SHOWN])}{more}"]
         count = sum(map(len, self.problems.values()))
         lines += ["", f"{count:,} problem{'' if count == 1 else 's'} found" if count else "no problems found"]
-        return "\n".join(lines).encode(errors="backslashreplace").decode()  # a file name need not be valid text
+        return "\n".join(lines).encode(errors="backslashreplace").decode()  # file names need not be valid text
 
 
 def _row(group: Group, facts: dict[str, Any]) -> tuple[str, ...]:
@@ -139,10 +139,10 @@ def _row(group: Group, facts: dict[str, Any]) -> tuple[str, ...]:
 
 
 def inspect_file(path: Path) -> Facts:
-    """Everything that one file alone can tell; it is decoded completely."""
+    """Inspect one file by decoding it completely."""
     if path.is_symlink() and not path.exists():
         return Facts("broken link", f"points to {os.readlink(path)}")
-    if not path.is_file():  # to open a pipe waits for ever
+    if not path.is_file():  # opening a pipe would wait forever
         return Facts("no image", "it is no regular file")
     try:
         with path.open("rb") as file:
@@ -160,7 +160,7 @@ def inspect_file(path: Path) -> Facts:
         return Facts("no image", content=content)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return Facts("too large", content=content)
-    except Exception as error:  # decoders raise whatever they stumble over in a damaged file
+    except Exception as error:  # decoders raise all kinds of errors on damaged files
         return Facts("damaged", str(error), content)
     try:
         pixels = read_image(path, 3).flatten(1)
@@ -181,7 +181,7 @@ def _kind_of(why: BaseException | None) -> str:
 
 
 def _modes(image: Image.Image) -> tuple[str, ...]:
-    """Kind of pixels, and what else turns the picture into another one than its bytes show."""
+    """Pixel format, and everything else that changes the image when it is read."""
     mode = MODES.get(image.mode, image.mode)
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
         mode = "16-bit grey"
@@ -197,13 +197,13 @@ def check_files(files: dict[Group, list[Path]], aspect: float | None = None, roo
 
     Args:
         files: paths by domain and split.
-        aspect: width by height that all must have, to half a pixel; None allows any.
-        root: folder that the names in the report are relative to, where the files lie in it.
+        aspect: required ratio of width to height, to half a pixel; None allows any.
+        root: folder that file names in the report are relative to, if they are inside of it.
     """
     report = Report()
     groups = [(group, path) for group, paths in files.items() for path in paths]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool, warnings.catch_warnings():
-        # For all threads: the reader sets the same around every file, but threads that leave it undo each other's.
+        # For all threads: the reader sets the same for every file, but threads would undo each other's setting.
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         results = pool.map(inspect_file, [path for _, path in groups])
@@ -259,7 +259,7 @@ def check_folder(folder: Path) -> Report:
     """Inspect all image files of a folder and its subfolders.
 
     Raises:
-        UserError: if there is no such folder, or no image in it.
+        UserError: if the folder does not exist or holds no image.
     """
     if not folder.is_dir():
         raise UserError(f"the folder {folder} does not exist: give a folder of images, or --config RECIPE.")
@@ -280,13 +280,13 @@ def check_folder(folder: Path) -> Report:
 
 
 def check_data(data: BaseDataModule) -> Report | None:
-    """Inspect all image files that a data module would read, and say what else lies in their folders.
+    """Inspect all image files that a data module would read, and list other files in their folders.
 
-    A data module tells its files by a method ``files() -> dict[(domain, split), list[Path]]`` and, if they must have a
-    certain shape, width by height by an attribute ``aspect``.
+    A data module lists its files by a method ``files() -> dict[(domain, split), list[Path]]`` and, if they must have a
+    certain aspect ratio, gives width / height by an attribute ``aspect``.
 
     Returns:
-        the report, or None for data that comes from no image files.
+        the report, or None for data that does not come from image files.
     """
     parts = [*data.modules.values()] if isinstance(data, DomainPair) else [data]
     files: dict[Group, list[Path]] = {}
@@ -312,10 +312,10 @@ def check_data(data: BaseDataModule) -> Report | None:
 
 
 def check_command(args: list[str]) -> int:
-    """Run ``xdomain data check``; returns the exit status: 0, or 1 if something is wrong with the files.
+    """Run ``xdomain data check``; returns the exit status: 0, or 1 if there are problems.
 
     Raises:
-        UserError: where there is nothing to check.
+        UserError: if there is nothing to check.
     """
     parser = Parser("xdomain data check", description=DESCRIPTION, allow_abbrev=False)
     parser.add_argument("folder", metavar="DIR", nargs="?", help="a folder, with all its subfolders")
@@ -344,7 +344,7 @@ def configured_data(configs: Iterable[str]) -> BaseDataModule:
     """The data module of a recipe and its overlays, without its method.
 
     Raises:
-        UserError: where they have none, or its settings are wrong.
+        UserError: if they define no data, or its settings are wrong.
     """
     import yaml
 

@@ -41,14 +41,14 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        the exit status: 0 done, 1 some files are bad or something around the program failed, 2 bad input, 130 stopped
-        by SIGINT, 143 by SIGTERM, 141 nobody reads what is printed any more.
+        the exit status: 0 success, 1 bad files or a failure of the environment, 2 bad input, 130 stopped by SIGINT, 143
+        by SIGTERM, 141 closed output pipe.
     """
     end_with_parent()
     try:
         with stoppable():
             status = _command(sys.argv[1:] if argv is None else argv)
-            sys.stdout.flush()  # or a closed pipe is noticed at the very end, where nobody can catch it
+            sys.stdout.flush()  # else a closed pipe is noticed only at exit, where it cannot be caught
             return status
     except Stopped as stop:
         if stop.sentence:
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except BrokenPipeError:  # as in xdomain list | head
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - Python flushes it when it ends
-        return 128 + 13  # as a process that SIGPIPE ends
+        return 128 + 13  # like a process ended by SIGPIPE
     except Exception as error:
         from xdomain.commands.messages import failure
 

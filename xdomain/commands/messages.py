@@ -1,4 +1,4 @@
-"""What reaches the screen: one sentence out of a parser's nested report, and no advertising.
+"""Messages on the screen: one sentence out of a parser's nested report, and no advertising.
 
 jsonargparse reports a bad value as a tree: all alternative types, all levels of nested classes. The parser of the
 innermost class knows best what is wrong. It leaves its finding between marks in its message, and every parser around
@@ -43,19 +43,19 @@ VALUE = re.compile(r"(?:Got|Given) value: (.*)")
 
 
 def mark(key: str, what: str) -> str:
-    """A finding as the parsers around will find it again."""
+    """Mark a finding so that the outer parsers recognise it."""
     return f"⟦{key}¦{what}⟧"
 
 
 def explain(parser: argparse.ArgumentParser, message: str) -> tuple[str, str]:
-    """What a parser's message says.
+    """The finding in a parser's message.
 
     Args:
         parser: the parser that reports.
-        message: its report, which may hold the finding of a parser inside.
+        message: its report, which may contain the finding of an inner parser.
 
     Returns:
-        the key, empty if there is none, and what is wrong with it; joined they are a sentence.
+        the key, empty if there is none, and what is wrong with it; together they form a sentence.
     """
     outer = KEY.match(message)
     key = (outer[1] or outer[2]) if outer else ""
@@ -76,7 +76,7 @@ def explain(parser: argparse.ArgumentParser, message: str) -> tuple[str, str]:
         return key, f"is {broken[1]}, which cannot be used: {broken[2].rstrip('.')}."
     if missing := MISSING.search(message):
         keys = missing[1].split(", ")
-        top = COMMAND.match(keys[0])  # nothing at all is there, as where an overlay stands without a recipe
+        top = COMMAND.match(keys[0])  # nothing is given, such as for an overlay without a recipe
         names = " and ".join(COMMAND.sub("", key) for key in keys)
         return names, f"must be given{': add --config RECIPE' if top else ''}."
     if expected := EXPECTED.findall(message):
@@ -91,7 +91,7 @@ def explain(parser: argparse.ArgumentParser, message: str) -> tuple[str, str]:
 def _unknown_key(parser: argparse.ArgumentParser, key: str) -> tuple[str, str]:
     known = {action.dest for inner in _with_commands(parser) for action in inner._actions} - {"help"}
     known = {name for name in known if not name.endswith(".help")}
-    inside = not any("." in name for name in known)  # the parser of one class: few settings, which can all be named
+    inside = not any("." in name for name in known)  # the parser of one class: few settings, all can be listed
     word = key.rsplit(".", 1)[-1] if inside else key
     otherwise = f": there are {', '.join(sorted(known))}." if inside and known else ""
     return key, f"is no setting{did_you_mean(word, known, otherwise)}"
@@ -106,7 +106,7 @@ def _unknown_class(message: str) -> str | None:
     if unknown := UNKNOWN_CLASS.search(message):
         return unknown[1]
     path, absent = CLASS_PATH.search(message), ABSENT.search(message)
-    if path and absent and (absent[1] or absent[2]) in path[1]:  # not a module that the class's own needs
+    if path and absent and (absent[1] or absent[2]) in path[1]:  # not a module that the class itself imports
         return path[1]
     if (wrong := NO_CLASS.search(message)) and (value := VALUE.search(message)):
         return (wrong[1] or value[1]).strip()
@@ -114,7 +114,7 @@ def _unknown_class(message: str) -> str | None:
 
 
 def _nearest_class(parser: argparse.ArgumentParser, key: str, name: str) -> str:
-    """The nearest of the classes that an argument takes, or else all of this package's own."""
+    """The nearest of the classes that an argument accepts, or else all of this package's."""
     actions = [action for inner in _with_commands(parser) for action in inner._actions if action.dest == key]
     known_classes = getattr(actions[0], "extra_help", str)() if actions else ""
     paths = re.findall(r"[\w.]+\.\w+", known_classes)
@@ -124,14 +124,14 @@ def _nearest_class(parser: argparse.ArgumentParser, key: str, name: str) -> str:
 
 
 def _kinds(expected: str) -> list[str]:
-    """A type in plain words; a Literal gives all its values."""
+    """A type in plain words; all values for a Literal."""
     if literal := re.fullmatch(r"typing\.Literal\[(.*)\]", expected):
         return [word.strip("' ") for word in literal[1].split(",")]
     name = expected.removeprefix("<class '").removesuffix("'>")
     return [TYPES.get(name, name)]
 
 
-# What goes wrong around this package, in the words of the libraries that notice it; the tests provoke what they can.
+# Failures outside of this package, by the messages of the libraries that detect them; the tests provoke what they can.
 MEMORY = "the memory is used up: give a smaller batch_size, eval_batch_size or num_workers."
 FAILURES = (
     (r"can't allocate memory|not enough memory|Unable to allocate|CUDA out of memory|std::bad_alloc", MEMORY),
@@ -173,13 +173,13 @@ FAILURES = (
 
 
 def failure(error: BaseException) -> str | None:
-    """What happened, in one sentence, where it is no fault of the program: the machine, or what a library refuses.
+    """One sentence about a failure that is not a bug: of the machine, or refused by a library.
 
     Args:
-        error: what was raised.
+        error: the exception.
 
     Returns:
-        the sentence, or None if nothing is known about such an error.
+        the sentence, or None for other errors.
     """
     if isinstance(error, OSError) and (error.filename or error.errno in FULL):
         place = f"{error.filename} cannot be written or read" if error.filename else "writing failed"
@@ -196,7 +196,7 @@ def failure(error: BaseException) -> str | None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep off the screen what Lightning says in every run and what no user of this package can act on."""
+    """Hide Lightning's messages that appear in every run and that users of this package cannot act on."""
 
     def matters(record: logging.LogRecord) -> bool:
         return not record.getMessage().startswith(("💡 Tip", "`weights_only` was not set"))

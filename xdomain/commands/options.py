@@ -1,4 +1,4 @@
-"""What the commands with options of their own share: the parser, options out of the methods' tasks, numbers."""
+"""Shared by commands with their own options: the parser, options from the methods' tasks, numbers."""
 
 import argparse
 import ast
@@ -14,7 +14,7 @@ from xdomain.errors import SettingError, UserError
 ALLOW = "a package beside xdomain and torch whose classes the checkpoint may name"
 TYPES = {"int": int, "float": float, "str": str}
 ROLES = ("images", "source", "target", "guide", "mask", "task", "count", "size")
-"""Arguments of tasks that have options of their own kind: files, domains, sizes."""
+"""Arguments of tasks with options of their own kind: files, domains, sizes."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -25,13 +25,13 @@ class Parser(argparse.ArgumentParser):
 
 
 def described(tasks: Mapping[str, TaskEntry]) -> str:
-    """What every task does, a line for each."""
+    """Description of every task, one line each."""
     width = max(map(len, tasks))
     return "\n".join(f"  {name:<{width}}  {entry.doc}" for name, entry in tasks.items())
 
 
 def add_task_options(parser: argparse.ArgumentParser, tasks: Mapping[str, TaskEntry]) -> None:
-    """An option for every argument of the tasks that is a number, a text or one of a few words."""
+    """Add an option for every argument of the tasks that is a number, a string or a choice."""
     names = dict.fromkeys(name for entry in tasks.values() for name in entry.options if name not in ROLES)
     for name in names:
         of = {task: entry.options[name] for task, entry in tasks.items() if name in entry.options}
@@ -49,14 +49,14 @@ def add_task_options(parser: argparse.ArgumentParser, tasks: Mapping[str, TaskEn
 
 
 def task_options(options: argparse.Namespace, tasks: Mapping[str, TaskEntry]) -> dict[str, Any]:
-    """The options of tasks that were given."""
+    """The task options that were given."""
     names = {name for entry in tasks.values() for name in entry.options if name not in ROLES}
     return {name: value for name, value in vars(options).items() if name in names and value is not None}
 
 
 @contextmanager
 def named_options() -> Iterator[None]:
-    """Call the settings that are refused inside as they are typed: with two hyphens."""
+    """In errors raised inside, name settings as they are typed: with two hyphens."""
     try:
         yield
     except SettingError as error:

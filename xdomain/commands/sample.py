@@ -1,4 +1,4 @@
-"""``xdomain sample``: random samples and animations of a method that has learned from a single image or clip."""
+"""``xdomain sample``: random samples and animations by a method trained on a single image or clip."""
 
 import argparse
 import math
@@ -73,10 +73,10 @@ def _options(args: list[str], known: dict[str, TaskEntry]) -> argparse.Namespace
 
 
 def parse_size(text: str) -> tuple[int, ...]:
-    """Height and width, with or without frames in front, out of ``256x400`` or ``13x144x256``.
+    """Parse height and width, optionally preceded by frames, from ``256x400`` or ``13x144x256``.
 
     Raises:
-        UserError: for anything else, and for sides that no pyramid could fill.
+        UserError: for any other text, and for sides that no pyramid can generate.
     """
     from xdomain.data.single import LARGEST, SMALLEST
 
@@ -98,7 +98,7 @@ def sample_command(args: list[str]) -> int:
     """Run ``xdomain sample``; returns the exit status.
 
     Raises:
-        UserError: where nothing can be drawn, or would be overwritten; nothing has been written then.
+        UserError: if nothing can be drawn, or files would be overwritten; nothing is written then.
     """
     known = {name: entry for name, entry in tasks().items() if "images" not in entry.options}
     options = _options(args, known)
@@ -137,7 +137,7 @@ def sample_command(args: list[str]) -> int:
 
 
 def _function(method: "Method", options: argparse.Namespace, more: dict[str, Any]) -> Callable[..., Any]:
-    """The function of the task, known to take the options."""
+    """The function of the task, which accepts the options."""
     from xdomain.inference.tasks import chosen, of_noise
 
     if not (tasks := of_noise(method)):
@@ -148,7 +148,7 @@ def _function(method: "Method", options: argparse.Namespace, more: dict[str, Any
 def _shape(
     method: "Method", function: Callable[..., Any], options: argparse.Namespace, more: dict[str, Any]
 ) -> tuple[int, ...]:
-    """Height and width of what will be drawn; of clips with the frames in front."""
+    """Height and width of the samples; for clips preceded by frames."""
     from xdomain.inference.tasks import parameters
 
     usual = tuple(method.tasks["random"](1).shape[2:])
@@ -163,7 +163,7 @@ def _shape(
 
 
 def _unfinished(method: "Method") -> str:
-    """What to say of a training that was stopped before its last scale."""
+    """The remark about a training that was stopped before its last scale."""
     from xdomain.methods import PyramidMethod
 
     if not isinstance(method, PyramidMethod) or method.finest + 1 == method.scales:
@@ -181,7 +181,7 @@ def _format(options: argparse.Namespace, clips: bool) -> str:
 
 
 def _check_replaceable(files: list[Path]) -> None:
-    """Refuse to replace a folder that holds anything but frames, or a file by a folder and the other way round."""
+    """Refuse to replace a folder that holds anything except frames, or a file by a folder and vice versa."""
     from xdomain.data.video import check_frames
 
     for file in files:
@@ -213,7 +213,7 @@ def _write(sample: "Tensor", file: Path, fps: float) -> None:
     if sample.ndim == 3:
         write_image(sample, file)
     else:
-        write_video(sample, file, fps)  # a folder holds frames of before, as has been checked
+        write_video(sample, file, fps)  # a folder holds only old frames, as checked before
 
 
 def _times(size: tuple[int, ...]) -> str:

@@ -1,8 +1,8 @@
 """Tables of published results: ``xdomain table NAME`` prints one, ``xdomain table --collect RUN`` publishes a run.
 
 ``python -m xdomain.commands.table`` writes those of the README and the docs. A table is defined in ``tables.yaml``
-beside this file and stands between two markers, ``<!-- results:NAME -->`` and ``<!-- /results:NAME -->``, in any
-Markdown file of the project. Numbers are never typed.
+beside this file and is placed between two markers, ``<!-- results:NAME -->`` and ``<!-- /results:NAME -->``, in any
+Markdown file of the project. Numbers are never typed by hand.
 """
 
 import math
@@ -37,11 +37,11 @@ def cell(result: dict[str, Any] | None, metric: str, scale: float = 100.0) -> st
     if isinstance(value, dict):
         mean, digits = scale * value["mean"], _digits(scale * value["mean"])
         return f"{mean:.{digits}f} ± {scale * value['std']:.{digits}f} (n = {value['n']})"
-    return f"{scale * value:.{_digits(scale * value)}f}".removesuffix(".0" if scale == 1 else "")  # counts are whole
+    return f"{scale * value:.{_digits(scale * value)}f}".removesuffix(".0" if scale == 1 else "")  # counts are integers
 
 
 def _digits(value: float) -> int:
-    """Decimals that show two figures at least: percentages and counts have one, distances near 0 up to four."""
+    """Decimals that show at least two digits: one for percentages and counts, up to four for distances near 0."""
     return 1 if value == 0 or abs(value) >= 1 else min(4, 1 - math.floor(math.log10(abs(value))))
 
 
@@ -49,10 +49,10 @@ def render(table: dict[str, Any], results: dict[str, dict[str, Any]]) -> str:
     """A Markdown table from its definition.
 
     Args:
-        table: ``columns`` (title to what it shows: ``{metric, scale, recipe}``, where metric and recipe may hold fields
-            of the row in braces and the row's recipe is the default, or the name of a field of the rows) and ``rows``
-            (each a dict with ``recipe`` and the fields that the columns name).
-        results: from recipe to the content of its JSON file.
+        table: ``columns`` maps a title to ``{metric, scale, recipe}`` (metric and recipe may contain fields of the row
+            in braces; the default recipe is the row's) or to the name of a field of the rows. ``rows`` is a list of
+            dicts with ``recipe`` and the fields that the columns name.
+        results: maps a recipe to the parsed JSON file of its result.
     """
     columns = table["columns"]
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
@@ -69,7 +69,7 @@ def render(table: dict[str, Any], results: dict[str, dict[str, Any]]) -> str:
 
 
 def recipe_of(column: dict[str, Any], row: dict[str, Any]) -> str:
-    """The recipe whose result stands in a cell, with overlays after ``+``."""
+    """The recipe whose result a cell shows, with overlays after ``+``."""
     return str(column.get("recipe", "{recipe}")).format(**row)
 
 
@@ -80,10 +80,10 @@ def recipes(table: dict[str, Any]) -> list[str]:
 
 
 def read_results(folder: Path) -> dict[str, dict[str, Any]]:
-    """From recipe to the content of its JSON file, wherever it lies below a folder.
+    """Maps recipes to their parsed JSON files, found anywhere below a folder.
 
     Raises:
-        UserError: if a file is no result, or two bear one name.
+        UserError: if a file is not a result, or two have the same name.
     """
     files: dict[str, Path] = {}
     for path in sorted(folder.rglob("*.json")):
@@ -97,7 +97,7 @@ def table_command(args: list[str]) -> int:
     """Run ``xdomain table``; returns the exit status.
 
     Raises:
-        UserError: for a table that is not defined, and for a run that may not be published.
+        UserError: for an undefined table, and for a run that may not be published.
     """
     parser = Parser("xdomain table", description="Print a table of results as Markdown.", allow_abbrev=False)
     tables = yaml.safe_load(TABLES.read_text())
@@ -139,7 +139,7 @@ def tested(run: Path) -> dict[str, Any]:
 
 
 def _run(recipe: str, results: Path, anyway: bool) -> None:
-    """Train and test a recipe in processes of their own, and publish its numbers."""
+    """Train and test a recipe in separate processes, and publish its numbers."""
     if "@" in recipe:
         raise UserError(f"{recipe} has no result: benchmarks/inputs.py makes it, over several inputs.")
     configs = [word for part in recipe.split("+") for word in ("--config", str(find_config(part)))]

@@ -40,7 +40,7 @@ MOST_VALUES = 100_000
 """In one config."""
 NULLS = ("", "~", "null", "Null", "NULL")
 LINKED = ("domains", "channels", "image_size", "shapes")
-NO_SETTINGS = (  # of the command line: places, and what is shown
+NO_SETTINGS = (  # settings that change no number: paths, and output on the screen
     *("config", "ckpt_path", "trainer.run_dir", "trainer.default_root_dir"),
     *("trainer.enable_progress_bar", "trainer.enable_model_summary", "return_predictions"),
 )
@@ -51,15 +51,15 @@ class Parser(LightningArgumentParser):
     """Parser whose errors are one sentence that names the key."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, allow_abbrev=False, **kwargs)  # else --trainer.max_step is taken for max_steps
+        super().__init__(*args, allow_abbrev=False, **kwargs)  # else --trainer.max_step would be read as max_steps
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         key, what = explain(self, message)
-        if key.startswith(f"{CALLBACKS}.init_args."):  # of a word of the command line, which says whose setting it is
+        if key.startswith(f"{CALLBACKS}.init_args."):  # from the command line, which says whose setting it is
             option = key.rsplit(".", 1)[-1]
             words = (word.partition("=")[0] for word in sys.argv if word.startswith(f"--{CALLBACKS}."))
             key = next((word[2:] for word in words if word.rsplit(".", 1)[-1] == option), key)
-        if not self.exit_on_error:  # the parser of a class inside of another: its finding travels outwards
+        if not self.exit_on_error:  # the parser of a nested class: its finding is passed outwards
             super().error(mark(key, what), ex)
         raise UserError(f"{key} {what}".lstrip())
 
@@ -73,12 +73,12 @@ class Parser(LightningArgumentParser):
     def _merged(
         self, action: argparse.Action, value: list[Any] | dict[str, Any], key: str, cfg: Namespace | None, append: bool
     ) -> dict[str, Any]:
-        """Callbacks of a config with those of the configs before: jsonargparse would replace the whole mapping."""
+        """Merge a config's callbacks with those of earlier configs: jsonargparse would replace the whole mapping."""
         if append:
             raise TypeError(
                 f'Parser key "{key}": {mark("", "needs no +: give every callback a name, NAME: CALLBACK.")}'
             )
-        if isinstance(value, list):  # as Lightning has it, and runs before callbacks had names
+        if isinstance(value, list):  # a list, as in Lightning and in runs from before callbacks had names
             return {f"callback_{number}": callback for number, callback in enumerate(value)}
         for name, callback in value.items():
             try:
@@ -90,16 +90,16 @@ class Parser(LightningArgumentParser):
 
     def validate(self, namespace: Namespace, *args: Any, **kwargs: Any) -> None:
         super().validate(namespace, *args, **kwargs)
-        for action in self._actions:  # jsonargparse takes null for any setting; a method would fail in mid-training
+        for action in self._actions:  # jsonargparse accepts null for any setting; a method would fail later
             if action.default not in (None, argparse.SUPPRESS) and namespace.get(action.dest, ...) is None:
                 self._check_value_key(action, None, action.dest, None)
 
 
 class SaveConfig(SaveConfigCallback):
-    """Saves the whole config in the run's own folder; a resumed run adds a file instead of replacing one."""
+    """Saves the whole config in the run folder; a resumed run adds a file instead of replacing one."""
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Nothing: until training starts, a checkpoint that does not fit may still end the run."""
+        """Does nothing: until training starts, a checkpoint that does not fit may still end the run."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
@@ -109,7 +109,7 @@ class SaveConfig(SaveConfigCallback):
         if (folder := run_dir(trainer)) is None:
             return
         config = self.config.clone()
-        config.trainer.recipe = None  # the run's name stands in run.json; here it would outlive a copy's own
+        config.trainer.recipe = None  # the run's name is in run.json; here it would be kept in copies of the config
         text, newest = self.parser.dump(config, skip_none=False), newest_config(folder)
         if newest.exists():
             if newest.read_text() == text:
@@ -122,11 +122,11 @@ class SaveConfig(SaveConfigCallback):
 
 
 class XDomainCLI(LightningCLI):
-    """LightningCLI in which the data module tells the method its domains, channels and size.
+    """LightningCLI in which the data module sets the method's domains, channels and size.
 
     Args:
-        name: name of the run, out of those of its configs.
-        args: as LightningCLI takes them.
+        name: name of the run, from the names of its configs.
+        args: arguments of LightningCLI.
         kwargs: likewise.
     """
 
@@ -137,7 +137,7 @@ class XDomainCLI(LightningCLI):
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
 
     def _parse_ckpt_path(self) -> None:
-        """Nothing: the config and the command line beat what a checkpoint remembers."""
+        """Does nothing: the config and the command line override settings in a checkpoint."""
 
     def before_instantiate_classes(self) -> None:
         for name in LINKED:
@@ -161,7 +161,7 @@ class XDomainCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         given, built = (self._get(config, "trainer") for config in (self.config, self.config_init))
-        if isinstance(callbacks := built.callbacks, dict):  # LightningCLI knows lists only
+        if isinstance(callbacks := built.callbacks, dict):  # LightningCLI supports only lists
             kwargs["callbacks"] = [callback for callback in callbacks.values() if callback is not None]
         return super().instantiate_trainer(recipe=self.name if given.recipe is None else given.recipe, **kwargs)
 
@@ -192,7 +192,7 @@ class XDomainCLI(LightningCLI):
             raise self._named(error) from error
 
     def _named(self, error: SettingError) -> UserError:
-        """A refused setting under its key in the config."""
+        """The error about a refused setting, with its key in the config."""
         if error.owner == Trainer.__name__:
             return error.under(f"trainer.{error.option}")
         config = self.config[self.subcommand].as_dict()
@@ -212,7 +212,7 @@ class XDomainCLI(LightningCLI):
 
 
 def keys_of(error: SettingError, config: Any, key: str = "") -> Iterator[str]:
-    """The keys below which a config gives the setting that an error is about."""
+    """The keys in a config of the setting that an error is about."""
     if isinstance(config, list):
         config = dict(enumerate(config))
     if not isinstance(config, dict):
@@ -226,7 +226,7 @@ def keys_of(error: SettingError, config: Any, key: str = "") -> Iterator[str]:
 
 
 def overrides(args: list[str]) -> dict[str, Any]:
-    """The settings that a command line changes: all ``--key value`` but those that change no number."""
+    """The settings that a command line changes: all ``--key value`` except those that change no results."""
     found: dict[str, Any] = {}
     words = iter(args)
     for word in words:
@@ -240,7 +240,7 @@ def overrides(args: list[str]) -> dict[str, Any]:
 
 
 def _plain(text: str) -> Any:
-    """What a word of the command line says in YAML, or the word itself where JSON could not hold that."""
+    """The YAML value of a word of the command line, or the word itself if JSON cannot represent the value."""
     try:
         value = yaml.safe_load(text)
         json.dumps(value)
@@ -250,9 +250,9 @@ def _plain(text: str) -> Any:
 
 
 def expand_configs(args: list[str]) -> tuple[list[str], str]:
-    """Replace config names by paths, name the run after them, and see that overlays are laid over their own recipes.
+    """Replace config names by paths, name the run after them, and check that overlays fit their recipes.
 
-    Without any ``--config`` the config of the run folder that ``--ckpt_path`` names is taken.
+    Without ``--config``, the config of the run folder of ``--ckpt_path`` is used.
 
     Returns:
         the arguments, and the name of the run: the stems of all configs joined by ``+``.
@@ -286,12 +286,12 @@ def expand_configs(args: list[str]) -> tuple[list[str], str]:
     if not names and checkpoint is not None and args[0] != "--help":
         config = _run_config(checkpoint)
         names.append(_name_of(config))
-        expanded = ["--config", str(config), *expanded]  # first: what is typed beats it, --ckpt_path above all
+        expanded = ["--config", str(config), *expanded]  # first: the command line overrides it, above all --ckpt_path
     return expanded, "+".join(names) or "run"
 
 
 def _classes(contents: list[dict[str, Any]], args: list[str]) -> tuple[str | None, str | None]:
-    """The classes of model and data that configs and command line name; the last of each wins."""
+    """The classes of model and data in configs and command line; the last of each wins."""
     words = overrides(args)
 
     def last(kind: str) -> str | None:
@@ -304,7 +304,7 @@ def _classes(contents: list[dict[str, Any]], args: list[str]) -> tuple[str | Non
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    """The content of a config; refuses what is no mapping in YAML, before the parser does without the file's name."""
+    """Read a config; if it is not a YAML mapping, refuse it here, since the parser's error lacks the file name."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -319,11 +319,11 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _size(value: Any, known: dict[int, float]) -> float:
-    """The number of values in what YAML holds, with all that its anchors repeat; infinite where one holds itself."""
+    """The number of values in parsed YAML, including repetitions by anchors; infinite if one contains itself."""
     if not isinstance(value, dict | list):
         return 1
     if id(value) not in known:
-        known[id(value)] = math.inf  # until it is known: met again inside of itself
+        known[id(value)] = math.inf  # infinite until it is known, in case it contains itself
         known[id(value)] = 1 + sum(
             _size(inner, known) for inner in (value.values() if isinstance(value, dict) else value)
         )
@@ -341,7 +341,7 @@ def _run_config(checkpoint: str) -> Path:
 
 
 def _name_of(config: Path) -> str:
-    """A config's stem; for a config that a run saved, the name of the run."""
+    """A config's stem; for a config saved by a run, the name of the run."""
     facts = config.with_name("run.json")
     if re.fullmatch(r"config(_resumed_\d+)?", config.stem) and facts.is_file():
         return str(yaml.safe_load(facts.read_text())["recipe"])
@@ -379,10 +379,10 @@ def run(args: list[str]) -> None:
 
 
 def _literal(word: str, before: str) -> str:
-    """A word of the command line, with ``./`` before a path that YAML would not read as the name that it is.
+    """A word of the command line, with ``./`` added to a path that YAML would not read as text.
 
     Raises:
-        UserError: for a name that YAML would read as nothing, where no such file says that it is one.
+        UserError: for a word that YAML reads as null, if there is no file of that name.
     """
     key, equals, value = word.partition("=") if word.startswith("--") else (before, "", word)
     read = _plain(value)
@@ -401,7 +401,7 @@ def _literal(word: str, before: str) -> str:
 
 
 def _check_values(args: list[str]) -> None:
-    """Refuse a setting without a value: the parser would name only the first part of its key."""
+    """Refuse a setting without a value here: the parser would name only the first part of its key."""
     for word, following in itertools.pairwise([*args, "--"]):
         alone = word in ("--help", "--print_config") or "=" in word
         if word.startswith("--") and following.startswith("--") and not alone:
@@ -410,7 +410,7 @@ def _check_values(args: list[str]) -> None:
 
 @contextmanager
 def _command_line(args: list[str]) -> Iterator[None]:
-    """Make these the words of the process: the launcher of a multi-process strategy starts other ranks with them."""
+    """Set the arguments of the process: the launcher of a multi-process strategy starts other ranks with them."""
     before = sys.argv
     sys.argv = [before[0], *args]
     try:

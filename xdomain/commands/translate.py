@@ -1,4 +1,4 @@
-"""``xdomain translate``: a folder of images through a trained method."""
+"""``xdomain translate``: translates a folder of images with a trained method."""
 
 import argparse
 
@@ -62,7 +62,7 @@ def translate_command(args: list[str]) -> int:
     """Run ``xdomain translate``; returns the exit status: 0, or 1 if files were skipped.
 
     Raises:
-        UserError: where nothing can be translated, or would be overwritten; nothing has been written then.
+        UserError: if nothing can be translated, or files would be overwritten; nothing is written then.
     """
     known = {name: entry for name, entry in tasks().items() if "images" in entry.options}
     options = _parser(known).parse_args(args)

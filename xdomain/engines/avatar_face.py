@@ -59,7 +59,7 @@ class Head:
         part = Head(
             self.u if who is None else self.u[who], cut(self.x, window, who), cut(self.y, window, who), self.emoji
         )
-        if who is None:  # what has one value per head is the same
+        if who is None:  # values per head do not change
             vars(part).update({name: vars(self)[name] for name in PER_HEAD & vars(self).keys()})
         return part
 

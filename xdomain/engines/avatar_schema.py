@@ -126,13 +126,14 @@ EDITS: dict[str, tuple[str, float, float, tuple[str, ...]]] = {
 
 
 def draw_parameters(identities: Tensor, indices: Tensor, seed: int) -> Tensor:
-    """Draws avatars: how often what occurs.
+    """Draws random avatars, with realistic frequencies of their features.
 
     Args:
-        identities: int64 [n]: who. Equal identities of one seed share the columns of the group ``identity`` and
+        identities: int64 [n], the persons. Equal identities of one seed share the columns of the group ``identity`` and
             ``presentation``.
-        indices: int64 [n]: which picture of the identity; decides all other columns, together with the identity.
-        seed: of the population.
+        indices: int64 [n], number of the picture within the identity; together with the identity it determines all
+            other columns.
+        seed: seed of the population.
 
     Returns:
         u: float32 [n, P], P = len(SCHEMA). Row i is a pure function of (seed, identities[i], indices[i]).
@@ -211,10 +212,10 @@ def _nuisance(draw: Draws) -> dict[str, Tensor]:
 
 
 def attributes(u: Tensor) -> Tensor:
-    """States which attributes a picture shows.
+    """Attributes that a picture shows.
 
-    As in CelebA, what cannot be seen is not there: a hat hides a bald head and a fringe. Stubble is a shadow, not a
-    beard; a moustache alone is facial hair, hence not ``No_Beard``; a full beard includes a moustache.
+    As in CelebA, only visible attributes count: a hat hides a bald head and a fringe. Stubble is a shadow, not a beard;
+    a moustache alone is facial hair, hence not ``No_Beard``; a full beard includes a moustache.
 
     Args:
         u: parameters [n, P].
@@ -250,7 +251,7 @@ def attributes(u: Tensor) -> Tensor:
 
 
 def opening(u: Tensor) -> Tensor:
-    """How far the mouth is open, [n] in [0, 1]: by itself, or because of a wide smile."""
+    """How far the mouth is open, [n] in [0, 1]: on its own, or because of a wide smile."""
     smile, mouth_open = u[:, SCHEMA.index("smile")], u[:, SCHEMA.index("mouth_open")]
     return torch.maximum(mouth_open, ((smile - GRIN) * 2).clamp(min=0) + 0.3 * (smile > GRIN))
 
@@ -258,13 +259,14 @@ def opening(u: Tensor) -> Tensor:
 def with_attribute(u: Tensor, name: str, value: bool | Tensor, donor: Tensor | None = None) -> Tensor:
     """The counterfactual: the same avatars with one attribute changed and everything else equal.
 
-    Rows that already are as asked for stay as they are, unless a donor with the attribute gives its own.
+    Rows that already have the value are unchanged, unless a donor with the attribute provides its own.
 
     Args:
         u: parameters [n, P].
         name: ``Eyeglasses``, ``Smiling``, ``Facial_Hair`` or ``Wearing_Hat``; ``Facial_Hair`` includes stubble.
         value: with or without; one for all or bool [n].
-        donor: parameters [n, P] whose kind, colour and amount are copied; a default where a donor lacks the attribute.
+        donor: parameters [n, P] whose kind, colour and amount are copied; a default is used if a donor lacks the
+            attribute.
 
     Returns:
         A new tensor [n, P].

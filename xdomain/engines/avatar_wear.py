@@ -51,7 +51,7 @@ class Hair:
     """The hair of one chunk: behind the head and in front of it.
 
     Args:
-        head: whose hair.
+        head: the head that has the hair.
     """
 
     def __init__(self, head: Head) -> None:

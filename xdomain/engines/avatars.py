@@ -1,9 +1,9 @@
-"""Cartoon faces: photos and emojis of the same people, the stand-in for CelebA and a service that draws emojis.
+"""Cartoon faces: photos and emojis of the same people, a substitute for CelebA and an emoji service.
 
 An avatar is a row of parameters u (`SCHEMA`): who it is (identity), what it shows (attribute: glasses, smile, beard,
 hat, ...) and how it was taken (nuisance: pose, light, background, noise). `render` draws u as a ``photo`` or as an
 ``emoji``, which shows the identity and the attributes, but no nuisance. A picture is a pure function of its row,
-whatever the batch: see the two rules in `xdomain.engines.digits`.
+independent of the batch: see the two rules in `xdomain.engines.digits`.
 """
 
 from collections.abc import Callable, Iterator
@@ -34,13 +34,13 @@ from xdomain.engines.drawing import Draws
 from xdomain.engines.shapes import Canvas, Window, pixels, smooth
 
 VERSION = 1
-"""To be raised when any picture changes: data drawn by another version are drawn again."""
+"""Increase it when any picture changes: data drawn by another version are drawn again."""
 
 __all__ = ["ATTRIBUTES", "PARTS", "SCHEMA", "attributes", "draw_parameters", "render", "render_masks", "with_attribute"]
 
 Style = Literal["photo", "emoji"]
 PARTS = ("glasses", "facial_hair", "hair", "mouth", "hat")
-CHUNK = 2**17  # pixels drawn at a time: what a chunk needs stays in cache
+CHUNK = 2**17  # pixels per chunk, so that a chunk fits into the CPU cache
 GRAIN = 512  # side of the tile from which every picture cuts its noise
 LOWERED = 0.03  # a head without shift stands a little below the middle
 EMOJI_SCALE = 1.16
@@ -50,7 +50,7 @@ EMOJI_GROUND = (0.93, 0.95, 0.97)
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Drawing is thousands of operations of some microseconds: threads would wait for each other longer than work."""
+    """One thread: drawing is thousands of operations of microseconds, and threads would mostly wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -93,7 +93,7 @@ def render(u: Tensor, size: int = 64, style: Style = "photo") -> Tensor:
 
 @_one_thread()
 def render_masks(u: Tensor, size: int = 64, style: Style = "photo") -> dict[str, Tensor]:
-    """Draws where the parts of avatars can be seen; what a later layer covers does not count.
+    """Draws where the parts of avatars are visible, not covered by a later layer.
 
     Clear lenses are glasses, stubble is facial hair, and the mouth is lips, teeth and what is between them.
 
@@ -140,7 +140,7 @@ def _draw(head: Head, size: int, parts: tuple[str, ...]) -> Canvas:
     hair = Hair(head)
 
     def add(layer: Callable[[Head, Canvas], None], low: float, high: float, wide: float, owners: str = "") -> None:
-        """Draws only there where the layer may be (see `_window`), and only for heads of which `owners` is not 0."""
+        """Draws only where the layer may be (see `_window`), and only for heads whose `owners` is not 0."""
         who = head.who(owners) if owners else None
         if who is None or len(who):
             window = _window(head, size, low, high, wide)
@@ -169,7 +169,7 @@ def _draw(head: Head, size: int, parts: tuple[str, ...]) -> Canvas:
 
 
 def _window(head: Head, size: int, low: float, high: float, wide: float) -> Window:
-    """Where in the pictures of a chunk a part of the heads may lie.
+    """Window of the pictures of a chunk in which a part of the heads may be.
 
     Args:
         head: the chunk.

@@ -26,7 +26,7 @@ def render_clip(kind: str, frames: int, height: int, width: int, seed: int) -> T
         frames: number of frames T, at 25 per second.
         height: of the frames in pixels.
         width: of the frames in pixels.
-        seed: of the scene; another seed is another arrangement and another film.
+        seed: seed of the scene; another seed gives another arrangement and another clip.
 
     Returns:
         uint8 [T, 3, height, width], RGB.
@@ -45,7 +45,7 @@ def render_clip(kind: str, frames: int, height: int, width: int, seed: int) -> T
 
 
 class _Scene:
-    """What the kinds share: coordinates, random numbers that are the same in every frame, noise, shapes.
+    """Common to all kinds: coordinates, random numbers that are the same in every frame, noise, shapes.
 
     Attributes:
         x: of the pixel centres, float32 [h, w]; the unit of all lengths is the height of the frame.
@@ -313,4 +313,4 @@ def _balloon(scene: _Scene, picture: Tensor, x: Tensor, y: Tensor, size: float, 
 
 
 KINDS: dict[str, Callable[[_Scene, float], Tensor]] = {"water": _water, "fire": _fire, "balloons": _balloons}
-"""From the name of a clip to the function that draws the frame at a time in seconds."""
+"""Maps the name of a clip to the function that draws the frame at a time in seconds."""

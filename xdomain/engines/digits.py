@@ -1,4 +1,4 @@
-"""The `street` digits: house-number crops in the manner of SVHN, drawn with matplotlib's bundled fonts.
+"""The `street` digits: house-number crops in the style of SVHN, drawn with matplotlib's bundled fonts.
 
 `render_street(indices, seed)` draws a batch. Image i of a seed is a pure function of (seed, i), bit-identical for every
 batch size: see :mod:`xdomain.engines.drawing`.
@@ -18,7 +18,7 @@ from xdomain.engines.drawing import Draws, blend, blur, pixels, plane
 from xdomain.engines.strokes import draw_hand
 
 VERSION = 1
-"""To be raised when any picture changes: data drawn by another version are drawn again."""
+"""Increase it when any picture changes: data drawn by another version are drawn again."""
 
 # Every bundled font with ten upright, lining digits; cmmi10 (old-style figures) and the symbol fonts are left out.
 FONTS = (
@@ -134,9 +134,9 @@ def _tint(draw: Draws, luma: Tensor) -> Tensor:
 
 
 def _wall(draw: Draws, colour: Tensor, contrast: Tensor, size: int) -> Tensor:
-    """What is behind the digits: stains, siding or bricks, and up to four plates, pipes or spots; [n, 3, size, size].
+    """Background of the digits: stains, siding or bricks, and up to four plates, pipes or spots; [n, 3, size, size].
 
-    All of it differs from the wall by less than the digits do, or nobody could tell which is the number.
+    All of it has less contrast to the wall than the digits, otherwise the number would be ambiguous.
     """
     n = len(colour)
     stains = F.interpolate(draw.uniform(-1.0, 1.0, 1, 5, 5).float(), size=(size, size), mode="bilinear")

@@ -1,4 +1,4 @@
-"""What all engines draw with: random values that depend on seed and index alone, and helpers for pixels.
+"""Tools of all engines: random values that depend only on seed and index, and helpers for pixels.
 
 Every random value is a hash of (seed, index, position in the stream), never a draw from a generator with a state. So an
 image does not depend on the batch it is drawn in, and the parts of a data set are disjoint seeds or disjoint ranges of
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 
 class Draws:
-    """Random values for a batch of images; the k-th call returns the same values for an image whatever its batch."""
+    """Random values for a batch of images; the k-th call returns the same values for an image in any batch."""
 
     def __init__(self, indices: Tensor, seed: int) -> None:
         stream = splitmix64(torch.tensor(seed, dtype=torch.int64, device=indices.device))
@@ -100,5 +100,5 @@ def blur(picture: Tensor, sigma: Tensor) -> Tensor:
 
 
 def blend(below: Tensor, above: Tensor, coverage: Tensor) -> Tensor:
-    """What is above covers what is below, by its coverage in [0, 1]."""
+    """Blend `above` over `below` by its coverage in [0, 1]."""
     return below + (above - below) * coverage

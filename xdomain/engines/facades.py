@@ -1,8 +1,8 @@
-"""House fronts in the manner of the CMP Facades (Tylecek and Sara, 2013): a label map and the photo that belongs to it.
+"""House fronts in the style of CMP Facades (Tylecek and Sara, 2013): pairs of a label map and a photo.
 
-Both pictures walk through the same list of layers, `_layers`, so they agree to the pixel: where a layer with a class
-covers at least half of a pixel, the pixel has that class. Edges are box-filtered in closed form, so the photo is
-anti-aliased without supersampling. Neither picture depends on the batch: see `xdomain.engines.digits`.
+Both pictures use the same list of layers, `_layers`, so they agree to the pixel: a pixel has the class of a layer that
+covers at least half of it. Edges are box-filtered in closed form, so the photo is anti-aliased without supersampling.
+Neither picture depends on the batch: see `xdomain.engines.digits`.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from xdomain.engines.drawing import Draws, blend, blur, pixels
 from xdomain.engines.schema import Parameter, Schema
 
 VERSION = 1
-"""To be raised when any picture changes: data drawn by another version are drawn again."""
+"""Increase it when any picture changes: data drawn by another version are drawn again."""
 
 CLASSES = (
     *("background", "facade", "window", "door", "cornice", "sill"),
@@ -109,10 +109,10 @@ def rgb_to_labels(images: Tensor) -> Tensor:
 
 
 class _Layer(NamedTuple):
-    """One thing in front of all earlier ones.
+    """One object in front of all earlier ones.
 
     Attributes:
-        label: its class; 0 leaves the class below as it is.
+        label: its class; 0 keeps the class below.
         coverage: share of every pixel that it takes, [n, 1, s, s] in [0, 1].
         colour: in [0, 1], broadcasts to [n, 3, s, s].
         opacity: in [0, 1], broadcasts to [n, 1, s, s]; the label does not depend on it.
@@ -209,7 +209,7 @@ def _layers(u: Tensor, size: int) -> Iterator[_Layer]:
     cell = (floor * COLUMNS + column).long().flatten(1)
 
     def each(values: Tensor) -> Tensor:
-        """Values per cell [n, CELLS] -> what every pixel sees."""
+        """Values per cell [n, CELLS] -> values per pixel."""
         return values.float().gather(1, cell).view_as(x)
 
     def each_floor(values: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ def render(u: Tensor, size: int = 64) -> Tensor:
 
 
 def render_photo(u: Tensor, indices: Tensor, seed: int, size: int = 64) -> Tensor:
-    """Draws polygons as a camera might see them.
+    """Draws polygons like photos by a camera.
 
     Args:
         u: parameters of the shapes [n, 8].

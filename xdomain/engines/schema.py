@@ -1,4 +1,4 @@
-"""What the parameters of an engine mean: their names, kinds and ranges, and how a network sees them."""
+"""The parameters of an engine: names, kinds and ranges, and their encoding for networks."""
 
 import math
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ class Parameter:
         low: lower end of the range; 0 for a choice.
         high: upper end of the range; k - 1 for a choice.
         values: names of the k values of a choice, empty for the other kinds.
-        group: what the parameter belongs to, for reports; may be empty.
+        group: group of the parameter, for reports; may be empty.
     """
 
     name: str
@@ -59,9 +59,9 @@ class Schema:
     Attributes:
         parameters: the P parameters.
         names: their names.
-        slices: from name to the columns of the parameter in v.
+        slices: maps a name to the columns of the parameter in v.
         size: U, the number of columns of v.
-        groups: from group to the indices of its parameters, in the order of first appearance.
+        groups: maps a group to the indices of its parameters, in the order of first appearance.
 
     Args:
         parameters: the parameters; equal names raise ValueError.
@@ -119,8 +119,8 @@ class Schema:
     def from_one_hot(self, v: Tensor) -> Tensor:
         """Any vectors [n, U], such as the output of a network -> the nearest valid parameters u, float32 [n, P].
 
-        A choice is the column with the largest value, a continuous value is clamped to its range, and a periodic one
-        is the angle of (cos, sin), whatever its length. The result has no gradient worth following.
+        A choice is the column with the largest value, a continuous value is clamped to its range, and a periodic one is
+        the angle of (cos, sin), whatever its length. The result has no useful gradient.
         """
         columns = []
         for p in self.parameters:

@@ -95,7 +95,7 @@ def between(y: Tensor, low: Tensor | float, high: Tensor | float, pixel: Tensor)
 
 
 class Canvas:
-    """A transparent canvas: painted colours and their opacity, or what can be seen of every part.
+    """A transparent canvas: painted colours and their opacity, or the visible share of every part.
 
     Attributes:
         planes: float32 [n, 4, s, s], RGB times opacity, and opacity. With `parts`, [n, len(parts), s, s]: the share of
@@ -142,7 +142,7 @@ class Canvas:
         return (distance * (-1 / (self.pixel + softness))).add_(0.5).clamp_(0, 1)
 
     def paint(self, cover: Tensor, colour: Tensor, opacity: Tensor | float = 1.0, part: str = "") -> None:
-        """Paints over what is there.
+        """Paints over the canvas.
 
         Args:
             cover: share of each pixel inside of the shape, [n, 1, s, s].

@@ -1,1 +1,1 @@
-"""What a run is: trainer, folder, record, checkpoints, results."""
+"""Everything about a run: trainer, folder, record, checkpoints, results."""

@@ -1,4 +1,4 @@
-"""Reading checkpoints: whole, unchanged since they were written, and never as code."""
+"""Reading checkpoints: verified by checksums, and without executing code."""
 
 import os
 import zipfile
@@ -12,13 +12,12 @@ from xdomain.renamed import in_new_words
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a checkpoint holds, on the CPU and in the words of this version.
+    """Content of a checkpoint, on the CPU, with the names of this version.
 
-    The checksums of the archive are compared first: torch does not do that, and would load weights of which a bit has
-    flipped.
+    The checksums of the archive are verified first: torch does not do that, and would load weights with a flipped bit.
 
     Raises:
-        UserError: for a file that is no checkpoint, is damaged, or belongs to an earlier version alone.
+        UserError: for a file that is not a checkpoint, is damaged, or can only be read by an earlier version.
     """
     file = Path(path)
     try:
@@ -28,7 +27,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
             damaged = archive.testzip()
     except UserError:
         raise
-    except Exception as error:  # of many kinds, as the damage
+    except Exception as error:  # as many kinds as there are kinds of damage
         raise UserError(f"{file} is no checkpoint, or is damaged or cut off: give another.") from error
     if damaged is not None:
         raise UserError(f"{file} is damaged: the checksum of {damaged} is wrong. Give another.")
@@ -42,5 +41,5 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         return in_new_words(content)
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
-    except Exception as error:  # of settings that nobody wrote
+    except Exception as error:  # from made-up settings
         raise UserError(f"{file} cannot be read as a checkpoint ({type(error).__name__}): give another.") from error

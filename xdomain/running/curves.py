@@ -12,7 +12,7 @@ from xdomain.running.metrics_file import read_metrics
 
 
 class LearningCurves(pl.Callback):
-    """Draws everything in ``metrics.csv`` as ``curves.png`` at every validation and at the end of training."""
+    """Plots all columns of ``metrics.csv`` in ``curves.png`` at every validation and at the end of training."""
 
     def _draw(self, trainer: pl.Trainer) -> None:
         folder = run_dir(trainer)
@@ -28,7 +28,7 @@ class LearningCurves(pl.Callback):
 
 
 def draw_curves(metrics: Path, picture: Path) -> None:
-    """One small plot over the steps for every column of a metrics file."""
+    """One small plot over the steps per column of a metrics file."""
     if not metrics.exists():
         return
     rows = read_metrics(metrics)

@@ -1,4 +1,4 @@
-"""Run folders: one per training, never shared; everything a run writes is in it."""
+"""Run folders: one per training, never shared; it holds everything that a run writes."""
 
 import json
 import os
@@ -14,11 +14,11 @@ from xdomain.files import cannot_write, whole_file
 
 CHECKPOINTS = "checkpoints"
 LONGEST_NAME = 240
-"""Bytes; file systems take 255, and a name gets an ending."""
+"""Largest length in bytes; file systems allow 255, and a name gets an extension."""
 
 
 def checked_name(owner: object, name: str) -> str:
-    """The name of a run if a folder can bear it; see :func:`xdomain.errors.refuse` for ``owner`` and the error."""
+    """The name of a run, if it is valid for a folder; see :func:`xdomain.errors.refuse` for ``owner`` and the error."""
     if not re.fullmatch(r"[^./\\\0\n][^/\\\0\n]*", name):
         refuse(owner, "recipe", repr(name), "give a plain name, without folders.")
     if len(name.encode()) > LONGEST_NAME:
@@ -27,7 +27,7 @@ def checked_name(owner: object, name: str) -> str:
 
 
 def new_run_dir(parent: Path) -> Path:
-    """Make and return the next numbered folder; two processes never get the same."""
+    """Create and return the next numbered folder; two processes never get the same one."""
     parent.mkdir(parents=True, exist_ok=True)
     number = 1 + max((int(p.name) for p in parent.iterdir() if p.name.isdigit()), default=0)
     while True:
@@ -40,16 +40,16 @@ def new_run_dir(parent: Path) -> Path:
 
 
 def run_dir(trainer: object) -> Path | None:
-    """The folder of the run that a trainer works in.
+    """The run folder of a trainer.
 
-    None before the run has one, under ``fast_dev_run``, which writes nothing, and for Lightning's own trainer.
+    None before the run has one, with ``fast_dev_run``, which writes nothing, and for Lightning's own trainer.
     """
     found = getattr(trainer, "run_dir", None)
     return Path(found) if found else None
 
 
 def facts_of(folder: Path) -> dict[str, Any]:
-    """What ``run.json`` of a run folder says; nothing where there is none."""
+    """Content of ``run.json`` of a run folder; empty if there is none."""
     path = folder / "run.json"
     if not path.is_file():
         return {}
@@ -60,23 +60,23 @@ def facts_of(folder: Path) -> dict[str, Any]:
 
 
 def newest_config(folder: Path) -> Path:
-    """The config of a run's last continuation; ``config.yaml`` where there was none, or no config at all."""
+    """The config of a run's last continuation, else ``config.yaml``; None if there is no config."""
     numbers = {int(m[1]): p for p in folder.glob("config_resumed_*.yaml") if (m := re.search(r"_(\d+)\.yaml$", p.name))}
     return numbers[max(numbers)] if numbers else folder / "config.yaml"
 
 
 def run_dir_of(checkpoint: str | os.PathLike[str]) -> Path | None:
-    """The run folder that a checkpoint file lies in, if it lies in one."""
+    """The run folder that contains a checkpoint file, if any."""
     folder = Path(checkpoint).parent
     return folder.parent if folder.name == CHECKPOINTS else None
 
 
 def resolve_checkpoint(path: str, prefer: str, runs: Path | None = None) -> Path:
-    """The checkpoint file meant by a path.
+    """The checkpoint file for a path.
 
     Args:
         path: a checkpoint file, a run folder, or ``last`` or ``best`` for the newest run in ``runs``.
-        prefer: which one to take of a run folder that has both, ``last`` or ``best``.
+        prefer: which checkpoint to take if a run folder has both, ``last`` or ``best``.
         runs: folder that holds the runs of one recipe.
 
     Raises:
@@ -99,10 +99,10 @@ def resolve_checkpoint(path: str, prefer: str, runs: Path | None = None) -> Path
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file that is either whole or not there; a device or pipe is written to, never replaced.
+    """Write a JSON file atomically; a device or pipe is written to, never replaced.
 
     Raises:
-        UserError: where it cannot be written.
+        UserError: if it cannot be written.
     """
     text = json.dumps(content, indent=2) + "\n"
     if path.exists() and not path.is_file():
@@ -116,15 +116,15 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove what a killed process left half written in a run folder."""
+    """Remove partial files that a killed process left in a run folder."""
     for file in folder.rglob(".*.part"):
         file.unlink(missing_ok=True)
 
 
 def git_commit() -> str | None:
-    """The commit of the source checkout that is running, None if there is none.
+    """The commit of the running source checkout, None if there is none.
 
-    With ``+`` if the package or its recipes differ from it.
+    It ends with ``+`` if the package or its recipes differ from that commit.
     """
 
     def git(*words: str) -> str:
@@ -139,7 +139,7 @@ def git_commit() -> str | None:
 
 
 def hardware() -> str:
-    """The processor or accelerator, in words."""
+    """Description of the processor or accelerator."""
     import torch
 
     if torch.cuda.is_available():

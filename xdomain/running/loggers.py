@@ -1,4 +1,4 @@
-"""TensorBoard and Weights & Biases within a run's own folder; after a resume the same run goes on in them."""
+"""TensorBoard and Weights & Biases in the run folder; after a resume they continue the same run."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class RunLoggers(pl.Callback):
-    """Gives the trainer the loggers of the config, before the metrics file, as soon as there is a run folder.
+    """Adds the loggers of the config to the trainer, before the metrics file, as soon as there is a run folder.
 
-    Lightning would have them begin before, each in a folder of its own choice. Whatever their ``save_dir``, TensorBoard
-    writes into ``tensorboard`` and Weights & Biases into ``wandb`` below the run folder.
+    Lightning would start them earlier, each in a folder of its own choice. Regardless of their ``save_dir``,
+    TensorBoard writes into ``tensorboard`` and Weights & Biases into ``wandb`` below the run folder.
 
     Args:
         loggers: the loggers of the config.
@@ -27,7 +27,7 @@ class RunLoggers(pl.Callback):
 
     def __init__(self, loggers: list[Logger]) -> None:
         self.loggers = loggers
-        self._known: set[Logger] = set()  # loggers with a run of Weights & Biases that goes on
+        self._known: set[Logger] = set()  # loggers that continue a run of Weights & Biases
 
     def setup(self, trainer: "Trainer", pl_module: pl.LightningModule, stage: str) -> None:  # type: ignore[override]
         folder = run_dir(trainer)
@@ -36,7 +36,7 @@ class RunLoggers(pl.Callback):
         folder = run_dir(trainer)
         for logger in self.loggers:
             if folder is None or getattr(logger, "_experiment", None) is not None:
-                continue  # it was begun in Python, or by a fit before this test
+                continue  # already started in Python, or by a fit before this test
             if isinstance(logger, TensorBoardLogger):
                 logger._root_dir, logger._name, logger._version = str(folder), "tensorboard", ""
             elif isinstance(logger, WandbLogger):
@@ -54,7 +54,7 @@ class RunLoggers(pl.Callback):
     def on_load_checkpoint(  # type: ignore[override]
         self, trainer: "Trainer", pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Have nothing stand twice of what was logged behind the checkpoint."""
+        """Avoid duplicates of values that were logged after the checkpoint."""
         folder = run_dir(trainer)
         if trainer.state.fn != "fit" or folder is None:
             return
@@ -63,7 +63,7 @@ class RunLoggers(pl.Callback):
         for logger in self.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger._kwargs["purge_step"] = checkpoint["global_step"]
-                logger._default_hp_metric = False  # a placeholder, which is there
+                logger._default_hp_metric = False  # a placeholder, which exists
             elif isinstance(logger, WandbLogger) and logger in self._known:
                 _leave_out(logger, rows)
 
@@ -71,7 +71,7 @@ class RunLoggers(pl.Callback):
         self._begin(trainer)
 
     def _begin(self, trainer: pl.Trainer) -> None:
-        """Begin the runs of Weights & Biases now: the first of what it may refuse is that nobody has logged in."""
+        """Start the runs of Weights & Biases now, so that a missing login is found early."""
         refused = None
         for logger in self.loggers:
             if isinstance(logger, WandbLogger) and trainer.is_global_zero:
@@ -83,16 +83,16 @@ class RunLoggers(pl.Callback):
                     reason = str(error).strip().split(". ")[0]
                     way = "log in with `wandb login`, or set WANDB_MODE=offline"
                     refused = f"Weights & Biases does not begin ({reason}): {way}."
-        if refused := trainer.strategy.broadcast(refused):  # the others must hear of it, or they wait for ever
+        if refused := trainer.strategy.broadcast(refused):  # the other ranks must be told, or they wait forever
             raise UserError(refused)
 
 
 def _leave_out(logger: WandbLogger, rows: list[dict[str, str]]) -> None:
-    """Keep from a logger what it was sent before: its service cannot take anything back.
+    """Do not send a logger what it already received: its service cannot delete anything.
 
     Args:
         logger: continues a run.
-        rows: of the metrics file, as they were before the resume; the batches behind the checkpoint give them again.
+        rows: rows of the metrics file before the resume; the batches after the checkpoint will produce them again.
     """
     last = int(rows[-1]["step"]) if rows else -1
     there = {name for row in rows if int(row["step"]) == last for name, value in row.items() if value}

@@ -1,4 +1,4 @@
-"""What happens between two batches: losses are checked, checkpoints are written, signals are obeyed."""
+"""The loop over batches; between two batches it checks losses, writes checkpoints and handles signals."""
 
 import math
 import os
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from xdomain.running.trainer import Trainer
 
 PENDING = 64
-"""Losses that wait for their check on an accelerator, where every check makes the processor wait for the device."""
+"""Number of losses per check on an accelerator, where every check makes the processor wait for the device."""
 
 
 class LossWatch:
-    """Finds the first loss that is not finite, at the price of keeping a few numbers until they are looked at."""
+    """Finds the first loss that is not finite; keeps a few losses and checks them together."""
 
     def __init__(self) -> None:
         self._waiting: list[tuple[str, int, Tensor]] = []
@@ -35,8 +35,8 @@ class LossWatch:
         """Remember a loss.
 
         Args:
-            name: of the optimiser that minimises it.
-            step: number of the batch.
+            name: name of the optimiser that minimises it.
+            step: index of the batch.
             loss: a scalar.
         """
         self._waiting.append((name, step, loss.detach()))
@@ -45,7 +45,7 @@ class LossWatch:
         """Name, step and value of the first noted loss that is not finite, if there is one.
 
         Args:
-            at_once: look even where that makes the processor wait for the device.
+            at_once: check now, even if the processor must wait for the device.
         """
         if not self._waiting:
             return None
@@ -60,10 +60,10 @@ class LossWatch:
 
 
 class Signals(_SignalConnector):
-    """Notes a signal that arrives while a training runs; the loop obeys it when the batch is finished.
+    """Records a signal that arrives during a training; the loop handles it when the batch is finished.
 
     A second signal ends the training at once. Elsewhere, in evaluation and before the first batch, a signal ends the
-    process in the usual way. On SLURM the signal that announces the end of the job's time is noted as well.
+    process as usual. On SLURM, the signal that announces the end of the job's time is recorded as well.
     """
 
     trainer: "Trainer"
@@ -95,16 +95,16 @@ class Signals(_SignalConnector):
 
 
 class Checkpoints(_CheckpointConnector):
-    """Never takes up a checkpoint that nobody named: Lightning would load whatever a SLURM job left in the folder."""
+    """Never loads a checkpoint that was not given: Lightning would load any that a SLURM job left in the folder."""
 
     _hpc_resume_path = None
 
 
 class EpochLoop(_TrainingEpochLoop):
-    """Lightning's loop over batches with a place between two of them.
+    """Lightning's loop over batches, with a hook between two batches.
 
-    There all that belongs to the finished batches has been logged and nothing of the next has begun: a run that is
-    resumed from a checkpoint written there is equal to one that was never stopped.
+    At this point everything of the finished batches has been logged and nothing of the next one has begun: a run that
+    resumes from a checkpoint written there is identical to one that was never stopped.
     """
 
     trainer: "Trainer"
@@ -123,7 +123,7 @@ class EpochLoop(_TrainingEpochLoop):
             signum, due, fault = mine.tolist()
         if fault:
             refuse_loss(trainer, bad)
-        super().on_advance_end(data_fetcher)  # validates if it is time
+        super().on_advance_end(data_fetcher)  # validates if it is due
         self._count()
         if self.global_step >= self.max_steps != -1:
             return  # the end of the training saves
@@ -140,12 +140,12 @@ class EpochLoop(_TrainingEpochLoop):
         return losses if isinstance(losses, LossWatch) else None
 
     def _count(self) -> None:
-        """Give what is logged next its step: Lightning's own count depends on where the checkpoint was written."""
+        """Set the step of the next logged values: Lightning's own count depends on where the checkpoint was written."""
         if self._losses is not None:  # a method, whose global_step counts batches
             self._batches_that_stepped = self.global_step
 
     def _broadcast_sigterm_tensor(self) -> None:
-        """Nothing: the ranks agree at the end of every batch, whichever of them the signal was sent to."""
+        """Does nothing: the ranks synchronise signals at the end of every batch."""
 
     def _stop(self, signum: int) -> None:
         trainer = self.trainer
@@ -158,28 +158,28 @@ class EpochLoop(_TrainingEpochLoop):
 
 
 def refuse_loss(trainer: "Trainer", bad: tuple[str, int, float] | None) -> None:
-    """End the training of all ranks where a loss of one of them is not finite."""
+    """End the training on all ranks if a loss of one of them is not finite."""
     found: list[tuple[str, int, float] | None] = [bad]
     if trainer.world_size > 1:
         found = [None] * trainer.world_size
         torch.distributed.all_gather_object(found, bad)
     name, step, value = min((x for x in found if x is not None), key=lambda x: x[1])
     if not trainer.is_global_zero:
-        raise SystemExit(2)  # one process tells it
+        raise SystemExit(2)  # reported by one process
     kept = trainer.run_dir / "checkpoints" / "last.ckpt" if trainer.run_dir else None
     after = f"; {kept} holds the state before it" if kept and kept.is_file() else ""
     raise UserError(f"the loss {name} of step {step:,} is {value}: train with a smaller learning rate or clip{after}.")
 
 
 def job() -> str | None:
-    """The number of the SLURM job that this process belongs to."""
+    """The id of the SLURM job of this process."""
     if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
         return f"{array}_{os.environ.get('SLURM_ARRAY_TASK_ID', '')}"
     return os.environ.get("SLURM_JOB_ID")
 
 
 def requeue(trainer: "Trainer") -> str:
-    """Ask SLURM to start the job again, and leave a note in the run folder by which it finds its run."""
+    """Ask SLURM to start the job again, and leave a note in the run folder so that the job finds its run."""
     if (number := job()) is None or trainer.run_dir is None:
         return ""
     (trainer.run_dir / "requeued").write_text(number)

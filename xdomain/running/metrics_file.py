@@ -12,10 +12,10 @@ from xdomain.files import whole_file
 
 
 class MetricsFile(Logger):
-    """Writes ``metrics.csv``: one row for every time that something is logged, whole rows only, nothing lost on a kill.
+    """Writes ``metrics.csv``: one row per logging call, only whole rows, and nothing is lost on a kill.
 
-    A run that resumes first drops the rows that were written after its checkpoint, so that the file has neither gaps
-    nor doubles.
+    A resumed run first drops the rows that were written after its checkpoint, so that the file has neither gaps nor
+    duplicates.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def open(self, path: Path, before_step: int) -> None:
-        """Use this file, and keep the rows of the steps before the given one."""
+        """Use this file, and keep only the rows of steps before the given one."""
         self.path, self._columns = path, []
         rows = [row for row in read_metrics(path) if int(row["step"]) < before_step] if path.exists() else []
         if path.exists():
@@ -51,9 +51,9 @@ class MetricsFile(Logger):
         line = ",".join(_cell(row.get(name)) for name in self._columns)
         try:
             with self.path.open("a", newline="") as file:
-                file.write(line + "\n")  # one write: a kill leaves the whole row or none of it
+                file.write(line + "\n")  # a single write: a kill leaves the whole row or nothing
         except OSError as error:
-            error.filename = str(self.path)  # a full disk is told by a number alone
+            error.filename = str(self.path)  # a full disk is reported only by an error number
             raise
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
@@ -66,7 +66,7 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the run folder holds the whole config."""
+        """Does nothing: the run folder holds the whole config."""
 
 
 def _cell(value: Any) -> str:
@@ -74,7 +74,7 @@ def _cell(value: Any) -> str:
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
-    """The rows of a metrics file; a last row that was cut off by a kill is left out."""
+    """The rows of a metrics file, without a last row that was truncated by a kill."""
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     return [row for row in rows if row.get("step") and None not in row.values() and None not in row]

@@ -1,4 +1,4 @@
-"""The published numbers from which the tables are made: reading them, and the rules for adding one."""
+"""Reading the published results behind the tables, and the rules for publishing one."""
 
 import json
 from pathlib import Path
@@ -9,17 +9,17 @@ from xdomain.errors import UserError
 from xdomain.running.folder import write_json
 
 RESULTS = "results.json"
-"""The file of a run folder that holds its test metrics."""
+"""The file with the test metrics in a run folder."""
 
 
 def changed(overrides: dict[str, Any]) -> str:
-    """The end of a line about a run: the settings that were changed on the command line."""
+    """End of a line about a run: the settings that were changed on the command line."""
     settings = ", ".join(f"{key} {json.dumps(value)}" for key, value in overrides.items())
     return f", changed on the command line: {settings}" if settings else ""
 
 
 def result_file(recipe: str, folder: Path) -> Path:
-    """Where the result of a recipe, with its overlays after ``+``, is published: in the folder of the recipe."""
+    """The published result file of a recipe (with its overlays after ``+``), in the folder of the recipe."""
     return folder / folder_of(recipe.partition("@")[0].partition("+")[0]) / f"{recipe}.json"
 
 
@@ -27,7 +27,7 @@ def read_result(path: Path) -> dict[str, Any]:
     """The content of a result's JSON file.
 
     Raises:
-        UserError: if it cannot be read, or is no result.
+        UserError: if it cannot be read or is not a result.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -39,12 +39,13 @@ def read_result(path: Path) -> dict[str, Any]:
 
 
 def publish(result: dict[str, Any], folder: Path, anyway: bool = False) -> Path:
-    """Write a result where the tables look for it; returns the file.
+    """Write a result to where the tables read it; returns the file.
 
     Args:
-        result: as :class:`Results` writes it; a metric over several runs is a dict with ``mean``, ``std`` and ``n``.
-        folder: of the published results.
-        anyway: although the code was not committed, or settings were changed on the command line.
+        result: in the format of :class:`Results`; a metric over several runs is a dict with ``mean``, ``std`` and
+            ``n``.
+        folder: folder of the published results.
+        anyway: also if the code was not committed, or settings were changed on the command line.
 
     Raises:
         UserError: see :func:`check_publication`.
@@ -55,10 +56,10 @@ def publish(result: dict[str, Any], folder: Path, anyway: bool = False) -> Path:
 
 
 def check_publication(result: dict[str, Any], folder: Path, anyway: bool = False) -> Path:
-    """Where :func:`publish` would write a result; of one that is still to be made, what is known.
+    """Where :func:`publish` would write a result; before a run, of what is known so far.
 
     Raises:
-        UserError: for uncommitted code or changed settings, unless told, and for one run in the place of several.
+        UserError: for uncommitted code or changed settings without ``anyway``, and for one run in place of several.
     """
     recipe, path = result["recipe"], result_file(result["recipe"], folder)
     commits = [str(result.get(name)) for name in ("commit", "commit_test")]
@@ -72,6 +73,6 @@ def check_publication(result: dict[str, Any], folder: Path, anyway: bool = False
 
 
 def _runs(result: dict[str, Any]) -> int:
-    """Runs over which a result is the mean."""
+    """Number of runs that a result is the mean of."""
     metrics = result.get("metrics", {}).values()
     return max((value["n"] for value in metrics if isinstance(value, dict)), default=1)

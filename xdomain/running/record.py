@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class RunFolder(pl.Callback):
-    """Settles the run folder before anything is written and keeps ``run.json``: recipe, seed, commit, hardware, time.
+    """Chooses the run folder before anything is written and keeps ``run.json``: recipe, seed, commit, hardware, time.
 
-    The training time is part of the checkpoint, so that a resumed run counts what it did before. The settings that
-    were changed on the command line add up over all continuations.
+    The training time is part of the checkpoint, so that a resumed run includes its earlier time. Settings that were
+    changed on the command line are collected over all continuations.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class RunFolder(pl.Callback):
         self._write(trainer)
 
     def on_exception(self, trainer: "Trainer", pl_module: pl.LightningModule, exception: BaseException) -> None:  # type: ignore[override]
-        if self._since and not isinstance(exception, OSError):  # a full disk takes nothing more
+        if self._since and not isinstance(exception, OSError):  # nothing can be written on a full disk
             self._write(trainer)
         trainer.leave_run_dir()
 
@@ -88,17 +88,17 @@ class RunFolder(pl.Callback):
 
 
 class RunCheckpoint(Checkpoint):
-    """Keeps ``checkpoints/last.ckpt``, and ``best.ckpt`` where a metric chooses it.
+    """Keeps ``checkpoints/last.ckpt``, and ``best.ckpt`` if a metric is monitored.
 
-    ``last`` is written after every validation, every few minutes between two batches, on a signal and at the end: the
-    places in the loop where all that belongs to the finished batches has been logged and nothing of the next has
-    begun, from which a resumed run is equal to one that was never stopped. Weights or losses that are not finite are
+    ``last`` is written after every validation, every few minutes between two batches, on a signal and at the end. At
+    these points everything of the finished batches has been logged and nothing of the next one has begun, so that a
+    resumed run is identical to one that was never stopped. Non-finite weights, or weights after a non-finite loss, are
     never saved.
 
     Args:
         monitor: metric that chooses ``best``; None keeps only ``last``.
         mode: whether the metric should be ``max`` or ``min``.
-        minutes: between two checkpoints; None writes none beside those of the validations.
+        minutes: minutes between two checkpoints; None writes none besides those of the validations.
     """
 
     def __init__(self, monitor: str | None = None, mode: str = "max", minutes: float | None = 10.0) -> None:
@@ -108,11 +108,11 @@ class RunCheckpoint(Checkpoint):
         self._saved_when = time.monotonic()
 
     def due(self) -> bool:
-        """Whether it is time for a checkpoint between two batches."""
+        """Whether a checkpoint between two batches is due."""
         return self.minutes is not None and time.monotonic() - self._saved_when >= 60 * self.minutes
 
     def save_last(self, trainer: "Trainer") -> None:
-        """Write ``last``, unless it holds this step."""
+        """Write ``last``, unless it already holds this step."""
         if trainer.global_step == self._saved_at:
             return
         self._save(trainer, "last")
@@ -171,7 +171,7 @@ class RunCheckpoint(Checkpoint):
 
 
 def check_finite(trainer: "Trainer") -> None:
-    """Raise a UserError if a loss was not finite, or if a weight is not: nobody could use such a state."""
+    """Raise a UserError if a loss or a weight is not finite: such a state would be useless."""
     module = trainer.lightning_module
     if (losses := getattr(module, "losses", None)) is not None and (bad := losses.find()) is not None:
         refuse_loss(trainer, bad)
@@ -186,9 +186,9 @@ def check_finite(trainer: "Trainer") -> None:
 
 @contextmanager
 def _unfinished_epoch(trainer: pl.Trainer) -> Iterator[None]:
-    """Save an epoch that ``max_steps`` cut short as one that goes on.
+    """Save an epoch that was cut short by ``max_steps`` as unfinished.
 
-    Lightning counts it as finished, so that a longer training would begin the next epoch instead.
+    Lightning counts it as finished, so that a longer training would start the next epoch instead.
     """
     loop = trainer.fit_loop
     cut = loop.epoch_loop.batch_progress.current.completed < trainer.num_training_batches

@@ -1,4 +1,4 @@
-"""What ``test`` leaves behind: a table on the screen and a JSON file in the run folder."""
+"""Output of ``test``: a table on the screen and a JSON file in the run folder."""
 
 from typing import TYPE_CHECKING
 
@@ -46,7 +46,7 @@ class Results(pl.Callback):
 
 
 def rounded(value: float) -> float:
-    """Six decimals, and of small numbers six figures."""
+    """Six decimals; for small numbers six significant digits."""
     return round(value, 6) if abs(value) >= 0.1 else float(f"{value:.6g}")
 
 
@@ -57,5 +57,5 @@ def table(metrics: dict[str, float]) -> str:
 
 
 def _aligned(value: float) -> str:
-    """Ten characters; what four decimals cannot show as a power of ten."""
+    """Ten characters; values that four decimals cannot show in scientific notation."""
     return f"{value:10.1e}" if 0 < abs(value) < 5e-5 else f"{value:10.4f}".replace(".0000", "     ")

@@ -1,4 +1,4 @@
-"""What a checkpoint needs beside weights, so that a resumed run does what the straight run would have done."""
+"""State that a checkpoint needs besides weights, so that a resumed run equals an uninterrupted one."""
 
 import random
 from typing import Any
@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 def random_states() -> dict[str, Any]:
-    """The states of torch (CPU and CUDA), NumPy and Python as tensors and plain types."""
+    """The random states of torch (CPU and CUDA), NumPy and Python, as tensors and plain types."""
     name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002 - the global state is what is saved
     assert isinstance(keys, np.ndarray)
     version, internal, next_gauss = random.getstate()
@@ -25,7 +25,7 @@ def random_states() -> dict[str, Any]:
 
 
 def set_random_states(states: dict[str, Any]) -> None:
-    """Bring back what :func:`random_states` gave."""
+    """Restore the result of :func:`random_states`."""
     torch.set_rng_state(states["torch"].cpu())
     if states["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all([state.cpu() for state in states["cuda"]])
@@ -36,10 +36,10 @@ def set_random_states(states: dict[str, Any]) -> None:
 
 
 class ExactResume(pl.Callback):
-    """Saves what every rank has of its own and brings it back before the first batch after a resume.
+    """Saves the state that differs between ranks and restores it before the first batch after a resume.
 
-    These are the random states, and the buffers that are not those of the first rank, such as BatchNorm statistics.
-    Weights that stand in a checkpoint as averages come back as they were trained, also where nothing is averaged now.
+    This is the random states, and the buffers that differ from rank 0, such as BatchNorm statistics. Weights that are
+    saved as averages are restored to the trained ones, even if they are no longer averaged.
     """
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class ExactResume(pl.Callback):
                 for name, value in buffers[trainer.global_rank].items():
                     own[name].copy_(value)
             if isinstance(model := trainer.strategy.model, DistributedDataParallel):
-                model.require_forward_param_sync = False  # its first forward would give all ranks the first one's
+                model.require_forward_param_sync = False  # its first forward pass would broadcast the buffers of rank 0
 
 
 def _of_all_ranks(trainer: pl.Trainer, value: Any) -> list[Any]:
@@ -85,16 +85,16 @@ def _of_all_ranks(trainer: pl.Trainer, value: Any) -> list[Any]:
 
 
 def take_weights(module: pl.LightningModule, state: dict[str, Tensor]) -> list[str]:
-    """Give a module the weights and buffers of another training.
+    """Load the weights and buffers of another training into a module.
 
-    Those of helper networks are left out: they have a source of their own, which the config names.
+    Those of helper networks are skipped: the config names their own source.
 
     Args:
         module: a method.
-        state: the other's ``state_dict``.
+        state: ``state_dict`` of the other training.
 
     Returns:
-        what does not fit, in words; if there is anything, nothing is taken.
+        descriptions of what does not fit; if there are any, nothing is loaded.
     """
     helpers = tuple(f"{name}." for name in getattr(module, "helpers", ()))
     given, own = ({k: v for k, v in s.items() if not k.startswith(helpers)} for s in (state, module.state_dict()))

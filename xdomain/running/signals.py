@@ -1,4 +1,4 @@
-"""How a process ends: by a signal, with the status that shells expect, or with the process that started it."""
+"""Ending a process: by a signal, with the status that shells expect, or together with its parent."""
 
 import ctypes
 import os
@@ -12,7 +12,7 @@ from types import FrameType
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
 PARENT = "XDOMAIN_PARENT"
-"""Environment variable: number of the process whose end also ends the one that finds it."""
+"""Environment variable with the id of the process whose end also ends this one."""
 PR_SET_PDEATHSIG = 1
 
 
@@ -21,7 +21,7 @@ class Stopped(SystemExit):
 
     Args:
         signum: number of the signal.
-        rest: what follows "stopped by SIGNAL" on the screen; None says nothing.
+        rest: text after "stopped by SIGNAL" on the screen; None prints nothing.
     """
 
     def __init__(self, signum: int, rest: str | None = ".") -> None:
@@ -31,7 +31,7 @@ class Stopped(SystemExit):
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Let SIGINT and SIGTERM raise :class:`Stopped`, so that what is half done is tidied up on the way out."""
+    """Let SIGINT and SIGTERM raise :class:`Stopped`, so that unfinished work is cleaned up."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -50,10 +50,10 @@ def stoppable() -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """End this process when the one that started it ends, if that is one of this package.
+    """End this process when its parent ends, if the parent is a process of this package.
 
-    A helper's training or a rank of a training has no purpose of its own. On Linux the kernel ends it at once; beside
-    that it looks once a second whether its parent is still there.
+    The training of a helper or a rank of a training has no purpose on its own. On Linux the kernel ends it at once; in
+    addition it checks once a second whether its parent is still running.
     """
     parent, os.environ[PARENT] = int(os.environ.get(PARENT, "0")), str(os.getpid())
     if parent in (0, os.getpid()) or (os.getppid() != parent and _runs(parent)):

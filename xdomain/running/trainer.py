@@ -1,4 +1,4 @@
-"""The trainer: Lightning's, with a run folder of its own, metrics in a file and checkpoints that resume exactly."""
+"""Lightning's trainer with run folders, a metrics file and checkpoints that resume exactly."""
 
 import contextlib
 import os
@@ -34,11 +34,11 @@ from xdomain.running.resume import ExactResume, take_weights
 PRECISIONS = (None, "32", 32, "32-true", "16", 16, "16-mixed", "bf16", "bf16-mixed")
 
 USUAL = (LearningCurves, Results)
-"""What every run has, unless it is given one with settings of its own."""
+"""Callbacks of every run, unless the config gives them with other settings."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and moves it there when it is complete; reads only what is undamaged."""
+    """Writes checkpoints atomically and reads only undamaged ones."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
@@ -46,7 +46,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         with whole_file(Path(path)) as file:
             try:
                 torch.save(checkpoint, file)
-            except RuntimeError as error:  # its writer hides what the system said
+            except RuntimeError as error:  # torch's writer hides the system's message
                 raise error.__context__ if isinstance(error.__context__, OSError) else error from None
             file.flush()
             os.fsync(file.fileno())
@@ -56,24 +56,24 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class Trainer(pl.Trainer):
-    """Lightning's trainer with the habits of this package.
+    """Lightning's trainer with run folders and exact resume.
 
     Every run has a folder of its own, ``<default_root_dir>/<recipe>/<number>``, with the config, ``metrics.csv``, the
-    checkpoints ``last`` and ``best``, pictures and curves. A fit that is given a checkpoint out of a run folder goes
-    on in that folder.
+    checkpoints ``last`` and ``best``, pictures and curves. A fit that is given a checkpoint from a run folder continues
+    in that folder.
 
     Args:
-        run_dir: folder of this run; None makes a new one.
-        weights: checkpoint, or run folder, whose weights a new training begins with; its optimisers, schedules and
-            steps begin anew. A resumed training has weights of its own and does not read these again.
+        run_dir: folder of this run; None creates a new one.
+        weights: checkpoint, or run folder, whose weights a new training starts from; optimisers, schedules and steps
+            start anew. A resumed training has its own weights and does not read these again.
         recipe: name of the run, for its folder and its results; None takes ``run``, on the command line the names of
             the configs.
         monitor: metric that chooses the checkpoint ``best``; None keeps only ``last``.
         monitor_mode: whether the monitored metric should be ``max`` or ``min``.
-        save_minutes: minutes between two checkpoints beside those after every validation; None writes none.
-        callbacks: beside learning curves and the results of a test, which every run has: a mapping from names of one's
-            own, so that a further config can change a setting of one, or give null instead of it; or a list.
-        kwargs: everything that Lightning's trainer takes.
+        save_minutes: minutes between two checkpoints besides those after every validation; None writes none.
+        callbacks: callbacks besides learning curves and test results, which every run has: a mapping from any names to
+            callbacks, so that a further config can change a setting of one, or remove it by null; or a list.
+        kwargs: all other arguments of Lightning's trainer.
     """
 
     def __init__(
@@ -118,11 +118,11 @@ class Trainer(pl.Trainer):
 
     @property
     def run_dir(self) -> Path | None:
-        """Folder of this run; None before a run starts and under ``fast_dev_run``."""
+        """Folder of this run; None before a run starts and with ``fast_dev_run``."""
         return self._run_dir if any(isinstance(c, RunFolder) for c in self.callbacks) else None  # type: ignore[attr-defined]
 
     def continue_from(self, checkpoint: Path) -> str:
-        """Work in the run folder that a checkpoint lies in, unless a folder was given; returns the path as text."""
+        """Use the run folder that contains a checkpoint, unless a folder was given; returns the path as text."""
         self._run_dir = self._run_dir or run_dir_of(checkpoint)
         return str(checkpoint)
 
@@ -136,11 +136,11 @@ class Trainer(pl.Trainer):
         if self.is_global_zero:
             try:
                 chosen = str(self._choose_run_dir())
-            except UserError as error:  # the others must hear of it, or they wait for ever
+            except UserError as error:  # the other ranks must be told, or they wait forever
                 chosen = error
         chosen = self.strategy.broadcast(chosen)
         if isinstance(chosen, UserError):
-            raise chosen if self.is_global_zero else SystemExit(2)  # one process tells it
+            raise chosen if self.is_global_zero else SystemExit(2)  # reported by one process
         self._run_dir = Path(chosen)
         return self._run_dir
 
@@ -165,21 +165,21 @@ class Trainer(pl.Trainer):
         return folder
 
     def leave_run_dir(self) -> None:
-        """Let other processes train in the run folder; remove it if nothing was written."""
+        """Release the run folder for other processes; remove it if nothing was written."""
         if self._lock is not None:
             Path(self._lock.lock_file).unlink(missing_ok=True)
             self._lock.release()
             self._lock = None
         if self._run_dir is not None and self.is_global_zero:
-            with contextlib.suppress(OSError):  # it is not empty
+            with contextlib.suppress(OSError):  # not empty
                 self._run_dir.rmdir()
 
     def saving_is_due(self) -> bool:
-        """Whether it is time for a checkpoint between two batches."""
+        """Whether a checkpoint between two batches is due."""
         return self._checkpoint in self.callbacks and self._checkpoint.due()  # type: ignore[attr-defined]
 
     def save_last(self) -> bool:
-        """Write the newest checkpoint now, between two batches; whether this run keeps any."""
+        """Write the checkpoint ``last`` now, between two batches; returns whether this run keeps checkpoints."""
         if self._checkpoint not in self.callbacks:  # type: ignore[attr-defined]
             return False
         self._checkpoint.save_last(self)
@@ -206,7 +206,7 @@ class Trainer(pl.Trainer):
         self.weights = str(file)
 
     def _requeued(self) -> str | None:
-        """The checkpoint from which a SLURM job that was started again goes on."""
+        """The checkpoint from which a requeued SLURM job continues."""
         number, runs = job(), [self._run_dir] if self._run_dir else sorted(self.runs_dir.glob("[0-9]*"))
         for run in runs:
             note, last = run / "requeued", run / CHECKPOINTS / "last.ckpt"
@@ -216,11 +216,11 @@ class Trainer(pl.Trainer):
 
 
 def _complete(options: dict[str, Any], checkpoint: RunCheckpoint) -> None:
-    """Add to Lightning's options what every run has; a separate function keeps the signature readable for the CLI."""
+    """Add the options of every run to Lightning's; a separate function keeps the signature readable for the CLI."""
     options.setdefault("default_root_dir", None)
     options["default_root_dir"] = options["default_root_dir"] or "runs"
     options.setdefault("num_sanity_val_steps", 0)
-    options["use_distributed_sampler"] = False  # data modules share out their images as a pure function of the seed
+    options["use_distributed_sampler"] = False  # data modules distribute their images as a pure function of the seed
     if options.get("fast_dev_run") or options.get("barebones"):
         return
     saving = options.get("enable_checkpointing") is not False
@@ -228,7 +228,7 @@ def _complete(options: dict[str, Any], checkpoint: RunCheckpoint) -> None:
     usual = [kind() for kind in USUAL if not any(isinstance(callback, kind) for callback in given)]
     loggers = RunLoggers([x for x in _as_list(options.get("logger")) if not isinstance(x, bool)])
     options["callbacks"] = [RunFolder(), loggers, *given, *usual, ExactResume(), *([checkpoint] if saving else [])]
-    options["logger"] = [MetricsFile()]  # the last of all: `trainer.logger` is the first
+    options["logger"] = [MetricsFile()]  # last: `trainer.logger` is the first
     options["plugins"] = [*plugins, AtomicCheckpointIO()]
 
 
