@@ -120,6 +120,18 @@ def test_a_training_that_never_begins_leaves_nothing(tmp_path):
             trainer(default_root_dir=str(tmp_path / "runs")).fit(
                 ToyGAN(), datamodule=ToyPair(), ckpt_path=str(tmp_path / f"{name}.ckpt"), weights_only=True
             )
+
+    class Refused(pl.Callback):
+        def setup(self, trainer, pl_module, stage):
+            raise UserError("not like this")
+
+    class Missing(ToyPair):
+        def data(self, role, split):
+            raise UserError("not there")
+
+    for data, callbacks in ((ToyPair(), [Refused()]), (Missing(), [])):
+        with pytest.raises(UserError, match="not"):
+            trainer(default_root_dir=str(tmp_path / "runs"), callbacks=callbacks).fit(ToyGAN(), datamodule=data)
     assert list((tmp_path / "runs" / "run").iterdir()) == []
 
 

@@ -51,10 +51,11 @@ class UnpairedFolders(BaseDataModule):
       sorted order).
 
     Folders are read with all their subfolders. A part that is not given is taken out of the training images by one
-    fixed shuffle of their sorted names. Training images stand in shuffled order, so that ``limit`` is a random choice.
+    fixed shuffle of their sorted names; a ``path`` or ``manifest`` without training images serves to test with.
+    Training images stand in shuffled order, so that ``limit`` is a random choice.
 
     Args:
-        path: folder with ``trainA`` and ``trainB``.
+        path: folder with ``trainA`` and ``trainB``, or ``testA`` and ``testB``.
         a: folder of the source domain.
         b: folder of the target domain.
         manifest: CSV file.
@@ -124,10 +125,13 @@ class UnpairedFolders(BaseDataModule):
         self._folders = dict(zip(self.domains, folders, strict=True))
         self._parts = {
             domain: shared_out(parts, shares, f"the domain {domain} in {self._folders[domain]}")
+            if "train" in parts
+            else parts
             for domain, parts in found.items()
         }
         for parts in self._parts.values():
-            parts["train"] = parts["train"][: self.limit]
+            if "train" in parts:
+                parts["train"] = parts["train"][: self.limit]
         self._loaded: dict[tuple[str, Split], ImageData] = {}
 
     def files(self) -> dict[tuple[str, str], list[Path]]:
@@ -155,9 +159,12 @@ class UnpairedFolders(BaseDataModule):
         if (role, split) not in self._loaded:
             index = ROLES.index(role)
             domain = self.domains[index]
+            folder = self._folders[domain]
+            if split not in self._parts[domain]:
+                raise UserError(f"{folder} holds no {split} images of the domain {domain}: add some.")
             self._loaded[role, split] = _load(
                 f"{domain}-{split}",
-                self._folders[domain],
+                folder,
                 self._parts[domain][split],
                 self.channels[index],
                 self.geometry,
@@ -317,7 +324,7 @@ def _subfolders(folder: Path) -> tuple[str, ...]:
 
 
 def _read_layout(folder: Path) -> tuple[Parts, Parts]:
-    """The parts of A and B in a folder with ``trainA``, ``trainB`` and so on."""
+    """The parts of A and B in a folder with ``trainA``, ``trainB`` and so on; perhaps none to train with."""
     result: tuple[Parts, Parts] = ({}, {})
     if not folder.is_dir():
         raise UserError(f"the folder {folder} does not exist: give one that holds trainA and trainB.")
@@ -325,8 +332,9 @@ def _read_layout(folder: Path) -> tuple[Parts, Parts]:
         for side, parts in zip("AB", result, strict=True):
             if (folder / f"{split}{side}").is_dir():
                 parts[split] = _listed(folder, Path(f"{split}{side}"))
-            elif split == "train":
-                raise UserError(f"{folder} holds no folder {split}{side}: add it, or name two folders by a and b.")
+    untrained = [side for side, parts in zip("AB", result, strict=True) if "train" not in parts]
+    if len(untrained) == 1 or not all(result):
+        raise UserError(f"{folder} holds no folder train{untrained[0]}: add it, or name two folders by a and b.")
     return result
 
 
@@ -357,9 +365,9 @@ def _read_manifest(path: Path, domains: list[str] | None) -> tuple[dict[str, Par
     for (_, row), label in zip(rows, labels, strict=True):
         split: Split = row["split"]
         parts[row["domain"]].setdefault(split, []).append(Entry(Path(row["path"]), label))
-    for domain, found in parts.items():
-        if "train" not in found:
-            raise UserError(f"the manifest {path} has no training images of the domain {domain}: add some.")
+    untrained = [domain for domain, found in parts.items() if "train" not in found]
+    if len(untrained) == 1:
+        raise UserError(f"the manifest {path} has no training images of the domain {untrained[0]}: add some.")
     return {
         domain: {split: sorted(part) for split, part in found.items()} for domain, found in parts.items()
     }, class_names

@@ -141,9 +141,11 @@ class Method(pl.LightningModule):
         asked_for: from the name of an optimiser to its settings and those of its schedule, as text.
         gradient_scale: loss scale of the gradients that wait for the rest of their batches.
         any_size: whether images of any size and shape can be translated; other methods take squares of ``image_size``.
+        begins_with_weights: whether a new training can begin with the weights of another.
     """
 
     any_size = False
+    begins_with_weights = True
 
     def __init__(
         self,

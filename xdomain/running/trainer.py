@@ -194,6 +194,9 @@ class Trainer(pl.Trainer):
         return super()._run(model, ckpt_path=ckpt_path, weights_only=weights_only)
 
     def _begin_with_weights(self, model: pl.LightningModule, weights: str) -> None:
+        if not getattr(model, "begins_with_weights", True):
+            reason = f", but {type(model).__name__} learns its scales one after the other"
+            refuse(self, "weights", weights, f"{reason}, each beginning with the one before: leave it out.")
         file = resolve_checkpoint(weights, "best", self.runs_dir)
         checkpoint = self.strategy.checkpoint_io.load_checkpoint(file, weights_only=True)
         kind = str(checkpoint.get("hyper_parameters", {}).get("_class_path", "")).rpartition(".")[2]
