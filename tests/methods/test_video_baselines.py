@@ -164,10 +164,10 @@ def test_samples_of_any_size(kind, tmp_path):
     run = make(kind)
     with pytest.raises(UserError, match=f"this {kind.__name__} is not trained"):
         run.sample(1)
-    fit(run, OneClip(), tmp_path, max_steps=4)
+    fit(run, OneClip(), tmp_path / "stopped", max_steps=4)
     assert run.sample(5).shape == (5, 3, *run.sizes[1])
     assert run.reconstruction().shape == (1, 3, *run.sizes[1])
-    fit(run, OneClip(), tmp_path)
+    fit(run, OneClip(), tmp_path / "finished")
     samples = run.sample(2)
     assert samples.shape == (2, 3, 5, 16, 20)
     assert samples.abs().max() <= 1
