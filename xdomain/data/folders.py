@@ -51,8 +51,8 @@ class UnpairedFolders(BaseDataModule):
       order).
 
     Folders are read with all their subfolders. A part that is not given is taken from the training images by one fixed
-    shuffle of their sorted names; a ``path`` or ``manifest`` without training images can be tested with. Training images
-    are stored in shuffled order, so that ``limit`` is a random choice.
+    shuffle of their sorted names; a ``path`` or ``manifest`` without training images can be tested with. Training
+    images are stored in shuffled order, so that ``limit`` is a random choice.
 
     Args:
         path: folder with ``trainA`` and ``trainB``, or ``testA`` and ``testB``.
