@@ -14,7 +14,7 @@ from xdomain.data.attributes import HorizontalFlip
 from xdomain.data.base import ROLES, BaseDataModule, ImageData, SingleDomain, Split, checked_names
 from xdomain.data.decode import Geometry, decoded_images, file_versions
 from xdomain.data.images import image_files
-from xdomain.errors import UserError
+from xdomain.errors import SettingError, UserError
 from xdomain.paths import data_root
 
 OnBadFile = Literal["raise", "skip"]
@@ -95,7 +95,12 @@ class UnpairedFolders(BaseDataModule):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        if [path is None, a is None and b is None, manifest is None].count(False) != 1 or (a is None) != (b is None):
+        given = [source is not None for source in (path, a or b, manifest)]
+        if not any(given) or (given[1] and None in (a, b)):
+            missing = "b" if a is not None else "a"
+            way = "give two folders of images by a and b, or one folder by path, or a manifest."
+            raise SettingError(self, missing, f"is missing: {way}")
+        if given.count(True) > 1:
             raise UserError("give UnpairedFolders either path, or both a and b, or manifest: they exclude each other.")
         if domains is not None and len(set(domains)) != 2:
             raise UserError(f"domains is {domains}: give two different names.")
