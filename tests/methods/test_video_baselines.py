@@ -72,7 +72,7 @@ def clips(m, z, last, noises=None):
 @pytest.mark.parametrize("depth", [1, 2])
 def test_one_batch_equals_the_formulas(kind, at, depth, tmp_path):
     options = {"alpha": 7.0, "penalty": 0.3, "noise": 2.0, "train_depth": depth}
-    torch.manual_seed(2)
+    torch.manual_seed(3)
     watch, run = Watch(3 * at + 1), make(kind, optimizer=sgd, **options)
     for parameter in run.G.parameters():
         parameter.data.mul_(6)  # from the start of the paper nothing but biases reaches the end of so thin a network
