@@ -71,15 +71,24 @@ class GeneratorEMA(pl.Callback):
         if self._swapped:
             self._swap(pl_module)
 
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show the averages to what is fitted to the trained networks; they are what will be used."""
+        if self._averages:
+            self._swap(pl_module)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._swapped:
+            self._swap(pl_module)
+
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         state, raw, counts = checkpoint["state_dict"], {}, {}
         for name, averaged in self._averages.items():
             counts[name] = averaged.n_averaged.cpu()
-            for key, value in averaged.module.state_dict().items():
-                raw[f"{name}.{key}"] = state[f"{name}.{key}"]
-                state[f"{name}.{key}"] = value
+            for key, other in averaged.module.state_dict().items():
+                own = state[f"{name}.{key}"]
+                state[f"{name}.{key}"], raw[f"{name}.{key}"] = (own, other) if self._swapped else (other, own)
         if self._averages:
             checkpoint["ema"] = {"raw": raw, "count": counts}
 

@@ -132,7 +132,9 @@ class SampleQuality(BatchEvaluation):
         copies: dict[int, PairMetric] = {patch: metric for (patch, of), metric in self.copies.items() if of == kind}
         for chunk in torch.split(samples, CHUNK):
             self.distances[kind].update(real, chunk)
-            if kind in self.diversity:
+            if kind in self.diversity and bool((real == real.flatten()[0]).all()):
+                rank_zero_warn("diversity is not measured: the real image is of one colour")
+            elif kind in self.diversity:
                 self.diversity[kind].update(real, chunk)
             for patch, metric in copies.items():
                 if min(real.shape[-2:]) < patch:
@@ -147,13 +149,12 @@ class SampleQuality(BatchEvaluation):
         for kind, distance in self.distances.items():
             what, _, network = distance.name.partition("@")
             values[f"{what}{kind}@{network}"] = distance.compute()
-        for kind, diversity in self.diversity.items():
-            values[f"diversity{kind}"] = diversity.compute()
-        for (_, kind), copied in self.copies.items():
-            # A process without samples has measured nothing, but must take part in the reduction.
-            if trainer.strategy.reduce_boolean_decision(copied.update_called, all=False):
-                values[f"{copied.name}{kind}"] = copied.compute()
-        return values | ({"n": torch.tensor(float(self.diversity[""].n.fake))} if testing else {})
+        metrics = [*self.diversity.items(), *((kind, copied) for (_, kind), copied in self.copies.items())]
+        for kind, metric in metrics:
+            # A process without a sample has measured nothing, but must take part where another has.
+            if trainer.strategy.reduce_boolean_decision(metric.update_called, all=False):
+                values[f"{metric.name}{kind}"] = metric.compute()
+        return values | ({"n": torch.tensor(float(self.distances[""].n.fake))} if testing else {})
 
 
 class SampleSheet(pl.Callback):

@@ -14,7 +14,7 @@ from xdomain.data.attributes import HorizontalFlip
 from xdomain.data.base import ROLES, BaseDataModule, ImageData, SingleDomain, Split, checked_names
 from xdomain.data.decode import Geometry, decoded_images, file_versions
 from xdomain.data.images import image_files
-from xdomain.errors import UserError
+from xdomain.errors import SettingError, UserError
 from xdomain.paths import data_root
 
 OnBadFile = Literal["raise", "skip"]
@@ -51,10 +51,11 @@ class UnpairedFolders(BaseDataModule):
       order).
 
     Folders are read with all their subfolders. A part that is not given is taken from the training images by one fixed
-    shuffle of their sorted names. Training images are stored in shuffled order, so that ``limit`` is a random choice.
+    shuffle of their sorted names; a ``path`` or ``manifest`` without training images can be tested with. Training
+    images are stored in shuffled order, so that ``limit`` is a random choice.
 
     Args:
-        path: folder with ``trainA`` and ``trainB``.
+        path: folder with ``trainA`` and ``trainB``, or ``testA`` and ``testB``.
         a: folder of the source domain.
         b: folder of the target domain.
         manifest: CSV file.
@@ -94,7 +95,12 @@ class UnpairedFolders(BaseDataModule):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        if [path is None, a is None and b is None, manifest is None].count(False) != 1 or (a is None) != (b is None):
+        given = [source is not None for source in (path, a or b, manifest)]
+        if not any(given) or (given[1] and None in (a, b)):
+            missing = "b" if a is not None else "a"
+            way = "give two folders of images by a and b, or one folder by path, or a manifest."
+            raise SettingError(self, missing, f"is missing: {way}")
+        if given.count(True) > 1:
             raise UserError("give UnpairedFolders either path, or both a and b, or manifest: they exclude each other.")
         if domains is not None and len(set(domains)) != 2:
             raise UserError(f"domains is {domains}: give two different names.")
@@ -124,10 +130,13 @@ class UnpairedFolders(BaseDataModule):
         self._folders = dict(zip(self.domains, folders, strict=True))
         self._parts = {
             domain: shared_out(parts, shares, f"the domain {domain} in {self._folders[domain]}")
+            if "train" in parts
+            else parts
             for domain, parts in found.items()
         }
         for parts in self._parts.values():
-            parts["train"] = parts["train"][: self.limit]
+            if "train" in parts:
+                parts["train"] = parts["train"][: self.limit]
         self._loaded: dict[tuple[str, Split], ImageData] = {}
 
     def files(self) -> dict[tuple[str, str], list[Path]]:
@@ -155,9 +164,12 @@ class UnpairedFolders(BaseDataModule):
         if (role, split) not in self._loaded:
             index = ROLES.index(role)
             domain = self.domains[index]
+            folder = self._folders[domain]
+            if split not in self._parts[domain]:
+                raise UserError(f"{folder} holds no {split} images of the domain {domain}: add some.")
             self._loaded[role, split] = _load(
                 f"{domain}-{split}",
-                self._folders[domain],
+                folder,
                 self._parts[domain][split],
                 self.channels[index],
                 self.geometry,
@@ -317,7 +329,7 @@ def _subfolders(folder: Path) -> tuple[str, ...]:
 
 
 def _read_layout(folder: Path) -> tuple[Parts, Parts]:
-    """The parts of both domains in a folder with ``trainA``, ``trainB`` and so on."""
+    """The parts of both domains in a folder with ``trainA``, ``trainB`` and so on; perhaps none to train with."""
     result: tuple[Parts, Parts] = ({}, {})
     if not folder.is_dir():
         raise UserError(f"the folder {folder} does not exist: give one that holds trainA and trainB.")
@@ -325,8 +337,9 @@ def _read_layout(folder: Path) -> tuple[Parts, Parts]:
         for side, parts in zip("AB", result, strict=True):
             if (folder / f"{split}{side}").is_dir():
                 parts[split] = _listed(folder, Path(f"{split}{side}"))
-            elif split == "train":
-                raise UserError(f"{folder} holds no folder {split}{side}: add it, or name two folders by a and b.")
+    untrained = [side for side, parts in zip("AB", result, strict=True) if "train" not in parts]
+    if len(untrained) == 1 or not all(result):
+        raise UserError(f"{folder} holds no folder train{untrained[0]}: add it, or name two folders by a and b.")
     return result
 
 
@@ -357,9 +370,9 @@ def _read_manifest(path: Path, domains: list[str] | None) -> tuple[dict[str, Par
     for (_, row), label in zip(rows, labels, strict=True):
         split: Split = row["split"]
         parts[row["domain"]].setdefault(split, []).append(Entry(Path(row["path"]), label))
-    for domain, found in parts.items():
-        if "train" not in found:
-            raise UserError(f"the manifest {path} has no training images of the domain {domain}: add some.")
+    untrained = [domain for domain, found in parts.items() if "train" not in found]
+    if len(untrained) == 1:
+        raise UserError(f"the manifest {path} has no training images of the domain {untrained[0]}: add some.")
     return {
         domain: {split: sorted(part) for split, part in found.items()} for domain, found in parts.items()
     }, class_names

@@ -16,6 +16,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from xdomain.batch import to_float, to_uint8
 from xdomain.data.images import image_files, read_image, write_image
 from xdomain.errors import UserError, choice, refuse
+from xdomain.files import remove_partial
 from xdomain.inference.device import enough_memory, find_device
 from xdomain.inference.tasks import chosen, no_translation, of_images, parameters, pictures
 from xdomain.methods import Method
@@ -106,6 +107,8 @@ def translate_folder(
     mask_files = _masks(mask, len(names)) if mask is not None else []
     written = _output_files(Path(output), Path(input), folder, names, {"guides": guide, "masks": mask}, task == "mask")
     check_new(written, overwrite)
+    for parent in {file.parent for file in written}:
+        remove_partial(parent)
 
     method.to(device)
     torch.manual_seed(seed)
