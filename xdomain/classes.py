@@ -63,7 +63,7 @@ def _below(module: str, packages: Sequence[str]) -> bool:
 
 
 def member(path: str) -> object:
-    """What a text such as ``torch.nn.ReLU`` names; None where there is nothing."""
+    """The object with a name such as ``torch.nn.ReLU``, or None."""
     module, _, name = path.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name, None)

@@ -14,11 +14,11 @@ from xdomain.errors import UserError
 
 try:
     import fcntl
-except ImportError:  # no Unix: what a killed process left stays
+except ImportError:  # not Unix: partial files of killed processes stay
     fcntl = None  # type: ignore[assignment]
 
 PARTIAL = re.compile(r"\.[0-9a-f]{16}\.part")
-"""Names of what is being written."""
+"""Names of files and folders that are being written."""
 
 
 @contextmanager
@@ -84,7 +84,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def remove_partial(folder: Path) -> None:
-    """Remove what killed processes left half written in a folder; what another process is writing stays."""
+    """Remove partial files and folders of killed processes; those that another process is writing stay."""
     if not folder.is_dir():
         return
     for path in [path for path in folder.iterdir() if PARTIAL.fullmatch(path.name)]:
@@ -106,7 +106,7 @@ def _beside(path: Path) -> Path:
 
 @contextmanager
 def _claimed(path: Path) -> Iterator[bool]:
-    """While the block runs, a file or folder is that of this process; False where it is another one's."""
+    """Lock a file or folder for this process during the block; yields False if another process holds it."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     try:
         yield _lock(descriptor)
@@ -117,7 +117,7 @@ def _claimed(path: Path) -> Iterator[bool]:
 def _lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (OSError, AttributeError):  # AttributeError: no fcntl, so that nobody knows
+    except (OSError, AttributeError):  # AttributeError: no fcntl, so that it is unknown
         return False
     return True
 

@@ -72,7 +72,7 @@ class GeneratorEMA(pl.Callback):
             self._swap(pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Show the averages to what is fitted to the trained networks; they are what will be used."""
+        """Use the averages for everything that is fitted to the trained networks, as inference will."""
         if self._averages:
             self._swap(pl_module)
 

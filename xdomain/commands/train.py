@@ -307,7 +307,7 @@ def _classes(contents: list[dict[str, Any]], args: list[str]) -> tuple[str | Non
 
 
 def _check_classes(settings: Any, key: str = "") -> None:
-    """Refuse functions in the place of classes: what builds the methods would call them, or end without the key."""
+    """Refuse functions in place of classes: building the method would call them, or fail without naming the key."""
     if isinstance(settings, list):
         settings = dict(enumerate(settings))
     if not isinstance(settings, dict):

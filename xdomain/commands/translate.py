@@ -39,7 +39,7 @@ def _parser(known: dict[str, TaskEntry]) -> Parser:
     add = parser.add_argument
     first = "by default the method's first, for remove and swap its first with content"
     last = "by default the method's last; with a guide for a last that has no content, from the last to the first"
-    guide = "give content where the task needs it: images of the target (transfer, add), of the source (swap), any"
+    guide = "images that provide content, if needed: of the target (transfer, add), of the source (swap), any"
     add("--ckpt_path", metavar="RUN|FILE", required=True, help="run folder (its best checkpoint) or file")
     add("--input", metavar="DIR|FILE", required=True, help="images; a folder with all its subfolders")
     add("--output", metavar="DIR", required=True, help="folder for the translations")
@@ -50,9 +50,9 @@ def _parser(known: dict[str, TaskEntry]) -> Parser:
     add("--mask", metavar="DIR|FILE", help="white where the object or the moved parts are (harmonise, edit)")
     add_task_options(parser, known)
     add("--size", choices=("keep", "model"), default="keep", help="the image's own size, or the method's; keep")
-    add("--seed", type=int, metavar="S", default=0, help="of methods that draw random numbers; by default 0")
+    add("--seed", type=int, metavar="S", default=0, help="for methods that draw random numbers; by default 0")
     add("--allow", metavar="PACKAGE", action="append", default=[], help=f"{ALLOW}; can be given again")
-    add("--overwrite", action="store_true", help="replace files that are in the output folder already")
+    add("--overwrite", action="store_true", help="replace existing files in the output folder")
     add("--batch_size", type=int, default=64, metavar="N", help="images per step; by default 64")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="by default cuda if present")
     return parser

@@ -31,7 +31,7 @@ class PyramidMethod(Method):
 
     grey = False  # whether it also learns from images of one channel
     any_size = True
-    begins_with_weights = False  # most scales begin as copies of the one before
+    begins_with_weights = False  # most scales are initialised as copies of the previous one
     begun: Tensor
 
     def __init__(
