@@ -11,14 +11,14 @@ from xdomain.errors import UserError
 
 
 class GeneratorEMA(pl.Callback):
-    """Evaluates and saves averaged generators; training goes on with the raw weights.
+    """Evaluates and saves averaged generators; training continues with the raw weights.
 
-    Only the named networks are averaged, discriminators never. Buffers (BatchNorm statistics) are copied, not
-    averaged. In a checkpoint ``state_dict`` holds the averages, so that every later use has them; the raw weights
-    stand under ``ema`` and come back on resume.
+    Only the named networks are averaged, discriminators never. Buffers (BatchNorm statistics) are copied, not averaged.
+    In a checkpoint ``state_dict`` holds the averages, so that every later use gets them; the raw weights are saved
+    under ``ema`` and restored on resume.
 
     Args:
-        networks: attributes of the method to average, e.g. ``[g]``; one that is None in this run is passed over.
+        networks: attributes of the method to average, e.g. ``[g]``; those that are None in this run are skipped.
         decay: weight of the old average in every step, in [0, 1).
     """
 
@@ -100,7 +100,7 @@ class GeneratorEMA(pl.Callback):
         counts, state = checkpoint["ema"]["count"], checkpoint["state_dict"]
         for name, averaged in self._averages.items():
             if name not in counts:
-                continue  # it was not averaged before: its average begins with the next batch
+                continue  # not averaged before: the average starts with the next batch
             prefix = f"{name}."
             averaged.module.load_state_dict(
                 {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}

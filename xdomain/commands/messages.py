@@ -210,6 +210,8 @@ def quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
+            # True of the progress bar alone: batches are counted over all epochs, and few images make short ones.
+            warnings.filterwarnings("ignore", r"The number of training batches \(\d+\) is smaller than the logging")
             yield
     finally:
         for logger in loggers:
