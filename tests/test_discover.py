@@ -138,6 +138,8 @@ def test_tasks_are_those_of_the_methods():
         signatures = [inspect.signature(getattr(kind, member)).parameters for kind in kinds if hasattr(kind, member)]
         assert entry.doc
         assert set(entry.options) <= {option for signature in signatures for option in signature}
+    docs = [entry.doc for entry in found.values()]
+    assert len(docs) == len(set(docs))  # where one function does two tasks, it has words of its own for each
     steps = found["interpolate"].options["steps"]
     assert (steps.annotation, steps.default, steps.doc) == ("int", "7", "number of tiles along a side")
     assert found["edit"].options["start"].default is None

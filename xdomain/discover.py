@@ -186,7 +186,7 @@ def tasks() -> dict[str, TaskEntry]:
             function = _member(name, member, nodes)
             if function is None or "NotImplementedError" in ast.unparse(function):
                 continue
-            entry = found.setdefault(task, TaskEntry(_doc(_first_member(name, member, nodes)).split("\n", 1)[0], {}))
+            entry = found.setdefault(task, TaskEntry(_doc(_first_member(name, task, nodes)).split("\n", 1)[0], {}))
             for option, value in _options(function).items():
                 if option not in entry.options or (value.doc and not entry.options[option].doc):
                     entry.options[option] = value
@@ -203,12 +203,12 @@ def _member(class_name: str, name: str, nodes: dict[str, ast.ClassDef]) -> ast.F
     return next((found for base in _bases(nodes[class_name]) if (found := _member(base, name, nodes))), None)
 
 
-def _first_member(class_name: str, name: str, nodes: dict[str, ast.ClassDef]) -> ast.FunctionDef:
-    """The function of that name of the most basic class that has it, whose description is the general one."""
+def _first_member(class_name: str, task: str, nodes: dict[str, ast.ClassDef]) -> ast.FunctionDef:
+    """The function of a task in the most basic class that has the task, which says what it does in all of them."""
     for base in _bases(nodes[class_name]):
-        if _member(base, name, nodes):
-            return _first_member(base, name, nodes)
-    function = _member(class_name, name, nodes)
+        if task in _task_members(base, nodes):
+            return _first_member(base, task, nodes)
+    function = _member(class_name, _task_members(class_name, nodes)[task], nodes)
     assert function is not None
     return function
 

@@ -1,9 +1,9 @@
 """Worlds on disk: made once, mapped, continued after an interruption."""
 
 import errno
+import multiprocessing
 import os
-import subprocess
-import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -195,20 +195,21 @@ def test_another_key_is_another_array():
 
 
 def test_two_processes_make_it_once(cache):
-    code = """
-import sys, time
-import numpy as np
-from xdomain.data.cache import cached_arrays
-
-def make(begin, end):
-    with open(sys.argv[1], "a") as log:
-        log.write(f"{begin}\\n")
-    time.sleep(0.05)
-    return {"a": np.arange(begin, end)}
-
-assert cached_arrays("x", "key", 12, make, piece=4)["a"].tolist() == list(range(12))
-"""
     log = cache.parent / "log"
-    processes = [subprocess.Popen([sys.executable, "-c", code, str(log)]) for _ in range(2)]
-    assert [process.wait() for process in processes] == [0, 0]
+
+    def make(begin, end):
+        with log.open("a") as file:
+            file.write(f"{begin}\n")
+        time.sleep(0.05)
+        return {"a": np.arange(begin, end)}
+
+    def process():
+        assert cached_arrays("x", "key", 12, make, piece=4)["a"].tolist() == list(range(12))
+
+    processes = [multiprocessing.get_context("fork").Process(target=process) for _ in range(2)]
+    for one in processes:
+        one.start()
+    for one in processes:
+        one.join()
+    assert [one.exitcode for one in processes] == [0, 0]
     assert log.read_text().split() == ["0", "4", "8"]

@@ -16,7 +16,6 @@ CASES = {
     "PatchVAEGAN of images": (PatchVAEGAN, OneImage, {**LEVELS, "vae_levels": 1, "latent": 4}),
     "PatchVAEGAN of clips": (PatchVAEGAN, OneClip, {**LEVELS, "vae_levels": 1, "latent": 4}),
     "SinGAN3D": (SinGAN3D, OneClip, {**LEVELS, "critic_layers": 3}),
-    "SinGAN3D, padded": (SinGAN3D, OneClip, {**LEVELS, "critic_layers": 3, "critic": "padded"}),
     "ConSinGAN3D": (ConSinGAN3D, OneClip, {**LEVELS, "critic_layers": 3}),
 }
 

@@ -67,7 +67,7 @@ def straight(tmp_path_factory):
 # An epoch has ten batches, a validation every five.
 @pytest.mark.parametrize(
     ("at", "during", "signum"),
-    [(at, "training", signal.SIGTERM) for at in (0, 3, 4, 8, 9, 10, 13, 19, 21)]
+    [(at, "training", signal.SIGTERM) for at in (0, 4, 9, 10, 21)]
     + [(10, "validation", signal.SIGTERM), (15, "validation", signal.SIGINT), (7, "training", signal.SIGINT)],
 )
 def test_a_signal_saves_and_the_resumed_run_equals_the_straight_run(straight, tmp_path, at, during, signum):
@@ -85,7 +85,7 @@ def test_a_signal_saves_and_the_resumed_run_equals_the_straight_run(straight, tm
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
-@pytest.mark.parametrize("at", [1, 5, 9, 10, 11, 20])
+@pytest.mark.parametrize("at", [1, 5, 9, 10])
 def test_checkpoints_between_validations_resume_exactly(straight, tmp_path, at):
     state, folder = straight
     (tmp_path / "straight").symlink_to(folder / "straight")
@@ -161,10 +161,12 @@ class NaNAt(ToyGAN):
             next(self.g.parameters()).data[0, 0] = self.value
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("minutes", [0, None])
-@pytest.mark.parametrize("at", [0, 4, 5])  # the validation comes after step 5
+@pytest.mark.parametrize(
+    ("at", "minutes", "value"),  # the validation comes after step 5
+    [(0, 0, "nan"), (0, None, "inf"), (4, 0, "nan"), (4, None, "nan"), (5, None, "inf")],
+)
 def test_a_loss_that_is_not_finite_ends_the_training(tmp_path, at, minutes, value):
+    value = float(value)
     job = trainer(max_steps=20, val_check_interval=5, run_dir=str(tmp_path / "run"), save_minutes=minutes)
     with pytest.raises(UserError, match=f"the loss g of step {at} is {value}: train with a smaller"):
         job.fit(NaNAt(at, value=value), datamodule=ToyPair())

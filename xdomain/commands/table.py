@@ -17,6 +17,7 @@ import yaml
 from xdomain.commands.options import Parser
 from xdomain.discover import find_config
 from xdomain.errors import UserError, did_you_mean
+from xdomain.files import whole_file
 from xdomain.running.folder import git_commit, new_run_dir
 from xdomain.running.publishing import RESULTS, check_publication, publish, read_result
 
@@ -170,7 +171,8 @@ def main(root: Path) -> int:
         before = path.read_text()
         after = update(before, tables, results, str(path))
         if after != before:
-            path.write_text(after)
+            with whole_file(path) as file:
+                file.write(after.encode())
             print(f"updated {path}")
     return 0
 
