@@ -142,9 +142,11 @@ class Method(pl.LightningModule):
         gradient_scale: loss scale of the gradients that are being accumulated.
         any_size: whether images of any size and aspect ratio can be translated; other methods take squares of
             ``image_size``.
+        begins_with_weights: whether a new training can begin with the weights of another.
     """
 
     any_size = False
+    begins_with_weights = True
 
     def __init__(
         self,

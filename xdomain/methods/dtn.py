@@ -145,7 +145,7 @@ class DTN(Method):
             return self._transformed(self._cache[role].of(batch[role].position))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Describe f by its network: its weights are in the checkpoint, which then loads without f's own one."""
+        """Describe f by its network: the checkpoint holds its weights and loads without the helper's recipe."""
         super().on_save_checkpoint(checkpoint)
         network = type(self.f.network)  # the full path: jsonargparse resolves bare names only below typed settings
         spec = {**self.f.spec, "class_path": f"{network.__module__}.{network.__qualname__}"}
@@ -185,7 +185,7 @@ class DTN(Method):
         self.log("l_g", self.step("g", generator_loss), prog_bar=True)
 
     def generate(self, batch: Batch, h_a: Tensor, h_b: Tensor) -> tuple[Tensor, Tensor]:
-        """G of both domains in one pass, so that BatchNorm sees the mixture that its running statistics describe."""
+        """G of both domains in one pass: BatchNorm then trains on the mixture that its running statistics describe."""
         codes = [self.code(batch[role].image, h) for role, h in (("a", h_a), ("b", h_b))]
         y_a, y_b = self.g(torch.cat(codes)).split([len(h_a), len(h_b)])
         return y_a, y_b

@@ -109,7 +109,7 @@ class FaderNetwork(ContentMethod):
         return self.slide(images, float(1 - own if given is None else self.domains.index(given)))
 
     def interpolate(self, images: Tensor, guide: Tensor | None = None, fixed: str = "common", steps: int = 7) -> Tensor:
-        """The code stays, y runs from the first domain to the second: [N, 1, steps, C, H, W]; ``guide`` is ignored."""
+        """Keep the code and vary y from the first domain to the second: [N, 1, steps, C, H, W]. Ignores ``guide``."""
         self.check_interpolation(fixed, steps)
         row = [self.slide(images, amount) for amount in torch.linspace(0, 1, steps).tolist()]
         return torch.stack(row, 1)[:, None]

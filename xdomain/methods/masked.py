@@ -202,9 +202,7 @@ class MaskedTransfer(ConfusionMethod):
         return ((mask - low) / (high - low)).clamp(0, 1)
 
     def recombine(self, images: Tensor, source: str, given: str | None, guide: Tensor | None, task: Task) -> Tensor:
-        if (
-            source in self.contents and task != "add" and guide is not images
-        ):  # an image that is its own guide keeps its content
+        if source in self.contents and task != "add" and guide is not images:  # its own guide: keeps its content
             images = self._removed(images)
         if guide is None:
             return images  # plain images have no content to remove

@@ -31,6 +31,7 @@ class PyramidMethod(Method):
 
     grey = False  # whether it also learns from images of one channel
     any_size = True
+    begins_with_weights = False  # most scales begin as copies of the one before
     begun: Tensor
 
     def __init__(
@@ -90,7 +91,7 @@ class PyramidMethod(Method):
         return self.build_phases()[self.place(step)[0]]
 
     def place(self, step: int) -> tuple[int, int]:
-        """Scale of batch number ``step`` (from 0) and position within it; the last scale holds all later batches."""
+        """Scale of batch number ``step`` (from 0) and position within it; later batches belong to the last scale."""
         scale = min(step // self.iterations, self.scales - 1)
         return scale, step - scale * self.iterations
 
@@ -174,7 +175,7 @@ class PyramidMethod(Method):
         self._constants_of = None
 
     def on_train_start(self) -> None:
-        """Let every rank draw noise of its own: all have the same sample. After a resume the saved states do that."""
+        """Let every rank draw its own noise: all have the same sample. After a resume the saved states do that."""
         if self.trainer.world_size > 1 and self.trainer.global_step == 0:
             torch.manual_seed(derive_seed(torch.initial_seed(), self.global_rank))
 

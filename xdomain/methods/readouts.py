@@ -185,9 +185,7 @@ class Regions(Readout):
         if fixed != "common":
             return grid
         where = self.statistics.within(0, 1).to(grid)
-        return (
-            images[:, None, None].to(grid).lerp(grid, where)
-        )  # outside of the regions all cells show the image itself
+        return images[:, None, None].to(grid).lerp(grid, where)  # elsewhere all cells show the image itself
 
 
 def sample_size(method: ContentMethod, domain: str) -> int:
