@@ -315,6 +315,7 @@ def test_a_run_prints_no_advertising_and_its_config_and_checkpoint_work_again(ca
     assert any("max_steps=2" in line for line in listener.lines)  # what Lightning has to say still comes
     assert not [line for line in listener.lines if "Tip" in line or "weights_only" in line]
     assert not [warning for warning in recwarn if "LeafSpec" in str(warning.message)]
+    assert not [warning for warning in recwarn if "logging interval" in str(warning.message)]
 
     run = Path("runs/small/0001")
     assert main(["fit", "--config", str(run / "config.yaml")]) == 0

@@ -296,8 +296,9 @@ def test_more_wrong_manifests(flat):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({}, "either path, or both a and b, or manifest"),
-        ({"a": "x"}, "either path"),
+        ({}, "UnpairedFolders: a is missing: give two folders of images by a and b, or one folder by path, or a man"),
+        ({"a": "x"}, "UnpairedFolders: b is missing: give two folders"),
+        ({"b": "x"}, "UnpairedFolders: a is missing: give two folders"),
         ({"path": "x", "manifest": "y"}, "either path"),
         ({"path": "x", "b": "y"}, "either path"),
         ({"path": "absent"}, "the folder absent does not exist"),

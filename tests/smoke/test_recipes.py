@@ -12,6 +12,7 @@ from PIL import Image
 
 from tests.fakes import celeba
 from tests.fakes import digits as fakes
+from tests.fakes.folders import write_picture
 from xdomain.commands.main import main
 from xdomain.discover import owner_of
 from xdomain.running.metrics_file import read_metrics
@@ -79,8 +80,16 @@ def _official_files(tmp_path_factory):
     fakes.write_svhn(root, train=60, extra=40, photos=True)
     rng = np.random.default_rng(0)
     celeba.write_celeba(root, rng.integers(0, 2, (30, 40)), np.repeat([0, 1, 2], [16, 7, 7]))
+    for number in range(24):
+        name = f"{('stones', 'nature')[number % 2]}/img {number}.jpg"
+        write_picture(root / "photos" / name, number, width=60 + number, height=50)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDOMAIN_DATA", str(root))
+        patch.setitem(
+            SMALL,
+            "UnpairedFolders",
+            {name: str(root / "photos" / folder) for name, folder in (("a", "stones"), ("b", "nature"))},
+        )
         yield
 
 

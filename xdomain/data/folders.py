@@ -95,13 +95,12 @@ class UnpairedFolders(BaseDataModule):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        given = [source is not None for source in (path, a or b, manifest)]
-        if not any(given) or (given[1] and None in (a, b)):
-            missing = "b" if a is not None else "a"
-            way = "give two folders of images by a and b, or one folder by path, or a manifest."
-            raise SettingError(self, missing, f"is missing: {way}")
-        if given.count(True) > 1:
+        sources = [source for source in (path, a or b, manifest) if source is not None]
+        if len(sources) > 1:
             raise UserError("give UnpairedFolders either path, or both a and b, or manifest: they exclude each other.")
+        if not sources or (a is None) != (b is None):
+            way = "give two folders of images by a and b, or one folder by path, or a manifest."
+            raise SettingError(self, "a" if a is None else "b", f"is missing: {way}")
         if domains is not None and len(set(domains)) != 2:
             raise UserError(f"domains is {domains}: give two different names.")
         if limit is not None and limit < 1:

@@ -14,7 +14,7 @@ RESULTS = "results.json"
 
 def changed(overrides: dict[str, Any]) -> str:
     """End of a line about a run: the settings that were changed on the command line."""
-    settings = ", ".join(f"{key} {json.dumps(value)}" for key, value in overrides.items())
+    settings = ", ".join(f"{key} {json.dumps(value, ensure_ascii=False)}" for key, value in overrides.items())
     return f", changed on the command line: {settings}" if settings else ""
 
 
