@@ -574,6 +574,17 @@ def test_settings_of_the_trainer_are_refused_by_their_key(capsys, setting, sente
     assert sentence in refused(capsys, "fit", "--config", "small.yaml", f"--trainer.{name}", value)
 
 
+@pytest.mark.parametrize("text", ["1", "1.0", "0.5"])
+def test_a_limit_of_one_is_one_batch_and_not_all(capsys, text):
+    names = [f"limit_{part}_batches" for part in ("train", "val", "test", "predict")]
+    Path("more.yaml").write_text("trainer:\n" + "".join(f"  {name}: {text}\n" for name in names[:2]))
+    words = [word for name in names[2:] for word in (f"--trainer.{name}", text)]
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", "small.yaml", "--config", "more.yaml", *words, "--print_config"])
+    found = yaml.safe_load(capsys.readouterr().out)["trainer"]
+    assert [str(found[name]) for name in names] == [text] * 4
+
+
 @pytest.mark.parametrize(
     ("settings", "variables", "sentence"),
     [

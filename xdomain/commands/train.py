@@ -133,6 +133,11 @@ class XDomainCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         (callbacks,) = (action for action in parser._actions if action.dest == CALLBACKS)
         callbacks._typehint = dict[str, pl.Callback | None] | None  # type: ignore[attr-defined]  # lists are given names
+        for action in parser._actions:
+            if re.fullmatch(
+                r"trainer\.limit_\w+_batches", action.dest
+            ):  # Lightning's type makes 1 to 1.0, which is all
+                action._typehint = int | float | None  # type: ignore[attr-defined]
         for name in LINKED:
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
 
