@@ -127,6 +127,7 @@ class BaseDataModule(pl.LightningDataModule):
         image_size: height and width in pixels.
         root: folder that holds the data sets.
         paired: whether the same position of both roles shows the same thing in validation and test.
+        pairs: whether training batches hold pairs as well.
     """
 
     domains: tuple[str, ...]
@@ -134,6 +135,7 @@ class BaseDataModule(pl.LightningDataModule):
     image_size: int
     root: Path
     paired = False
+    pairs = False
 
     def __init__(self, batch_size: int = 64, eval_batch_size: int = 250, num_workers: int = 0, seed: int = 0) -> None:
         super().__init__()
@@ -181,7 +183,8 @@ class BaseDataModule(pl.LightningDataModule):
         length = max(len(d) for d in data.values())
         rank, world_size = self._shard()
         loaders = {}
-        for stream, (role, images) in enumerate(data.items()):
+        for number, (role, images) in enumerate(data.items()):
+            stream = 0 if self.pairs else number
             sampler = EpochBatchSampler(len(images), length, self.batch_size, self.seed, stream, rank, world_size)
             loaders[role] = ResumableLoader(images, sampler, self.num_workers)
         return CombinedLoader(loaders, mode="min_size")
@@ -214,7 +217,8 @@ class BaseDataModule(pl.LightningDataModule):
         samples = {role: s._replace(image=to_float(s.image)) for role, s in batch.items() if s is not None}
         if self.trainer is None or not self.trainer.training:
             return samples
-        for stream, (role, sample) in enumerate(samples.items()):
+        for number, (role, sample) in enumerate(samples.items()):
+            stream = 0 if self.pairs else number
             if (augment := self.augmentation(role)) is not None:
                 seed = derive_seed(self.seed, self.trainer.global_step, self.trainer.global_rank, stream)
                 samples[role] = sample._replace(image=_augment(augment, sample.image, seed))

@@ -59,6 +59,7 @@ class Facades(BaseDataModule):
         jitter: cut training images out of enlarged ones at random and mirror half of them; see :class:`FacadeJitter`.
         on_bad_file: stop at a file that cannot be read or is not twice as wide as high, or leave it out with a warning.
         limit: use only so many training files.
+        pairs: hand out pairs in training as well, for methods that learn from them.
     """
 
     domains = ("photo", "labels")
@@ -73,9 +74,11 @@ class Facades(BaseDataModule):
         jitter: bool = True,
         on_bad_file: OnBadFile = "raise",
         limit: int | None = None,
+        pairs: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        self.pairs = pairs
         if image_size < 1:
             raise UserError(f"image_size is {image_size}: give a number of pixels of at least 1.")
         if limit is not None and limit < 1:
@@ -144,6 +147,7 @@ class FacadeWorld(BaseDataModule):
         val_size: number of validation pairs.
         test_size: number of test pairs.
         jitter: cut training images out of enlarged ones at random and mirror half of them; see :class:`FacadeJitter`.
+        pairs: draw the training label maps of the training photos, for methods that learn from pairs.
         world_seed: seed of the world; every part draws from a stream of its own.
     """
 
@@ -159,10 +163,12 @@ class FacadeWorld(BaseDataModule):
         val_size: int = 100,
         test_size: int = 400,
         jitter: bool = False,
+        pairs: bool = False,
         world_seed: int = 0,
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        self.pairs = pairs
         settings = {"image_size": image_size, "train_size": train_size, "val_size": val_size, "test_size": test_size}
         for name, value in settings.items():
             if value < 1:
@@ -178,8 +184,12 @@ class FacadeWorld(BaseDataModule):
         """What the engine draws a part from, float32 [N, P]."""
         return self._draw(role, split, 0, self.sizes[split])
 
+    def _first(self, role: str, split: Split) -> int:
+        """Number of the first front of a part: label maps to train on are of other fronts, unless pairs are wanted."""
+        return self.sizes[split] if split == "train" and role == "b" and not self.pairs else 0
+
     def _draw(self, role: str, split: Split, begin: int, end: int) -> Tensor:
-        first = self.sizes[split] if split == "train" and role == "b" else 0
+        first = self._first(role, split)
         stream = len(STREAMS) * self.world_seed + STREAMS[split]
         return engine.draw_parameters(torch.arange(first + begin, first + end), stream)
 
@@ -193,7 +203,8 @@ class FacadeWorld(BaseDataModule):
                 return {"images": engine.labels_to_rgb(engine.render_labels(u, self.image_size)).numpy()}
 
             count = self.sizes[split]
-            key = f"{role} {split} {count} {self.image_size} {self.world_seed} {SOURCE}"  # a changed engine draws anew
+            part = f"{role} {split} {self._first(role, split)} {count}"
+            key = f"{part} {self.image_size} {self.world_seed} {SOURCE}"  # a changed engine draws anew
             name = f"facade-{self.domains[self.roles.index(role)]}-{split}"
             self._loaded[role, split] = ImageData(cached_arrays(name, key, count, make)["images"])
         return self._loaded[role, split]
