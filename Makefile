@@ -22,7 +22,7 @@ $(DOCS_STAMP): $(STAMP)
 demo: $(STAMP) ## train DTN on the embedded digits, test it, say where the pictures and numbers are
 	$(BIN)/xdomain fit --config dtn.yaml
 	$(BIN)/xdomain test --config dtn.yaml --ckpt_path last
-	@echo "The pictures are in the run folder named above, the numbers in results/dtn.json."
+	@echo "The pictures are in the run folder named above, the numbers in its results.json."
 
 # One thread for each of the two workers: more would wait for each other.
 test: $(STAMP) ## run all tests; fail if they cover less than 90 % of the package
@@ -51,7 +51,7 @@ bench: $(STAMP) ## measure overhead, sharing between updates, resuming, drawing,
 	$(BIN)/python benchmarks/decode.py
 	$(BIN)/python benchmarks/check.py
 
-results: $(STAMP) ## write the tables of README.md and docs/ from results/*.json
+results: $(STAMP) ## write the tables of README.md and docs/ from the files in results/
 	$(BIN)/python -m xdomain.commands.table
 
 docs: $(DOCS_STAMP) ## build the documentation into site/

@@ -2,7 +2,7 @@
 
     python benchmarks/avatars.py
 
-Writes results/avatars.json; at 64x64 it should be at least 400 a second in both styles.
+Writes results/benchmarks/avatars.json; at 64x64 it should be at least 400 a second in both styles.
 """
 
 import time

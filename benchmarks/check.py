@@ -2,8 +2,8 @@
 
     python benchmarks/check.py [FILES] [--out DIR]
 
-Twelve kinds of damage in small images; writes results/data_check.json. All should be found, by the right kind, and
-nothing else.
+Twelve kinds of damage in small images; writes results/benchmarks/data_check.json. All should be found, by the right
+kind, and nothing else.
 """
 
 import argparse
@@ -23,7 +23,7 @@ def main() -> None:
     """Write, damage, check."""
     parser = argparse.ArgumentParser()
     parser.add_argument("files", type=int, nargs="?", default=10_000)
-    parser.add_argument("--out", type=Path, default=Path("results"))
+    parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)

@@ -1,6 +1,6 @@
 """What the benchmarks share."""
 
-import json
+import argparse
 import os
 import statistics
 import subprocess
@@ -16,6 +16,7 @@ from xdomain.data import DomainPair, Handwritten, Street
 from xdomain.discover import find_config
 from xdomain.methods import DTN, Method
 from xdomain.running.folder import git_commit, hardware, write_json
+from xdomain.running.publishing import RESULTS, check_publication, read_result
 from xdomain.running.results import rounded
 
 
@@ -38,11 +39,35 @@ def dtn(data: DomainPair, **settings: Any) -> DTN:
 
 
 def report(name: str, metrics: dict[str, float], **more: Any) -> None:
-    """Print the numbers and write results/<name>.json."""
+    """Print the numbers and write results/benchmarks/<name>.json."""
     for key, value in metrics.items():
         print(f"{key:<32} {value:.4f}")
     content = {"recipe": name, "metrics": metrics, "commit": git_commit(), "hardware": hardware(), **more}
-    write_json(Path("results") / f"{name}.json", content)
+    write_json(Path("results/benchmarks") / f"{name}.json", content)
+
+
+def publishing(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the scripts that publish results of recipes."""
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--runs", type=Path, help="folder that is kept; runs found in it are continued")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="setting for all runs")
+    parser.add_argument("--anyway", action="store_true", help="publish with --set, or although code is not committed")
+
+
+def settings_of(options: argparse.Namespace, names: Sequence[str], runs: int) -> list[str]:
+    """The words for the command line of ``--set``; refuses, before any run, what could not be published.
+
+    Args:
+        options: as parsed; see :func:`publishing`.
+        names: of the results to publish.
+        runs: over which each is to be the mean.
+    """
+    pairs = [pair.partition("=") for pair in options.set]
+    planned = {"commit": git_commit(), "overrides": {key: value for key, _, value in pairs}}
+    for name in names:
+        metrics = {"any": {"n": runs}}
+        check_publication({"recipe": name, "metrics": metrics, **planned}, options.results, options.anyway)
+    return [word for key, _, value in pairs for word in (f"--{key}", value)]
 
 
 def median(values: list[float]) -> float:
@@ -60,13 +85,13 @@ def train_and_test(recipe: str, run: Path, settings: Sequence[str] = (), threads
         threads: of the processes; by default as many as there are.
 
     Returns:
-        the content of the result's JSON file.
+        the content of the run's ``results.json``.
     """
     configs = [word for part in recipe.split("+") for word in ("--config", part)]
     words = [*configs, "--trainer.run_dir", str(run), "--trainer.enable_progress_bar", "false", *settings]
-    last, results = run / "checkpoints" / "last.ckpt", run / "json"
+    last = run / "checkpoints" / "last.ckpt"
     fit = ["fit", *words, *(["--ckpt_path", str(last)] if last.exists() else [])]
-    test = ["test", *words, "--trainer.results_dir", str(results), "--ckpt_path", str(last)]
+    test = ["test", *words, "--ckpt_path", str(last)]
     environment = {**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
     run.parent.mkdir(parents=True, exist_ok=True)
     log = run.with_name(f"{run.name}.log")
@@ -77,9 +102,12 @@ def train_and_test(recipe: str, run: Path, settings: Sequence[str] = (), threads
             )
             if status.returncode:
                 raise SystemExit(f"xdomain {command[0]} of {recipe} failed, see the end of {log}")
-    (path,) = results.glob("*.json")
-    result: dict[str, Any] = json.loads(path.read_text())
-    return result
+    return read_result(run / RESULTS)
+
+
+def _worst(commits: list[Any]) -> Any:
+    """The first commit, but one with changes that were not committed if there is any."""
+    return next((commit for commit in commits if str(commit).endswith("+")), commits[0])
 
 
 def summary(results: list[dict[str, Any]], over: str, which: Sequence[Any]) -> dict[str, Any]:
@@ -99,11 +127,12 @@ def summary(results: list[dict[str, Any]], over: str, which: Sequence[Any]) -> d
 
     first = {k: v for k, v in results[0].items() if k != "metrics"}
     names = [name for name in results[0]["metrics"] if all(name in result["metrics"] for result in results)]
-    hidden = ("seed", "enable_progress", "data.init_args.path") if over == "inputs" else ("seed", "enable_progress")
+    hidden = ("seed", "data.init_args.path") if over == "inputs" else ("seed",)
     overrides = {k: v for k, v in first["overrides"].items() if not any(word in k for word in hidden)}
     seconds = [result["wall_seconds"] for result in results]  # None of a test alone
     return {
         **first,
+        **{key: _worst([result.get(key) for result in results]) for key in ("commit", "commit_test") if key in first},
         "metrics": {name: spread(name) for name in names},
         "wall_seconds": None if None in seconds else round(statistics.mean(seconds), 1),
         "overrides": overrides,

@@ -5,7 +5,7 @@
 Naive: every image through every network where the losses ask for it, d trained on codes that E computes again with
 gradients, which are thrown away, and d's weight gradients in E's update. Here: what `training_step` does. Reference
 widths, batch 8. Every measurement runs in a process of its own, the two schedules in turn; writes
-results/content_sharing.json. The speed-up should be at least 1.2 for DIDD and 1.3 for MaskedTransfer.
+results/benchmarks/content_sharing.json. The speed-up should be at least 1.2 for DIDD and 1.3 for MaskedTransfer.
 """
 
 import multiprocessing

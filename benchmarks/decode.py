@@ -3,8 +3,8 @@
     python benchmarks/decode.py [FILES] [--workers N] [--out DIR]
 
 Both read the same JPEG files of 178x218 pixels, cut out the largest square in the centre, resize it to 64x64 and hand
-out uint8 batches in random order with the same number of workers, interleaved. Writes results/decode.json; the ratio
-should be at least 3.
+out uint8 batches in random order with the same number of workers, interleaved. Writes results/benchmarks/decode.json;
+the ratio should be at least 3.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("files", type=int, nargs="?", default=2000)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("results"))
+    parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
     options = parser.parse_args()
     count = options.files - options.files % BATCH
     with tempfile.TemporaryDirectory() as folder:

@@ -2,8 +2,8 @@
 
     python benchmarks/overhead.py
 
-Writes results/overhead.json; the ratio of the medians over all steps should be at most 1.05. Medians of single steps,
-because what else runs on a machine delays some steps and not others.
+Writes results/benchmarks/overhead.json; the ratio of the medians over all steps should be at most 1.05. Medians of
+single steps, because what else runs on a machine delays some steps and not others.
 """
 
 import itertools

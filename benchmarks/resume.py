@@ -3,9 +3,9 @@
     python benchmarks/resume.py [--kills 10] [--config dtn.yaml]
     python benchmarks/resume.py --config singan_tiny.yaml --set model.iterations=20 --set data.steps_per_epoch=20
 
-The moments alternate between steps, validations and checkpoint writes. Writes results/resume.json, for another recipe
-results/resume_<recipe>.json: everything in the final checkpoint but the time spent, and all of metrics.csv, must be
-equal.
+The moments alternate between steps, validations and checkpoint writes. Writes results/benchmarks/resume.json, for
+another recipe results/benchmarks/resume_<recipe>.json: everything in the final checkpoint but the time spent, and all
+of metrics.csv, must be equal.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Trains and tests one recipe with several seeds and writes results/<recipe>.json with mean and spread.
+"""Trains and tests one recipe with several seeds and publishes mean and spread of each in results/.
 
     python benchmarks/seeds.py dtn dtn+no_tid dtn+no_const --seeds 0 1 2
 
@@ -13,9 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from common import summary, train_and_test
+from common import publishing, settings_of, summary, train_and_test
 
-from xdomain.running.folder import write_json
+from xdomain.errors import UserError
+from xdomain.running.publishing import publish
 
 
 def one(recipe: str, seed: int, folder: Path, threads: int, settings: list[str]) -> dict[str, Any]:
@@ -32,20 +33,23 @@ def main() -> None:
     parser.add_argument("recipes", nargs="+")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--parallel", type=int, default=1)
-    parser.add_argument("--results", type=Path, default=Path("results"))
-    parser.add_argument("--runs", type=Path, help="folder that is kept; runs found in it are continued")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="setting for all runs")
+    publishing(parser)
     options = parser.parse_args()
     threads = max(1, (os.cpu_count() or 1) // options.parallel)
-    settings = [word for pair in options.set for word in (f"--{pair.partition('=')[0]}", pair.partition("=")[2])]
+    settings = settings_of(options, options.recipes, len(options.seeds))
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(options.parallel) as pool:
         folder = options.runs or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         jobs = {r: [pool.submit(one, r, s, folder, threads, settings) for s in options.seeds] for r in options.recipes}
         for futures in jobs.values():
             result = summary([future.result() for future in futures], "seeds", options.seeds)
-            write_json(options.results / f"{result['recipe']}.json", {**result, "seed": options.seeds})
+            print(
+                f"published {publish({**result, 'seed': options.seeds}, options.results, options.anyway)}", flush=True
+            )
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        raise SystemExit(str(error)) from error

@@ -4,7 +4,7 @@
 
 Naive: f of both domains in every step, one forward of g for D and another for g, weight gradients of D in g's update.
 Here: f's features out of the cache, one forward of g for both updates, D frozen while g's loss is built. Writes
-results/sharing.json; the speed-up should be at least 1.25, the gradients the same.
+results/benchmarks/sharing.json; the speed-up should be at least 1.25, the gradients the same.
 """
 
 import time

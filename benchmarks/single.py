@@ -6,8 +6,8 @@ Naive: the same mathematics, every picture made where a loss asks for it: the fi
 update, with gradients that nobody uses, reconstructions included; the discriminators' weight gradients are computed in
 the generators' updates; every term has a backward pass of its own; 3D convolutions are torch's. Here: what
 `training_step` does. The sizes are those of the tiny recipes. Every measurement runs in a process of its own, the two
-schedules in turn; writes results/single_sharing.json. The speed-up should be at least 1.5 for SinGAN, 2 for structural
-analogy and 3 for the patch VAE-GAN on clips, with no more memory.
+schedules in turn; writes results/benchmarks/single_sharing.json. The speed-up should be at least 1.5 for SinGAN, 2 for
+structural analogy and 3 for the patch VAE-GAN on clips, with no more memory.
 """
 
 import argparse

@@ -16,10 +16,12 @@ from tests.toys import ToyGAN, ToyPair, trainer, weights
 from xdomain.methods import (
     DIDD,
     ConSinGAN,
+    Erasure,
     FaderNetwork,
     GuidedTransfer,
     MaskedTransfer,
     PatchVAEGAN,
+    Regions,
     SinGAN,
     SinGAN3D,
     StructuralAnalogy,
@@ -97,7 +99,7 @@ CONTENT = {
     "DIDD": (DIDD, {}),
     "DIDD with a linear adversary": (DIDD, {"discriminant": 0.3}),
     "DIDD with late content": (DIDD, {"content_start": 1}),
-    "DIDD that learns for inference": (DIDD, {"erasure": True, "slot_dropout": 0.1, "regions": 0.7}),
+    "DIDD that learns for inference": (DIDD, {"slot_dropout": 0.1, "readouts": [Erasure(), Regions(0.7)]}),
     "GuidedTransfer": (GuidedTransfer, {}),
     "MaskedTransfer": (MaskedTransfer, {}),
     "MaskedTransfer with late content": (MaskedTransfer, {"one_decoder": True, "content_start": 1, "alpha_ramp": 2}),
@@ -149,7 +151,8 @@ def test_ddp_ranks_share_what_a_linear_adversary_knows(content_ranks):
 
 def test_ddp_ranks_share_what_is_learned_for_inference(content_ranks):
     (_, first), (_, second) = (states["DIDD that learns for inference"] for states in content_ranks)
-    for name in ("erasure.gap", "erasure.w", "regions.mean", "regions.typical"):
+    for name in ("erasure.statistics.gap", "erasure.statistics.w", "regions.statistics.mean"):
+        name = f"readouts.{name}"
         assert first[name].abs().max() > 0
         assert torch.equal(first[name], second[name]), name
 

@@ -11,6 +11,7 @@ import yaml
 
 from xdomain.commands.table import TABLES, cell, recipes
 from xdomain.discover import find_config
+from xdomain.errors import UserError
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -33,7 +34,6 @@ def inputs(monkeypatch):
             "overrides": {
                 "data.init_args.path": "x",
                 "model.init_args.iterations": 5,
-                "trainer.enable_progress_bar": 0,
             },
         }
 
@@ -50,7 +50,18 @@ def run(module, monkeypatch, *words):
 
 def test_inputs_are_overlays_or_paths(inputs, monkeypatch):
     module, calls = inputs
-    run(module, monkeypatch, "singan_tiny", "--inputs", "photo_brick", "engine:water", "a/b.png", "--set", "model.x=5")
+    run(
+        module,
+        monkeypatch,
+        "singan_tiny",
+        "--inputs",
+        "photo_brick",
+        "engine:water",
+        "a/b.png",
+        "--set",
+        "model.x=5",
+        "--anyway",
+    )
     assert calls == [
         ("singan_tiny+photo_brick", "singan_tiny-photo_brick", ["--model.x", "5"]),
         ("singan_tiny", "singan_tiny-engine_water", ["--model.x", "5", "--data.init_args.path", "engine:water"]),
@@ -60,9 +71,19 @@ def test_inputs_are_overlays_or_paths(inputs, monkeypatch):
 
 def test_the_numbers_of_all_inputs_become_one_result(inputs, monkeypatch):
     module, calls = inputs
-    run(module, monkeypatch, "singan_tiny", "patch_vaegan_video_tiny+vae_levels_1", "--inputs", "x", "y", "z")
+    run(
+        module,
+        monkeypatch,
+        "singan_tiny",
+        "patch_vaegan_video_tiny+vae_levels_1",
+        "--inputs",
+        "x",
+        "y",
+        "z",
+        "--anyway",
+    )
     assert len(calls) == 6
-    result = json.loads(Path("results/singan_tiny.json").read_text())
+    result = json.loads(Path("results/singan/singan_tiny.json").read_text())
     values = [0.1, 0.4, 0.9]
     sifid = result["metrics"]["sifid"]
     assert sifid["values"] == pytest.approx(values)
@@ -73,14 +94,27 @@ def test_the_numbers_of_all_inputs_become_one_result(inputs, monkeypatch):
     assert result["overrides"] == {"model.init_args.iterations": 5}
     assert (result["recipe"], result["wall_seconds"], result["seed"]) == ("singan_tiny", 20.0, 0)
     assert cell(result, "sifid", 1) == "0.47 ± 0.40 (n = 3)"
-    assert Path("results/patch_vaegan_video_tiny_vae_levels_1.json").exists()
+    assert Path("results/patch_vaegan/patch_vaegan_video_tiny+vae_levels_1.json").exists()
+
+
+def test_what_could_not_be_published_is_refused_before_any_run(inputs, monkeypatch):
+    module, calls = inputs
+    monkeypatch.setattr(sys.modules["common"], "git_commit", lambda: "0123")
+    with pytest.raises(UserError, match=r"not its recipe alone, changed on the command line: model.x \"5\""):
+        run(module, monkeypatch, "singan_tiny", "--set", "model.x=5")
+    Path("results/singan").mkdir(parents=True)
+    several = {"recipe": "singan_tiny", "metrics": {"x": {"mean": 1, "std": 0, "n": 6}}}
+    Path("results/singan/singan_tiny.json").write_text(json.dumps(several))
+    with pytest.raises(UserError, match="holds the numbers of 6 runs"):
+        run(module, monkeypatch, "singan_tiny")
+    assert calls == []
 
 
 def test_another_choice_of_inputs_has_a_result_of_its_own(inputs, monkeypatch):
     module, _ = inputs
-    run(module, monkeypatch, "singan_tiny", "--inputs", "x", "y", "--suffix", "mine")
-    assert json.loads(Path("results/singan_tiny_mine.json").read_text())["recipe"] == "singan_tiny_mine"
-    assert not Path("results/singan_tiny.json").exists()
+    run(module, monkeypatch, "singan_tiny", "--inputs", "x", "y", "--inputs-name", "mine", "--anyway")
+    assert json.loads(Path("results/singan/singan_tiny@mine.json").read_text())["recipe"] == "singan_tiny@mine"
+    assert not Path("results/singan/singan_tiny.json").exists()
 
 
 def test_the_photographs_and_the_recipes_of_the_tables_are_there(inputs):

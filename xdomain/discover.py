@@ -36,6 +36,14 @@ def find_config(name: str) -> Path:
     raise UserError(f"no config named {name!r}: {hint}`xdomain list` shows all recipes and overlays.")
 
 
+def folder_of(recipe: str) -> Path:
+    """The folder below ``configs`` in which a recipe lies, by its name; the empty path for one from elsewhere."""
+    for folder in config_folders():
+        if found := sorted(folder.rglob(f"{recipe}.yaml")):
+            return found[0].parent.relative_to(folder)
+    return Path()
+
+
 def _first_comment(path: Path) -> str:
     line = path.read_text(encoding="utf-8").split("\n", 1)[0]
     return line.removeprefix("#").strip() if line.startswith("#") else ""

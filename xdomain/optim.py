@@ -1,8 +1,19 @@
-"""Optimisers with the defaults of adversarial training, as classes that a saved config can name."""
+"""Optimisers with the defaults of adversarial training, and what of optimisers and schedules goes on after a resume."""
 
+import warnings
+from collections import defaultdict
 from typing import Any
 
-from torch.optim import Adam
+import torch
+from torch import Tensor
+from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+HOW = ("fused", "foreach", "capturable", "differentiable")
+"""Entries of a parameter group that say how an update is computed, not which."""
+
+PROGRESS = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch")
+"""What ReduceLROnPlateau has seen; the rest of its state are settings."""
 
 
 class GANAdam(Adam):
@@ -12,10 +23,112 @@ class GANAdam(Adam):
         params: parameters to optimise.
         lr: learning rate.
         betas: decay of the running mean and of the running square of the gradient.
+        fused: update all weights in one kernel, several times as fast on a CPU; None does so where all parameters are
+            floating-point tensors on a CPU or a CUDA device.
         options: everything else that :class:`torch.optim.Adam` takes.
     """
 
     def __init__(
-        self, params: Any, lr: float = 2e-4, betas: tuple[float, float] = (0.5, 0.999), **options: Any
+        self,
+        params: Any,
+        lr: float = 2e-4,
+        betas: tuple[float, float] = (0.5, 0.999),
+        fused: bool | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(params, lr=lr, betas=betas, **options)
+        super().__init__(params, lr=lr, betas=betas, fused=fused, **options)
+        usual = self.defaults["foreach"] is None and not self.defaults["differentiable"]
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        if (
+            fused is None
+            and usual
+            and all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
+        ):
+            for group in (self.defaults, *self.param_groups):
+                group["fused"] = True
+
+
+def settings_of(optimizer: Optimizer) -> str:
+    """The settings of a new optimiser as text: its class, and those of its groups that decide about the updates."""
+    hidden = ("params", "initial_lr", *HOW)
+    groups = [{k: v for k, v in group.items() if k not in hidden} for group in optimizer.param_groups]
+    return f"{type(optimizer).__qualname__} {groups}"
+
+
+def settings_of_schedule(schedule: LRScheduler) -> str:
+    """The settings of a new schedule as text: its class and its first state, in which all of them are."""
+    return f"{type(schedule).__qualname__} {schedule.state_dict()}"
+
+
+def advance(schedule: LRScheduler, steps: int) -> None:
+    """Bring a new schedule to where it is after so many updates, as a training from the start would have."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)  # no weight moves here
+        for _ in range(steps):
+            schedule.step()
+
+
+def go_on(schedule: ReduceLROnPlateau, saved: dict[str, Any], saved_groups: list[dict[str, Any]]) -> None:
+    """Let a new schedule with other settings know what a saved one has seen, and keep its reductions of the rate.
+
+    Args:
+        schedule: the new one.
+        saved: ``state_dict()`` of the saved one. What it has seen of another metric does not count.
+        saved_groups: parameter groups of its optimiser.
+    """
+    if all(saved.get(key) == getattr(schedule, key) for key in ("mode", "monitor")):
+        schedule.__dict__.update({key: saved[key] for key in PROGRESS})
+    for group, old in zip(schedule.optimizer.param_groups, saved_groups, strict=True):
+        group["lr"] *= old["lr"] / old.get("initial_lr", old["lr"])
+
+
+def carried_over(optimizer: Optimizer, saved: dict[str, Any], same_settings: bool) -> dict[str, Any] | None:
+    """The state of a saved optimiser, for one with settings of its own.
+
+    Args:
+        optimizer: a new one, with the settings that are asked for now.
+        saved: ``state_dict()`` of the saved one.
+        same_settings: whether it was asked for with the same settings; the saved groups are then taken as they are,
+            with everything that a schedule or a callback has made of them.
+
+    Returns:
+        what ``optimizer.load_state_dict`` takes, or None if the optimiser cannot use what the saved one knows.
+    """
+    own = optimizer.state_dict()["param_groups"]
+    if not _same_sizes(own, saved["param_groups"]) or not (same_settings or _fits(optimizer, saved)):
+        return None
+    groups = [
+        {**(old if same_settings else new), **{k: new[k] for k in HOW if k in new}, "params": new["params"]}
+        for old, new in zip(saved["param_groups"], own, strict=True)
+    ]
+    return {"state": saved["state"], "param_groups": groups}
+
+
+def _same_sizes(groups: list[dict[str, Any]], others: list[dict[str, Any]]) -> bool:
+    return [len(group["params"]) for group in groups] == [len(group["params"]) for group in others]
+
+
+def _fits(optimizer: Optimizer, saved: dict[str, Any]) -> bool:
+    """Whether the states of a saved optimiser are those that an optimiser keeps of its parameters."""
+    numbers = [i for group in saved["param_groups"] for i in group["params"]]
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for number, parameter in zip(numbers, parameters, strict=True):
+        values = saved["state"].get(number, {}).values()
+        if any(isinstance(v, Tensor) and v.ndim and v.shape != parameter.shape for v in values):
+            return False
+    known = {key for kept in saved["state"].values() for key, value in kept.items() if value is not None}
+    needed = _keys(optimizer) if known else known
+    return needed <= known and bool(needed) == bool(known)
+
+
+def _keys(optimizer: Optimizer) -> set[str]:
+    """The names of what a new optimiser keeps of every parameter: if it does not show, one like it makes a step."""
+    if not optimizer.state:
+        weight = torch.zeros(1, requires_grad=True)
+        weight.grad = torch.zeros(1)
+        group = {**optimizer.param_groups[0], "params": [weight], **dict.fromkeys(HOW, False)}
+        known, optimizer = vars(optimizer), object.__new__(type(optimizer))
+        vars(optimizer).update(known, state=defaultdict(dict), param_groups=[group])
+        vars(optimizer).pop("step", None)  # a schedule has bound that of the other
+        optimizer.step()
+    return {key for kept in optimizer.state.values() for key, value in kept.items() if value is not None}

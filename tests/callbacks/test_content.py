@@ -76,7 +76,7 @@ class Surgeon(ContentMethod):
     def common(self, images):
         return images.flatten(1) if self.leaky else images[:, :, 0, 0]
 
-    def content(self, images, domain):
+    def separate(self, images, domain):
         rows, columns = PLACES[domain]
         return images[:, :1, rows, columns].mean((2, 3))
 
@@ -197,7 +197,7 @@ def test_removal_and_union_need_guides_and_content_for_both_domains():
     data = Blocks({"glasses": "Eyeglasses and not Smiling", "plain": "not Eyeglasses and not Smiling"})
     nameless = Surgeon(data.domains)  # also finds content in plain images, but nobody knows what
     nameless.contents = data.domains
-    nameless.content = lambda images, domain: images[:, :1, 10, 10]
+    nameless.separate = lambda images, domain: images[:, :1, 10, 10]
     plain = transferred(nameless, data, judge="worn")
     for values in (plain, transferred(Surgeon(guided=False)), transferred(Surgeon(), testing=False)):
         assert not [key for key in values if "stripped" in key or "united" in key]
@@ -223,7 +223,7 @@ def test_what_codes_know():
     assert leaky["probe/common"] == 1
     for name in ("probe/smile/glasses", "probe/glasses/smile"):
         assert 0.4 < honest[name] < 0.6
-    own = type("Own", (Surgeon,), {"content": lambda self, images, domain: images.flatten(1)})
+    own = type("Own", (Surgeon,), {"separate": lambda self, images, domain: images.flatten(1)})
     assert transferred(own(lazy=True), Blocks(count=600))["probe/smile/glasses"] > 0.95
 
 
@@ -241,12 +241,12 @@ class Men(Blocks):
 
 def test_what_tells_contents_only_in_others_than_the_domains_is_no_knowledge():
     """The corner of a face tells glasses in the whole part, not among men."""
-    corner = type("Corner", (Surgeon,), {"content": lambda self, images, domain: images[:, :1, 0, 15]})
+    corner = type("Corner", (Surgeon,), {"separate": lambda self, images, domain: images[:, :1, 0, 15]})
     rules = {"smile": "Smiling and not Eyeglasses", "glasses": "Eyeglasses and not Smiling"}
     everyone, men = (Men({k: v + more for k, v in rules.items()}, count=600) for more in ("", " and Male"))
     assert transferred(corner(lazy=True), everyone)["probe/smile/glasses"] > 0.7
     assert transferred(corner(lazy=True), men)["probe/smile/glasses"] == 0.5
-    own = type("Own", (Surgeon,), {"content": lambda self, images, domain: images.flatten(1)})
+    own = type("Own", (Surgeon,), {"separate": lambda self, images, domain: images.flatten(1)})
     assert transferred(own(lazy=True), men)["probe/smile/glasses"] > 0.95
 
 

@@ -10,11 +10,12 @@ from PIL import Image
 
 from tests.fakes.damage import KINDS, bomb, compare, plant, plant_junk, write_good
 from tests.fakes.folders import write_facades, write_flat, write_layout, write_picture
+from xdomain.commands import check_data as check
 from xdomain.commands.check_data import check_data, check_files, check_folder, inspect_file
 from xdomain.commands.main import main
-from xdomain.data import check
 from xdomain.data.facades import Facades
 from xdomain.data.folders import LabelledFolders, UnpairedFolders
+from xdomain.data.images import image_files
 
 
 def cases(report):
@@ -229,6 +230,32 @@ def test_links(tmp_path):
     assert report.ignored == {"links back to a folder that they lie in": ["x/round"]}
 
 
+def test_the_same_files_are_checked_trained_on_and_translated(tmp_path):
+    for number in range(8):
+        write_picture(tmp_path / "outside" / ("x" if number % 2 else "") / f"{number}.png", number)
+    for side in "AB":
+        write_picture(tmp_path / "photos" / f"train{side}" / "own.png", 10)
+        (tmp_path / "photos" / f"train{side}" / "linked").symlink_to(tmp_path / "outside")
+    report = check_folder(tmp_path / "photos")
+    assert {facts["files"] for facts in report.groups.values()} == {9}
+    data = UnpairedFolders(path=str(tmp_path / "photos"))
+    for role, side in zip("ab", "AB", strict=True):
+        assert sum(len(data.data(role, split)) for split in ("train", "val", "test")) == 9
+        assert len(image_files(tmp_path / "photos" / f"train{side}")[1]) == 9
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_is_no_regular_file_is_not_opened(tmp_path, kind):
+    write_picture(tmp_path / "a.png", 0)
+    path = tmp_path / "b.png"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    assert check_folder(tmp_path).ignored == {"no regular files": ["b.png"]}
+    assert cases(check_files({("", ""): [path]})) == {"no image": {frozenset([str(path)])}}
+
+
 def test_names_that_are_no_text(tmp_path, capsys):
     write_picture(tmp_path / "a.png", 0)
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png")).write_bytes(b"")
@@ -271,7 +298,7 @@ def test_data_of_two_folders(noisy):
     }
     assert names == {"leak": {frozenset(["0.png", "copy.png"])}, "broken link": {frozenset(["gone.png"])}}
     assert {group: facts["files"] for group, facts in report.groups.items()} == {
-        ("A", "train"): 3,
+        ("A", "train"): 4,
         ("A", "val"): 3,
         ("A", "test"): 3,
         ("B", "train"): 3,

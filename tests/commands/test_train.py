@@ -1,5 +1,8 @@
 """The command line in-process: what it says to bad input, and that what it says is all it says."""
 
+import contextlib
+import io
+import json
 import logging
 import os
 import subprocess
@@ -13,6 +16,7 @@ import yaml
 
 from xdomain import __version__
 from xdomain.commands.main import main
+from xdomain.commands.train import _name_of, expand_configs, overrides
 from xdomain.networks import ConvClassifier
 
 CLASSIFIER = {"class_path": "ConvClassifier", "init_args": {"widths": [4, 4, 8], "image_size": 16}}
@@ -304,6 +308,82 @@ def test_a_run_prints_no_advertising_and_its_config_and_checkpoint_work_again(ca
     assert main(["translate", "--ckpt_path", str(run), "--input", "in", "--output", "out"]) == 0
     assert capsys.readouterr().out == "translated 1 image\n"
     assert Path("out/x.png").is_file()
+
+
+# ---------------------------------------------------------------- names of runs
+
+
+def printed(*words):
+    """What ``--print_config`` writes."""
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), pytest.raises(SystemExit):
+        main(["fit", *words, "--print_config"])
+    return text.getvalue()
+
+
+def test_the_name_of_a_run_is_that_of_its_configs():
+    Path("small_more.yaml").write_text(RECIPE)
+    Path("more.yaml").write_text("trainer: {max_steps: 1}")
+    configs = [["small"], ["small_more"], ["small", "more"]]
+    names = [expand_configs([word for name in given for word in ("--config", f"{name}.yaml")])[1] for given in configs]
+    assert names == ["small", "small_more", "small+more"]
+    assert expand_configs(["--help"])[1] == "run"
+
+
+def test_a_printed_config_has_the_name_of_its_file(capsys):
+    Path("mine.yaml").write_text(printed("--config", "small.yaml"))
+    assert main(["fit", "--config", "mine.yaml", "--trainer.max_steps", "1"]) == 0
+    run = Path("runs/mine/0001")
+    assert capsys.readouterr().out == f"run:      {run}, changed on the command line: trainer.max_steps 1\n"
+    assert json.loads((run / "run.json").read_text())["recipe"] == "mine"
+    assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["recipe"] is None
+    for number in ("", "_resumed_1"):  # configs that a run saved have its name, with what is laid over them
+        (run / f"config{number}.yaml").touch()
+        assert _name_of(run / f"config{number}.yaml") == "mine"
+    Path("theirs.yaml").write_bytes((run / "config.yaml").read_bytes())
+    assert _name_of(Path("theirs.yaml")) == "theirs"
+
+
+@pytest.mark.parametrize("name", ["../../etc", "/etc", ".hidden", "", ".."])
+def test_a_name_that_leads_elsewhere(capsys, name):
+    sentence = refused(capsys, "fit", "--config", "small.yaml", f"--trainer.recipe={name}")
+    assert sentence == f"trainer.recipe is {name!r}: give a plain name, without folders."
+    assert not Path("../../etc").exists()
+
+
+def test_a_name_that_is_too_long(capsys):
+    Path(f"{'x' * 245}.yaml").write_text(RECIPE)
+    assert refused(capsys, "fit", "--config", f"{'x' * 245}.yaml").endswith("give a name of at most 240.")
+
+
+def test_a_name_that_would_read_as_two(capsys):
+    Path("small+more.yaml").write_text(RECIPE)
+    assert refused(capsys, "fit", "--config", "small+more.yaml") == (
+        "small+more.yaml has + in its name, which joins names of configs: rename it."
+    )
+
+
+def test_changes_of_the_command_line():
+    words = [
+        "--config",
+        "x",
+        "--a=1",
+        "--b",
+        "null",
+        "--c",
+        "[1, x]",
+        "--d",
+        "2024-01-01",
+        "--e",
+        "[x.png",
+        "--f",
+        "a: b: c",
+    ]
+    shown = ["--trainer.run_dir", "r", "--trainer.enable_progress_bar", "false"]
+    assert overrides([*words, *shown]) == {
+        **{"a": 1, "b": None, "c": [1, "x"]},
+        **{"d": "2024-01-01", "e": "[x.png", "f": "a: b: c"},
+    }
 
 
 # ---------------------------------------------------------------- answers without torch

@@ -193,6 +193,24 @@ def test_bad_files_are_skipped_with_a_warning(damaged, monkeypatch):
         decoded_images("x", folder, list(written), 3, geometry, "skip")
 
 
+@pytest.mark.parametrize("failure", [MemoryError(), OSError(24, "Too many open files")])
+def test_what_fails_for_a_passing_reason_is_not_kept_as_bad(pictures, monkeypatch, failure):
+    folder, written = pictures
+
+    def fail(path, channels):
+        if path.name != "3.png":
+            return read_image(path, channels)
+        if isinstance(failure, MemoryError):
+            raise failure
+        raise UserError("x") from failure
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decode, "read_image", fail)
+        with pytest.raises((MemoryError, UserError)):
+            decoded_images("x", folder, list(written), 3, Geometry(8), "skip")
+    assert decoded_images("x", folder, list(written), 3, Geometry(8), "skip")[1].all()
+
+
 def test_a_decompression_bomb_is_refused_while_another_thread_is_done(pictures, monkeypatch):
     """The reader's warning filter is the process's: the thread that leaves it first must not undo the other's."""
     folder, _ = pictures
@@ -210,14 +228,14 @@ def test_a_decompression_bomb_is_refused_while_another_thread_is_done(pictures, 
         finally:
             first_done.set()
 
-    def opened(path):
+    def opened(path, **options):
         if path.name == "0.png":
             first_inside.set()
             assert second_inside.wait(10)
         else:
             second_inside.set()
             assert first_done.wait(10)
-        return pil_open(path)
+        return pil_open(path, **options)
 
     pil_open = Image.open
     monkeypatch.setattr(decode, "read_image", read)

@@ -1,11 +1,14 @@
+import os
 import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
-from PIL import Image
+from PIL import EpsImagePlugin, Image
+from PIL.PngImagePlugin import PngInfo
 
 from xdomain.data.images import ENDINGS, image_files, read_image, write_image
 from xdomain.errors import UserError
@@ -87,6 +90,17 @@ def test_32_bit_pixels_are_refused(tmp_path, kind):
         read_image(path, 1)
 
 
+@pytest.mark.parametrize("depth", [8, 16])
+def test_planes_that_stand_apart(tmp_path, depth):
+    pixels = noise(3, 4, 5).astype(f"u{depth // 8}")
+    tifffile.imwrite(tmp_path / "x.tif", pixels, photometric="rgb", planarconfig="separate")
+    if depth == 8:
+        np.testing.assert_array_equal(read_image(tmp_path / "x.tif", 3), pixels)
+    else:
+        with pytest.raises(UserError, match=r"x\.tif .*16 bits stand one after the other, save it"):
+            read_image(tmp_path / "x.tif", 3)
+
+
 def test_transparency_is_laid_over_white(tmp_path):
     half_red = save(tmp_path / "rgba.png", Image.new("RGBA", (1, 1), (255, 0, 0, 128)))
     assert pixel(half_red) == [255, 127, 127]
@@ -127,6 +141,52 @@ def test_exif_rotation_is_applied(tmp_path, ending):
     options = {"lossless": True} if ending == "webp" else {}
     path = save(tmp_path / f"x.{ending}", Image.fromarray(pixels), exif=exif, **options)
     np.testing.assert_array_equal(read_image(path, 3).permute(1, 2, 0), np.rot90(pixels, -1))
+
+
+ROTATED = (0x0112, 3, 1, struct.pack("<HH", 6, 0))  # to be turned by 90 degrees clockwise
+
+
+def exif_of(*entries):
+    """EXIF data out of tags with their types, counts and four bytes of value, right or wrong."""
+    packed = b"".join(struct.pack("<HHI", tag, kind, count) + value for tag, kind, count, value in entries)
+    return b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + packed + bytes(4)
+
+
+BROKEN = {
+    "bytes for a fraction": exif_of(ROTATED, (282, 7, 4, b"abcd")),
+    "text for a width": exif_of((256, 2, 3, b"ab\0\0"), (259, 2, 2, b"a\0\0\0"), ROTATED),
+    "beyond the end": exif_of(ROTATED, (271, 2, 100, b"\xff\xff\xff\x0f")),
+    "an unknown type": exif_of(ROTATED, (271, 99, 1, b"abcd")),
+}
+
+
+@pytest.mark.parametrize("ending", [".png", ".webp", ".jpg"])
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_metadata_do_not_keep_an_image_from_being_turned(tmp_path, ending, kind):
+    pixels = np.kron(noise(2, 3), np.ones((8, 8), np.uint8))
+    path = save(tmp_path / f"x{ending}", Image.fromarray(pixels), exif=BROKEN[kind], quality=100, lossless=True)
+    np.testing.assert_allclose(read_image(path, 1)[0], np.rot90(pixels, -1), atol=5)
+
+
+def test_where_nothing_says_how_to_turn_an_image_its_pixels_are_taken(tmp_path):
+    pixels, info = noise(2, 3, 3), PngInfo()
+    info.add_text("Raw profile type exif", "\nexif\n    8\nno hexadecimal numbers\n")
+    path = save(tmp_path / "x.png", Image.fromarray(pixels), pnginfo=info)
+    np.testing.assert_array_equal(read_image(path, 3).permute(1, 2, 0), pixels)
+
+
+def test_no_exif_data_keep_an_image_from_being_read(tmp_path):
+    whole, rng = BROKEN["bytes for a fraction"], np.random.default_rng(0)
+    for _ in range(100):
+        broken = np.frombuffer(whole, dtype=np.uint8).copy()
+        broken[rng.integers(6, len(broken), 3)] = rng.integers(0, 256, 3)
+        path = save(tmp_path / "x.jpg", Image.fromarray(noise(8, 8)), exif=broken.tobytes())
+        assert read_image(path, 1).shape == (1, 8, 8)
+
+
+def test_16_bit_grey_of_which_0_is_white(tmp_path):
+    tifffile.imwrite(tmp_path / "x.tif", SIXTEEN_BITS, photometric="miniswhite")
+    assert read_image(tmp_path / "x.tif", 1)[0, 0].tolist() == [255 - value for value in SCALED]
 
 
 def test_first_frame_of_an_animation(tmp_path):
@@ -171,6 +231,35 @@ def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch, limit):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     with pytest.raises(UserError, match=rf"x\.png .*more than {limit} pixels"):
         read_image(path, 1)
+
+
+def test_no_program_is_started_for_a_file_of_another_kind(tmp_path, monkeypatch):
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *args: pytest.fail("it was"))
+    (tmp_path / "x.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
+    with pytest.raises(UserError, match="no known image format"):
+        read_image(tmp_path / "x.png", 3)
+
+
+def test_pipes_and_devices_are_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "device.png").symlink_to("/dev/zero")
+    for name in ("pipe.png", "device.png"):
+        with pytest.raises(UserError, match=rf"{name} .*it is no regular file"):
+            read_image(tmp_path / name, 3)
+        with pytest.raises(UserError, match=rf"{name} .*no regular file"):
+            image_files(tmp_path / name)
+        with pytest.raises(UserError, match=rf"{name} cannot be written: it is no regular file"):
+            write_image(torch.zeros(3, 2, 2, dtype=torch.uint8), tmp_path / name)
+
+
+def test_a_lack_of_memory_is_no_fault_of_the_file(tmp_path, monkeypatch):
+    def fail(*args):
+        raise MemoryError
+
+    path = save(tmp_path / "x.png", Image.new("L", (2, 2)))
+    monkeypatch.setattr(Image.Image, "convert", fail)
+    with pytest.raises(MemoryError):
+        read_image(path, 3)
 
 
 # ---------------------------------------------------------------- writing
@@ -218,7 +307,26 @@ def test_a_folder_is_listed_with_its_subfolders(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "folder.png").mkdir()
-    assert image_files(tmp_path) == (tmp_path, [Path("a.JPG"), Path("b.png"), Path("sub/c.png")])
+    with pytest.warns(UserWarning, match=r"1 of the files in .* are passed over \(1 \.txt\): what is read ends in"):
+        assert image_files(tmp_path) == (tmp_path, [Path("a.JPG"), Path("b.png"), Path("sub/c.png")])
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path):
+    for name in ("in/a.png", "in/sub/b.png", "out/c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "in" / "linked").symlink_to(tmp_path / "out")
+    (tmp_path / "out" / "back").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "sub" / "up").symlink_to("..")
+    (tmp_path / "in" / "self").symlink_to("self")
+    (tmp_path / "in" / "d.png").symlink_to("nothing")
+    (tmp_path / "in" / "e.png").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "in" / "f.png")
+    with pytest.warns(
+        UserWarning, match=r"passed over \(2 no regular files, 2 links back to a folder .*, 1 without an e"
+    ):
+        found = image_files(tmp_path / "in")[1]
+    assert found == [Path(name) for name in ("a.png", "d.png", "linked/c.png", "sub/b.png")]
 
 
 def test_a_folder_below_a_hidden_one_is_listed(tmp_path):
@@ -235,6 +343,10 @@ def test_one_file(tmp_path):
 
 def test_nothing_to_list(tmp_path):
     (tmp_path / "notes.txt").write_text("")
-    for path, reason in {"": "holds no image", "absent": "does not exist", "notes.txt": "ends in none of"}.items():
+    for path, reason in {
+        "": r"holds no image, but 1 \.txt: files must end",
+        "absent": "does not exist",
+        "notes.txt": "ends in none of",
+    }.items():
         with pytest.raises(UserError, match=reason):
             image_files(tmp_path / path)

@@ -228,7 +228,7 @@ def test_names_of_a_pair(tmp_path):
     assert ImagePair("scikit-image:coffee", "scikit-image:rocket", names=("cup", "sky")).domains == ("cup", "sky")
     (tmp_path / "other").mkdir()
     (a, _), (b, _) = save(tmp_path / "x.png", 20, 20, 1), save(tmp_path / "other/x.bmp", 20, 20, 2)
-    with pytest.raises(UserError, match=r"both sides of the pair are called x: set data\.init_args\.names"):
+    with pytest.raises(UserError, match=r"both sides of the pair are called x: set names to two names"):
         ImagePair(a, b)
     assert ImagePair(a, b, names=("x", "y")).domains == ("x", "y")
     with pytest.raises(UserError, match="are called y"):

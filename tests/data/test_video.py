@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.fakes.videos import FORMATS, gif_frame, moving_square, rotate_mp4, write_gif, write_sound, write_stream
+from tests.fakes.videos import FORMATS, gif_frame, moving_square, turn_mp4, write_gif, write_sound, write_stream
 from xdomain.data import video as module
 from xdomain.data.images import read_image, write_image
 from xdomain.data.single import shrink
@@ -64,10 +64,20 @@ def test_streams(files, ending):
     assert difference(read_video(files / f"x{ending}", 3, 4, 5), expected[3::5]) < 5
 
 
-def test_a_rotated_stream_is_turned_upright(files, tmp_path):
+@pytest.mark.parametrize("matrix", [(1, 0, 0, 1), (-1, 0, 0, 1), (1, 0, 0, -1), (-1, 0, 0, -1)])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_stream_is_turned_and_mirrored_as_it_is_to_be_shown(files, tmp_path, matrix, turned):
+    a, b, c, d = matrix
+    if turned:  # the directions of columns and rows change places
+        a, b, c, d = b, a, d, c
     path = Path(shutil.copy(files / "x.mp4", tmp_path))
-    rotate_mp4(path)
-    expected = torch.rot90(frames_first(moving_square(20)), -1, (2, 3))  # clockwise
+    turn_mp4(path, a, b, c, d)
+    stored = frames_first(moving_square(20))
+    q, p = torch.meshgrid(torch.arange(stored.shape[2]), torch.arange(stored.shape[3]), indexing="ij")
+    column, row = a * p + c * q, b * p + d * q
+    column, row = column - column.min(), row - row.min()
+    expected = torch.empty(20, 3, int(row.max()) + 1, int(column.max()) + 1, dtype=torch.uint8)
+    expected[:, :, row, column] = stored
     assert difference(read_video(path), expected) < 5
 
 
@@ -194,7 +204,7 @@ def test_wrong_folders(folder, tmp_path):
         read_video(path)
     (tmp_path / "empty" / "sub").mkdir(parents=True)
     write_image(video[0], tmp_path / "empty" / "sub" / "1.png")
-    with pytest.raises(UserError, match=r"the folder .*empty holds no frames: files must end in one of \.bmp"):
+    with pytest.raises(UserError, match=r"the folder .*empty holds no frames: files must end in one of \.avif \.bmp"):
         read_video(tmp_path / "empty")
 
 
@@ -379,7 +389,7 @@ def test_wrong_clips(folder, tmp_path):
         SingleVideo("engine:xyz")
     with pytest.raises(UserError, match="start of the video engine:fire is -1: give at least 0"):
         SingleVideo("engine:fire", start=-1)
-    with pytest.raises(UserError, match="frames is 1: a clip has at least 2"):
+    with pytest.raises(UserError, match="frames is 1: give at least 2"):
         SingleVideo(str(path), frames=1)
     with pytest.raises(UserError, match="gives 12 of the 13 wanted"):
         SingleVideo(str(path))
@@ -408,5 +418,5 @@ def test_a_clip_beside_an_image(folder, tmp_path):
     write_image(noise(3, 30, 24), tmp_path / "frames.png")
     with pytest.raises(UserError, match="both sides of the pair are called frames"):
         ClipAndImage(str(path), str(tmp_path / "frames.png"), frames=2)
-    with pytest.raises(UserError, match="frames is 1: a clip has at least 2"):
+    with pytest.raises(UserError, match="frames is 1: give at least 2"):
         ClipAndImage(str(path), str(tmp_path / "still.png"), frames=1)

@@ -37,11 +37,14 @@ def write_stream(path: Path, video: np.ndarray) -> None:
         container.mux(stream.encode())
 
 
-def rotate_mp4(path: Path) -> None:
-    """Write into an mp4 that it is to be shown turned by 90 degrees clockwise, as a phone held upright does."""
+def turn_mp4(path: Path, a: int, b: int, c: int, d: int) -> None:
+    """Write into an mp4 that column p and row q are to be shown at column a p + c q and row b p + d q, but for a shift.
+
+    ``0, 1, -1, 0`` is a turn by 90 degrees clockwise, as a phone held upright writes it.
+    """
     data = bytearray(path.read_bytes())
     begin = data.find(b"tkhd") + 4 + 40  # the matrix of the track header
-    data[begin : begin + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
+    data[begin : begin + 36] = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
     path.write_bytes(data)
 
 

@@ -24,7 +24,7 @@ class Quarters(ContentMethod):
     def common(self, images):
         return images[TOP].flatten(1)
 
-    def content(self, images, domain):
+    def separate(self, images, domain):
         return images[LEFT if domain == self.domains[0] else RIGHT].flatten(1)
 
     def decode(self, codes, images):

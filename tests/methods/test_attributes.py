@@ -52,6 +52,9 @@ def dots(**options):
     return Dots(domains={"dot": "*"}, batch_size=32, **options)
 
 
+GOLDEN = {"AttributeClassifier": lambda: (method(optimizer=lambda p: torch.optim.SGD(p, lr=0.1)), dots())}
+
+
 def attach(model, data):
     model.trainer = trainer(max_steps=1)
     model.trainer.datamodule = data

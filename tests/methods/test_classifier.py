@@ -27,6 +27,9 @@ def make(network, **options):
     return Classifier(network, optimizer=lambda p: SGD(p, lr=0.1), **linked, **options)
 
 
+GOLDEN = {"Classifier": lambda: (make(Flat(), label_smoothing=0.1), ToyPair())}
+
+
 def test_one_step_equals_straight_pytorch():
     torch.manual_seed(0)
     network, straight = Flat(), Flat()

@@ -26,6 +26,9 @@ def make(data=OneImage, **options):
     return ConSinGAN(**{**SMALL, **facts(data()), **options})
 
 
+GOLDEN = {"ConSinGAN": lambda: (make(iterations=2, optimizer=sgd), OneImage())}
+
+
 def part(name):
     """The part of G that a parameter belongs to."""
     words = name.split(".")[1:]

@@ -10,7 +10,7 @@ from tests.methods.faces import SIZE, Faces, fitted, make, pictures, sgd
 from tests.toys import weights
 from xdomain.data import ImageData
 from xdomain.errors import UserError
-from xdomain.methods import DIDD, FaderNetwork, GuidedTransfer, MaskedTransfer
+from xdomain.methods import DIDD, FaderNetwork, GuidedTransfer, MaskedTransfer, Method
 from xdomain.optim import GANAdam
 
 METHODS = [DIDD, GuidedTransfer, MaskedTransfer, FaderNetwork]
@@ -189,6 +189,16 @@ def test_one_sided_methods_interpolate_in_one_row():
     assert grid.shape == (3, 1, 3, 3, SIZE, SIZE)
     torch.testing.assert_close(grid[:, 0, 0], m.translate(x, "plus", "plus", guide=x, task="add"))
     torch.testing.assert_close(grid[:, 0, 2], m.translate(x, "plus", "plus", guide=y, task="add"))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_loading_a_checkpoint_reaches_the_base(method, monkeypatch):
+    """Which takes back gradients that wait for the rest of their batches."""
+    seen, m = [], make(method)
+    monkeypatch.setattr(Method, "on_load_checkpoint", lambda _, checkpoint: seen.append(checkpoint))
+    checkpoint = {"state_dict": m.state_dict()}
+    m.on_load_checkpoint(checkpoint)
+    assert seen == [checkpoint]
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -59,6 +59,9 @@ def dtn(ready=True, **options):
     return method
 
 
+GOLDEN = {"DTN": lambda: (dtn(), Pair())}
+
+
 def fitted(method, steps=1, data=None, **options):
     run = trainer(max_steps=steps, limit_val_batches=0, log_every_n_steps=1, **options)
     run.fit(method, datamodule=data or Pair())

@@ -16,6 +16,9 @@ def make(data=TwoImages, **options):
     return GramStyleTransfer(**{"iterations": 4, **facts(data()), **options})
 
 
+GOLDEN = {"GramStyleTransfer": lambda: (make(start="noise", optimizer=sgd, beta=1e4), TwoImages())}
+
+
 def real(role):
     return to_float(TwoImages().samples[role][None])
 

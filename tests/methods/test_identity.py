@@ -31,6 +31,9 @@ def embedder(data, **options):
     return model
 
 
+GOLDEN = {"IdentityEmbedder": lambda: (embedder(people(), reading=0.5), people())}
+
+
 def test_loss_is_naming_plus_reading(monkeypatch):
     data = people()
     model = embedder(data, reading=0.5)
@@ -58,7 +61,7 @@ def test_without_naming_only_the_reading_learns():
     model = embedder(people(), naming=0, reading=1.0)
     owned = {id(p) for group in model.build_optimizers()["c"].param_groups for p in group["params"]}
     assert owned == {id(p) for p in [*model.network.body.parameters(), *model.reader.parameters()]}
-    with pytest.raises(UserError, match="both 0"):
+    with pytest.raises(UserError, match="naming is 0, and reading as well"):
         embedder(people(), naming=0)
     with pytest.raises(UserError, match="turns the features away"):
         embedder(people(), naming=1, reading=1.0, whiten=True)

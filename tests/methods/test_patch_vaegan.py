@@ -40,6 +40,12 @@ def make(data=OneClip, **options):
     return PatchVAEGAN(**{**SMALL, **OF[data], **facts(data()), **options})
 
 
+GOLDEN = {
+    "PatchVAEGAN": lambda: (make(iterations=1, optimizer=sgd), OneClip()),
+    "PatchVAEGAN of an image": lambda: (make(OneImage, iterations=1, vae_levels=1, optimizer=sgd), OneImage()),
+}
+
+
 def trained(folder, data=OneClip, batch_size=1, **options):
     torch.manual_seed(1)
     method = make(data, **options)

@@ -26,6 +26,9 @@ def make(data=OneImage, **options):
     return SinGAN(**{**SMALL, **facts(data()), **options})
 
 
+GOLDEN = {"SinGAN": lambda: (make(iterations=2, optimizer=sgd), OneImage())}
+
+
 def fit(method, data, folder, **options):
     """Train without saving in between."""
     train(method, data, folder, limit_val_batches=0, **options)

@@ -35,6 +35,9 @@ def make(data=TwoImages, **options):
     return StructuralAnalogy(**{**SMALL, **facts(data()), **options})
 
 
+GOLDEN = {"StructuralAnalogy": lambda: (make(iterations=2, optimizer=sgd), TwoImages())}
+
+
 def trained(folder, data=TwoImages, **options):
     torch.manual_seed(1)
     method = make(data, **options)

@@ -27,6 +27,12 @@ def make(kind, data=OneClip, **options):
     return kind(**{**SMALL, "layers": LAYERS[kind], **facts(data()), **options})
 
 
+GOLDEN = {
+    kind.__name__: lambda kind=kind: (make(kind, iterations=2, optimizer=sgd), OneClip())
+    for kind in (SinGAN3D, ConSinGAN3D)
+}
+
+
 def trained(folder, kind, **options):
     torch.manual_seed(1)
     method = make(kind, **options)

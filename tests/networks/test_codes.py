@@ -128,10 +128,9 @@ def test_norms_are_left_out_where_asked():
     assert kinds([0]) == bare + norm + norm
 
 
-@pytest.mark.parametrize("axis", [0, 1])
-def test_spectral_norms_are_one(axis):
+def test_spectral_norms_are_one():
     encoder = ContentEncoder(3, [4, 6, 8], 16, spectral=True)
-    decoder = ContentDecoder(3, 16, 2, spectral=True, spectral_axis=axis)
+    decoder = ContentDecoder(3, 16, 2, spectral=True)
     with torch.no_grad():
         for network in (encoder, decoder):
             for p in network.parameters():
@@ -142,7 +141,7 @@ def test_spectral_norms_are_one(axis):
             assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1, rel=1e-3)
         *normed, last = layers(decoder, nn.ConvTranspose2d)
         for layer in normed:
-            matrix = layer.weight.transpose(0, axis).flatten(1)
+            matrix = layer.weight.transpose(0, 1).flatten(1)  # the outputs are one side of the matrix
             assert torch.linalg.matrix_norm(matrix, 2).item() == pytest.approx(1, rel=1e-3)
         assert type(last) is nn.ConvTranspose2d  # the last layer is free
     assert len(normed) == 2
@@ -296,9 +295,7 @@ def test_regions_are_where_translations_change_images_and_contents_vary():
     deviations = random.uniform(size=(2, 12, 12)).astype(np.float32) + np.linspace(0, 1, 12, dtype=np.float32)
     deviations[1] = 9 * deviations[1, ::-1, ::-1]
     network, x, mean = ContentRegions(3, 12, 5, 0.6), torch.rand(2, 3, 12, 12), torch.rand(3, 12, 12)
-    assert not network.learned
     network.fit(torch.from_numpy(change), torch.from_numpy(deviations), mean)
-    assert network.learned
 
     gap = smoothed(np.abs(change).max(0))
     content = gap > 0.6 * gap.max()

@@ -73,6 +73,18 @@ def test_json_is_whole_or_not_there(tmp_path):
     assert json.loads(path.read_text()) == {"a": [1, 2]}
 
 
+def test_a_device_is_written_to_and_never_replaced(tmp_path):
+    for device in ("full", "null"):
+        (tmp_path / device).symlink_to(f"/dev/{device}")
+    write_json(tmp_path / "null", {"a": 1})
+    with pytest.raises(UserError, match=r"full cannot be written: No space left on device\."):
+        write_json(tmp_path / "full", {"a": 1})
+    with pytest.raises(UserError, match=r"cannot be written: Is a directory\."):
+        write_json(tmp_path, {"a": 1})
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_symlink()) == ["full", "null"]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_commit_of_the_checkout(monkeypatch):
     answers = {"rev-parse": "0123456789ab\n", "status": ""}
 

@@ -1,6 +1,7 @@
 """What a test leaves behind."""
 
 import json
+from pathlib import Path
 
 import torch
 
@@ -15,16 +16,15 @@ class Measured(ToyGAN):
 
 
 def test_results_are_written_and_printed(tmp_path, capsys):
-    options = {"recipe": "toy", "results_dir": str(tmp_path / "numbers"), "callbacks": [Results()]}
-    run = trainer(max_steps=3, limit_val_batches=0, run_dir=str(tmp_path / "run"), **options)
+    options = {"recipe": "toy", "callbacks": [Results()], "run_dir": str(tmp_path / "run")}
+    run = trainer(max_steps=3, limit_val_batches=0, **options)
     run.seed, run.overrides = 5, {"trainer.max_steps": 3}
     run.fit(Measured(), datamodule=ToyPair())
-    later = trainer(run_dir=str(tmp_path / "run"), **options)
+    later = trainer(**options)
     later.overrides = {"data.init_args.eval_batch_size": 4}
     later.test(Measured(), datamodule=ToyPair(), verbose=False)
 
-    result = json.loads((tmp_path / "numbers" / "toy.json").read_text())
-    assert result == json.loads((tmp_path / "run" / "results.json").read_text())
+    result = json.loads((tmp_path / "run" / "results.json").read_text())
     assert result["recipe"] == "toy"
     assert result["metrics"] == {"accuracy@x": 0.123457, "n": 10.0}
     assert result["seed"] == 5
@@ -32,18 +32,20 @@ def test_results_are_written_and_printed(tmp_path, capsys):
     assert result["wall_seconds"] >= 0
     assert result["overrides"] == {"trainer.max_steps": 3, "data.init_args.eval_batch_size": 4}
     assert "CPU" in result["hardware"] or "x" in result["hardware"]
-    assert set(result) >= {"commit"}
+    assert set(result) >= {"commit", "commit_test"}
+    assert not Path("results").exists()  # publishing is a step of its own
 
     out = capsys.readouterr().out
     assert "accuracy@x      0.1235" in out
-    assert str(tmp_path / "numbers" / "toy.json") in out
+    assert str(tmp_path / "run" / "results.json") in out
+    assert "changed on the command line: trainer.max_steps 3, data.init_args.eval_batch_size 4" in out
 
 
 def test_a_test_without_training_has_facts_of_its_own(tmp_path):
-    run = trainer(results_dir=str(tmp_path), recipe="alone", callbacks=[Results()])
+    run = trainer(run_dir=str(tmp_path), recipe="alone", callbacks=[Results()])
     run.seed = 3
     run.test(Measured(), datamodule=ToyPair(), verbose=False)
-    result = json.loads((tmp_path / "alone.json").read_text())
+    result = json.loads((tmp_path / "results.json").read_text())
     assert (result["seed"], result["wall_seconds"], result["steps"]) == (3, None, None)
     assert result["hardware"]
 

@@ -5,7 +5,7 @@ import os
 import re
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from xdomain.commands.options import Parser
 from xdomain.data.base import BaseDataModule, DomainPair
-from xdomain.data.images import ENDINGS, read_image
+from xdomain.data.images import ENDINGS, JUNK, LEFTOVERS, open_image, orientation, read_image, walk
 from xdomain.errors import UserError, refusal
 from xdomain.running.folder import write_json
 
@@ -45,7 +45,6 @@ PROBLEMS = {
 }
 TINY = 8  # pixels
 SHOWN = 10  # names per kind of problem
-JUNK = re.compile(r"\..*|Thumbs\.db|ehthumbs\.db|desktop\.ini|__MACOSX|Icon\r", re.IGNORECASE)
 SPLIT = re.compile(r"(train|val|test)[-_]?(.*)")
 MODES = {
     "1": "black and white",
@@ -59,7 +58,6 @@ MODES = {
 }
 DEEP = re.compile(r"\b(RGB[AX]?|LA?);16[BLN]")  # how PIL calls the layout of pixels that it reduces to 8 bits
 FORMATS = Image.registered_extensions()  # now: finding them is not for several threads at a time
-ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 
 Group = tuple[str, str]
 """Domain and split; either may be empty where nothing tells."""
@@ -144,6 +142,8 @@ def inspect_file(path: Path) -> Facts:
     """Everything that one file alone can tell; it is decoded completely."""
     if path.is_symlink() and not path.exists():
         return Facts("broken link", f"points to {os.readlink(path)}")
+    if not path.is_file():  # to open a pipe waits for ever
+        return Facts("no image", "it is no regular file")
     try:
         with path.open("rb") as file:
             content = hashlib.file_digest(file, "blake2b").hexdigest()
@@ -154,7 +154,7 @@ def inspect_file(path: Path) -> Facts:
     if path.stat().st_size == 0:
         return Facts("empty", content=content)
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             size, kind, modes = image.size, image.format or "", _modes(image)
     except UnidentifiedImageError:
         return Facts("no image", content=content)
@@ -187,7 +187,7 @@ def _modes(image: Image.Image) -> tuple[str, ...]:
         mode = "16-bit grey"
     elif DEEP.search(str(getattr(image, "tile", ""))):
         mode = f"16-bit {mode}"
-    rotated = image.getexif().get(ORIENTATION, 1) not in (0, 1)
+    rotated = orientation(image) != 1
     animated = getattr(image, "is_animated", False) and image.format != "MPO"
     return (mode, *["EXIF-rotated"] * rotated, *["animated"] * animated)
 
@@ -255,30 +255,6 @@ def _name(path: Path, root: Path) -> str:
     return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
-def _walk(folder: Path, seen: frozenset[Path] = frozenset()) -> Iterator[tuple[Path, str]]:
-    """All entries of a folder and its subfolders, linked ones too, sorted; each with the reason not to read it."""
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        yield folder, f"folders that cannot be opened ({error.strerror})"
-        return
-    seen |= {folder.resolve()}
-    for path in entries:
-        if JUNK.fullmatch(path.name):
-            yield path, "hidden files and leftovers of an operating system"
-        elif path.is_dir():
-            if path.resolve() in seen:
-                yield path, "links back to a folder that they lie in"
-            else:
-                yield from _walk(path, seen)
-        elif path.suffix.lower() not in ENDINGS:
-            yield path, f"no ending of an image ({' '.join(ENDINGS)})"
-        elif path.is_file() or path.is_symlink():
-            yield path, ""
-        else:
-            yield path, "no regular files"
-
-
 def check_folder(folder: Path) -> Report:
     """Inspect all image files of a folder and its subfolders.
 
@@ -289,7 +265,7 @@ def check_folder(folder: Path) -> Report:
         raise UserError(f"the folder {folder} does not exist: give a folder of images, or --config RECIPE.")
     files: dict[Group, list[Path]] = defaultdict(list)
     ignored: dict[str, list[str]] = defaultdict(list)
-    for path, reason in _walk(folder):
+    for path, reason in walk(folder):
         if reason:
             ignored[reason].append(_name(path, folder))
         else:
@@ -327,7 +303,7 @@ def check_data(data: BaseDataModule) -> Report | None:
                 continue
             name = _name(path, Path.cwd())
             if JUNK.fullmatch(path.name):
-                report.ignored["hidden files and leftovers of an operating system"].append(name)
+                report.ignored[LEFTOVERS].append(name)
             elif path.is_symlink() and not path.exists():
                 report.problems["broken link"].append(([name], f"points to {os.readlink(path)}"))
             else:

@@ -1,11 +1,10 @@
-"""Tables of results from ``results/*.json``: ``xdomain table NAME`` prints one.
+"""Tables of published results: ``xdomain table NAME`` prints one, ``xdomain table --collect RUN`` publishes a run.
 
 ``python -m xdomain.commands.table`` writes those of the README and the docs. A table is defined in ``tables.yaml``
 beside this file and stands between two markers, ``<!-- results:NAME -->`` and ``<!-- /results:NAME -->``, in any
 Markdown file of the project. Numbers are never typed.
 """
 
-import json
 import math
 import re
 import subprocess
@@ -16,9 +15,12 @@ from typing import Any
 import yaml
 
 from xdomain.commands.options import Parser
+from xdomain.discover import find_config
 from xdomain.errors import UserError, did_you_mean
+from xdomain.running.folder import git_commit, new_run_dir
+from xdomain.running.publishing import RESULTS, check_publication, publish, read_result
 
-TABLES = Path(__file__).with_suffix(".yaml")
+TABLES = Path(__file__).with_name("tables.yaml")
 
 MARKED = re.compile(r"(<!-- results:([\w-]+) -->\n).*?(<!-- /results:\2 -->)", re.DOTALL)
 
@@ -60,20 +62,15 @@ def render(table: dict[str, Any], results: dict[str, dict[str, Any]]) -> str:
             if isinstance(source, str):
                 cells.append(str(row.get(source, "")))
             else:
-                metric, result = source["metric"].format(**row), results.get(result_name(recipe_of(source, row)))
+                metric, result = source["metric"].format(**row), results.get(recipe_of(source, row))
                 cells.append(cell(result, metric, source.get("scale", 100.0)))
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
 def recipe_of(column: dict[str, Any], row: dict[str, Any]) -> str:
-    """The recipe whose result stands in a cell, with overlays after ``+``; see :func:`result_name`."""
+    """The recipe whose result stands in a cell, with overlays after ``+``."""
     return str(column.get("recipe", "{recipe}")).format(**row)
-
-
-def result_name(recipe: str) -> str:
-    """The name of a recipe's result: ``dtn_no_tid`` of ``dtn+no_tid``."""
-    return recipe.replace("+", "_")
 
 
 def recipes(table: dict[str, Any]) -> list[str]:
@@ -83,41 +80,76 @@ def recipes(table: dict[str, Any]) -> list[str]:
 
 
 def read_results(folder: Path) -> dict[str, dict[str, Any]]:
-    """From recipe to the content of its JSON file."""
-    return {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    """From recipe to the content of its JSON file, wherever it lies below a folder.
+
+    Raises:
+        UserError: if a file is no result, or two bear one name.
+    """
+    files: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*.json")):
+        if path.stem in files:
+            raise UserError(f"{files[path.stem]} and {path} are both the result of {path.stem}: remove one.")
+        files[path.stem] = path
+    return {name: read_result(path) for name, path in files.items()}
 
 
 def table_command(args: list[str]) -> int:
     """Run ``xdomain table``; returns the exit status.
 
     Raises:
-        UserError: for a table that is not defined.
+        UserError: for a table that is not defined, and for a run that may not be published.
     """
     parser = Parser("xdomain table", description="Print a table of results as Markdown.", allow_abbrev=False)
     tables = yaml.safe_load(TABLES.read_text())
-    parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(tables)}")
+    parser.add_argument("name", metavar="NAME", nargs="?", help=f"one of {', '.join(tables)}")
     parser.add_argument("--results", metavar="DIR", default="results", help="folder of JSON files; by default results")
     parser.add_argument("--run", action="store_true", help="train and test recipes without a result first")
+    parser.add_argument("--collect", metavar="RUN", help="publish the numbers that `xdomain test` left in a run folder")
+    parser.add_argument(
+        "--anyway",
+        action="store_true",
+        help="publish although code was not committed or settings were changed on the command line",
+    )
     options = parser.parse_args(args)
+    if options.collect is not None:
+        path = publish(tested(Path(options.collect)), Path(options.results), options.anyway)
+        print(f"published {path}")
+    if options.name is None:
+        if options.collect is None:
+            raise UserError(f"xdomain table needs a name, or --collect RUN: there are {', '.join(tables)}.")
+        return 0
     if options.name not in tables:
         hint = did_you_mean(options.name, tables, f": there are {', '.join(tables)}.")
         raise UserError(f"there is no table {options.name!r}{hint}")
     table, folder = tables[options.name], Path(options.results)
     if options.run:
+        there = read_results(folder)
         for recipe in recipes(table):
-            if not (folder / f"{result_name(recipe)}.json").exists():
-                _run(recipe, folder)
+            if recipe not in there:
+                _run(recipe, folder, options.anyway)
     print(render(table, read_results(folder)), end="")
     return 0
 
 
-def _run(recipe: str, results: Path) -> None:
-    """Train and test a recipe in processes of their own."""
-    for command in (["fit"], ["test", "--ckpt_path", "last", "--trainer.results_dir", str(results)]):
-        configs = [word for part in recipe.split("+") for word in ("--config", part)]
-        words = [sys.executable, "-m", "xdomain", *command, *configs]
+def tested(run: Path) -> dict[str, Any]:
+    """The numbers that ``xdomain test`` left in a run folder."""
+    if not (run / RESULTS).is_file():
+        raise UserError(f"{run} holds no {RESULTS}: run xdomain test --ckpt_path {run} first.")
+    return read_result(run / RESULTS)
+
+
+def _run(recipe: str, results: Path, anyway: bool) -> None:
+    """Train and test a recipe in processes of their own, and publish its numbers."""
+    if "@" in recipe:
+        raise UserError(f"{recipe} has no result: benchmarks/inputs.py makes it, over several inputs.")
+    configs = [word for part in recipe.split("+") for word in ("--config", str(find_config(part)))]
+    check_publication({"recipe": recipe, "commit": git_commit()}, results, anyway)  # before hours of work
+    run = new_run_dir(Path("runs") / recipe)
+    for command in (["fit", *configs, "--trainer.run_dir", str(run)], ["test", "--ckpt_path", str(run)]):
+        words = [sys.executable, "-m", "xdomain", *command]
         if status := subprocess.run(words, stdout=sys.stderr).returncode:
             raise UserError(f"xdomain {command[0]} --config {recipe} failed with status {status}: see the lines above.")
+    publish(tested(run), results, anyway)
 
 
 def update(text: str, tables: dict[str, Any], results: dict[str, dict[str, Any]], name: str = "text") -> str:
@@ -125,7 +157,7 @@ def update(text: str, tables: dict[str, Any], results: dict[str, dict[str, Any]]
 
     def fill(match: re.Match[str]) -> str:
         if match.group(2) not in tables:
-            raise UserError(f"{name} wants the table {match.group(2)!r}, which xdomain/tables.yaml does not define.")
+            raise UserError(f"{name} wants the table {match.group(2)!r}, which {TABLES.name} does not define.")
         return match.group(1) + render(tables[match.group(2)], results) + match.group(3)
 
     return MARKED.sub(fill, text)

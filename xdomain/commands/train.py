@@ -2,6 +2,7 @@
 
 import argparse
 import itertools
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -26,9 +27,14 @@ from xdomain.discover import find_config
 from xdomain.errors import SettingError, UserError, refusal
 from xdomain.methods import Method
 from xdomain.running.folder import CHECKPOINTS, resolve_checkpoint
+from xdomain.running.publishing import changed
 from xdomain.running.trainer import Trainer
 
 LINKED = ("domains", "channels", "image_size", "shapes")
+NO_SETTINGS = (  # of the command line: places, and what is shown
+    *("config", "ckpt_path", "trainer.run_dir", "trainer.default_root_dir"),
+    *("trainer.enable_progress_bar", "trainer.enable_model_summary", "return_predictions"),
+)
 OPTION = re.compile(r"(--config|-c|--ckpt_path)(?:=(.*))?$", re.DOTALL)
 
 
@@ -60,7 +66,9 @@ class SaveConfig(SaveConfigCallback):
 
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         assert isinstance(trainer, Trainer)
-        text = self.parser.dump(self.config, skip_none=False)
+        config = self.config.clone()
+        config.trainer.recipe = None  # the run's name stands in run.json; here it would outlive a copy's own
+        text = self.parser.dump(config, skip_none=False)
         for number in range(1000):
             path = trainer.run_dir / (f"config_resumed_{number}.yaml" if number else "config.yaml")
             if path.exists() and path.read_text() == text:
@@ -73,7 +81,13 @@ class SaveConfig(SaveConfigCallback):
 
 
 class XDomainCLI(LightningCLI):
-    """LightningCLI in which the data module tells the method its domains, channels and size."""
+    """LightningCLI in which the data module tells the method its domains, channels and size.
+
+    Args:
+        name: name of the run, out of those of its configs.
+        args: as LightningCLI takes them.
+        kwargs: likewise.
+    """
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         for name in LINKED:
@@ -91,6 +105,14 @@ class XDomainCLI(LightningCLI):
             if trainer[name] not in (None, usual):
                 raise UserError(f"trainer.{name} does not work with these methods: set model.init_args.{ours} instead.")
 
+    def __init__(self, name: str, *args: Any, **kwargs: Any) -> None:
+        self.name = name
+        super().__init__(*args, **kwargs)
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        given = self._get(self.config, "trainer").recipe
+        return super().instantiate_trainer(recipe=self.name if given is None else given, **kwargs)
+
     def instantiate_classes(self) -> None:
         try:
             super().instantiate_classes()
@@ -103,6 +125,11 @@ class XDomainCLI(LightningCLI):
         self.trainer.seed = self._get(self.config, "seed_everything")
         self.trainer.overrides = overrides(sys.argv[1:])
 
+    def after_fit(self) -> None:
+        assert isinstance(self.trainer, Trainer)
+        if self.trainer.is_global_zero and not getattr(self.trainer, "fast_dev_run", 0):
+            print(f"run:      {self.trainer.run_dir}{changed(self.trainer.overrides)}")
+
     def _run_subcommand(self, subcommand: str) -> None:
         try:
             super()._run_subcommand(subcommand)
@@ -111,8 +138,10 @@ class XDomainCLI(LightningCLI):
 
     def _named(self, error: SettingError) -> UserError:
         """A refused setting under its key in the config."""
+        if error.owner == Trainer.__name__:
+            return error.under(f"trainer.{error.option}")
         config = self.config[self.subcommand].as_dict()
-        key = next(keys_of(error, {name: config[name] for name in ("model", "data", "trainer")}), None)
+        key = next(keys_of(error, {name: config[name] for name in ("data", "model", "trainer")}), None)
         return error.under(key) if key else error
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
@@ -142,7 +171,7 @@ def keys_of(error: SettingError, config: Any, key: str = "") -> Iterator[str]:
 
 
 def overrides(args: list[str]) -> dict[str, Any]:
-    """The settings that a command line changes: all ``--key value`` but configs, checkpoint and places on disk."""
+    """The settings that a command line changes: all ``--key value`` but those that change no number."""
     found: dict[str, Any] = {}
     words = iter(args)
     for word in words:
@@ -150,9 +179,19 @@ def overrides(args: list[str]) -> dict[str, Any]:
             continue
         key, equals, value = word[2:].partition("=")
         value = value if equals else next(words, "")
-        if key not in ("config", "ckpt_path", "trainer.run_dir", "trainer.default_root_dir", "trainer.results_dir"):
-            found[key] = yaml.safe_load(value)
+        if key not in NO_SETTINGS:
+            found[key] = _plain(value)
     return found
+
+
+def _plain(text: str) -> Any:
+    """What a word of the command line says in YAML, or the word itself where JSON could not hold that."""
+    try:
+        value = yaml.safe_load(text)
+        json.dumps(value)
+    except (yaml.YAMLError, TypeError, ValueError):
+        return text
+    return value
 
 
 def expand_configs(args: list[str]) -> tuple[list[str], str]:
@@ -161,9 +200,9 @@ def expand_configs(args: list[str]) -> tuple[list[str], str]:
     Without any ``--config`` the config of the run folder that ``--ckpt_path`` names is taken.
 
     Returns:
-        the arguments, and the recipe's name: the stems of all configs joined by ``_``.
+        the arguments, and the name of the run: the stems of all configs joined by ``+``.
     """
-    expanded, stems, checkpoint = [], [], None
+    expanded, names, checkpoint = [], [], None
     words = iter(args)
     for word in words:
         option = OPTION.match(word)
@@ -179,13 +218,13 @@ def expand_configs(args: list[str]) -> tuple[list[str], str]:
         else:
             path = find_config(value)
             _check_config(path)
-            stems.append(_recipe_of(path))
+            names.append(_name_of(path))
             expanded += ["--config", str(path)]
-    if not stems and checkpoint is not None and args[0] != "--help":
+    if not names and checkpoint is not None and args[0] != "--help":
         config = _run_config(checkpoint)
-        stems.append(_recipe_of(config))
+        names.append(_name_of(config))
         expanded = ["--config", str(config), *expanded]  # first: what is typed beats it, --ckpt_path above all
-    return expanded, "_".join(stems) or "run"
+    return expanded, "+".join(names) or "run"
 
 
 def _check_config(path: Path) -> None:
@@ -196,7 +235,7 @@ def _check_config(path: Path) -> None:
         spot, problem = getattr(error, "problem_mark", None), getattr(error, "problem", "this is no text file")
         where = f"{path}, line {spot.line + 1}" if spot else str(path)
         raise UserError(f"{where} is not YAML: {problem}.") from error
-    if not isinstance(content, dict) or None in (content.get(key, {}) for key in ("model", "data", "trainer")):
+    if not isinstance(content, dict) or None in (content.get(key, {}) for key in ("data", "model", "trainer")):
         raise UserError(f"{path} is no config: it must hold settings below `model:`, `data:` or `trainer:`.")
 
 
@@ -210,11 +249,15 @@ def _run_config(checkpoint: str) -> Path:
     return folder / "config.yaml"
 
 
-def _recipe_of(config: Path) -> str:
-    """A config's stem; for the config of a run folder, the recipe that the run came from."""
+def _name_of(config: Path) -> str:
+    """A config's stem; for a config that a run saved, the name of the run."""
     facts = config.with_name("run.json")
-    if config.name == "config.yaml" and facts.is_file():
+    if re.fullmatch(r"config(_resumed_\d+)?", config.stem) and facts.is_file():
         return str(yaml.safe_load(facts.read_text())["recipe"])
+    if found := set(config.stem) & set("+@"):
+        raise UserError(
+            f"{config} has {' and '.join(sorted(found))} in its name, which joins names of configs: rename it."
+        )
     return config.stem
 
 
@@ -222,18 +265,19 @@ def run(args: list[str]) -> None:
     """Run ``fit``, ``validate``, ``test`` or ``predict``."""
     command, rest = args[0], args[1:]
     _check_values(rest)
-    rest, recipe = expand_configs(rest)
+    rest, name = expand_configs(rest)
     asks = any(word in ("-h", "--help") or word.startswith("--print_config") or word.endswith(".help") for word in rest)
     if "--config" not in rest and not asks:
         raise UserError(f"xdomain {command} needs a recipe: add --config NAME (`xdomain list` shows them).")
     with _command_line([command, *rest]), quiet():
         XDomainCLI(
+            name,
             model_class=Method,
             datamodule_class=BaseDataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,
             trainer_class=Trainer,
-            trainer_defaults={"recipe": recipe, "num_sanity_val_steps": 0},
+            trainer_defaults={"num_sanity_val_steps": 0},
             seed_everything_default=0,
             save_config_callback=SaveConfig,
             save_config_kwargs={"save_to_log_dir": False},

@@ -231,6 +231,9 @@ class AttributeDomains(BaseDataModule):
             )
         return rows[: self.limit] if split == "train" else rows
 
+    def contents(self) -> dict[str, Any]:
+        return {"rules": self.rules, "limit": self.limit}
+
     def population(self, split: Split, contents: Sequence[str]) -> np.ndarray:
         """Where those stand in the whole part whom only contents keep from being in a domain.
 

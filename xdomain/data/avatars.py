@@ -1,6 +1,5 @@
 """The embedded faces: avatars with identities and attributes that need no download, drawn as photos or as emojis."""
 
-import inspect
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -10,12 +9,9 @@ from torch import Tensor
 from xdomain.data.attributes import AttributeDomains
 from xdomain.data.base import BaseDataModule, ImageData, Split
 from xdomain.data.cache import Arrays, cached_arrays
-from xdomain.engines import avatar_face, avatar_schema, avatar_wear, drawing, schema, shapes
 from xdomain.engines import avatars as engine
 from xdomain.errors import UserError
 
-# Now, when what is imported and the files agree.
-SOURCE = "".join(map(inspect.getsource, (engine, avatar_face, avatar_schema, avatar_wear, drawing, schema, shapes)))
 IDENTITY = [p for p in engine.SCHEMA.parameters if p.group == "identity" or p.name == "presentation"]
 CONTENT = {"smile": "Smiling", "glasses": "Eyeglasses", "beard": "Facial_Hair", "hat": "Wearing_Hat"}
 """From the name of a domain to the attribute that is its content; domains of other names have none."""
@@ -168,7 +164,10 @@ class Avatars(AttributeDomains):
     def world_key(self) -> str:
         """Everything that the pictures of given people depend on."""
         calm = "" if self.nuisance == 1 else f"nuisance {self.nuisance} "
-        return f"{self.world_seed} {self.image_size} {self.style} {calm}{SOURCE}"
+        return f"{self.world_seed} {self.image_size} {self.style} {calm}{engine.VERSION}"
+
+    def contents(self) -> dict[str, Any]:
+        return {**super().contents(), "world": self.world_key, "people": self.people}
 
     def strangers(self, begin: int, end: int) -> Tensor:
         """One image each of people who are in no part, numbered from 0, ``uint8`` [N, 3, H, W]."""

@@ -1,5 +1,7 @@
 """The data side of the contract: data sets yield ``uint8`` batches, the module turns them into float on the device."""
 
+import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -154,6 +156,24 @@ class BaseDataModule(pl.LightningDataModule):
         """What training images of a role go through on the device, or None where nothing changes them."""
         return None
 
+    def contents(self) -> dict[str, Any]:
+        """What decides which images are in which part, as plain types: files with their states, seeds, shares, sizes.
+
+        Order, batches and augmentation do not belong to it.
+        """
+        return {}
+
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change when the images of any part do.
+
+        Files are told by name, size and time of change; nothing is decoded or drawn.
+
+        Raises:
+            UserError: where the files are missing.
+        """
+        known = [type(self).__name__, self.domains, self.channels, self.image_size, self.contents()]
+        return hashlib.sha256(json.dumps(known).encode(errors="surrogateescape")).hexdigest()[:16]
+
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
         """Height and width of the images of every domain in pixels; of clips, frames, height and width."""
@@ -266,6 +286,9 @@ class SingleDomain(BaseDataModule):
     def augmentation(self, role: str) -> nn.Module | None:
         return self.augment
 
+    def contents(self) -> dict[str, Any]:
+        return {"limit": self.limit, "exclude_classes": self.exclude_classes}
+
     def data(self, role: str, split: Split) -> ImageData:
         if split not in self._loaded:
             data = self.load(split)
@@ -328,3 +351,6 @@ class DomainPair(BaseDataModule):
 
     def augmentation(self, role: str) -> nn.Module | None:
         return self.modules[role].augmentation("a")
+
+    def contents(self) -> dict[str, Any]:
+        return {role: module.fingerprint() for role, module in self.modules.items()}

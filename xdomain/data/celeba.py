@@ -1,6 +1,7 @@
 """CelebA, photographs of faces with 40 attributes, read from the official files."""
 
 from collections.abc import Callable
+from dataclasses import astuple
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +14,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 
 from xdomain.data.attributes import AttributeDomains, holds
 from xdomain.data.base import ImageData, Split
-from xdomain.data.decode import Geometry, Interpolation, decoded_images
+from xdomain.data.decode import Geometry, Interpolation, decoded_images, file_versions
 from xdomain.errors import UserError
 
 ATTRIBUTES = (
@@ -182,6 +183,14 @@ class CelebA(AttributeDomains):
         if (identity_file := folder / "identity_CelebA.txt").is_file():
             identities = _read_column(identity_file, names, str.isdecimal, "a number").astype(np.int64)
         return ImageData(pixels, identities, table, usable), self._partition(usable)
+
+    def contents(self) -> dict[str, Any]:
+        folder = self.root / "celeba"
+        return {
+            **super().contents(),
+            "files": file_versions(folder, {("celeba", ""): sorted(folder.glob("*.txt")), **self.files()}),
+            "geometry": astuple(self.geometry),
+        }
 
     def files(self) -> dict[tuple[str, str], list[Path]]:
         """All files of the domains, by domain and part; a file of both domains stands under both names joined."""

@@ -9,10 +9,11 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torchvision
-from PIL import Image
 from pytorch_lightning.utilities import rank_zero_warn
 
 from xdomain.data.base import ImageData, SingleDomain, Split
+from xdomain.data.decode import file_versions
+from xdomain.data.images import open_image
 from xdomain.data.official import AGAIN, Digits, _Official, _one_line, _unreadable
 from xdomain.errors import UserError, did_you_mean
 
@@ -66,6 +67,12 @@ class _CIFAR(_Official):
         images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         _warn_if_partial(f"the {name} part of {self.subfolder} below {self.root}", len(labels), name)
         return images, labels
+
+    def contents(self) -> dict[str, Any]:
+        return {**super().contents(), "labels": self.key}
+
+    def sources(self) -> list[Path]:
+        return [*super().sources(), self.root / self.archive, *sorted((self.root / self.domains[0]).glob("[!.]*"))]
 
     def _contents(self, name: str) -> list[tuple[str, bytes]]:
         """Name and content of every file behind a split, out of the folder, else the archive, else fetched."""
@@ -220,6 +227,11 @@ class CorruptedCIFAR(SingleDomain):
         chosen = np.ascontiguousarray(images[rows].transpose(0, 3, 1, 2))
         return ImageData(chosen, labels[rows].astype(np.int64))
 
+    def contents(self) -> dict[str, Any]:
+        folder = self.root / self.subfolder
+        files = {("", ""): [folder / f"{name}.npy" for name in (self.corruption, "labels")]}
+        return {**super().contents(), "files": file_versions(folder, files), "severity": self.severity}
+
     def _array(self, path: Path) -> np.ndarray:
         if not path.is_file():
             raise UserError(
@@ -246,7 +258,7 @@ def _read_class_folders(path: Path, name: str) -> Digits:
         if top != name or label not in CIFAR10_CLASSES:
             raise UserError(f"{path} holds {member}, which is not named {name}/<class of CIFAR-10>/<file>: remove it.")
         try:
-            with Image.open(io.BytesIO(files[member])) as image:
+            with open_image(io.BytesIO(files[member])) as image:
                 pixels = np.array(image.convert("RGB"))
         except Exception as error:  # decoders raise whatever they stumble over in a damaged file
             raise UserError(f"{member} in {path} cannot be read ({_one_line(error)}): replace or remove it.") from error

@@ -1,21 +1,20 @@
 """Image files as one ``uint8`` array: decoded, cropped and resized once, memory-mapped from then on."""
 
-import inspect
+import errno
 import json
 import os
-import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import PIL
 from PIL import Image
 from pytorch_lightning.utilities import rank_zero_warn
 
-from xdomain.data import images as reader
 from xdomain.data.cache import Arrays, cached_arrays
 from xdomain.data.images import read_image
 from xdomain.errors import UserError
@@ -23,7 +22,8 @@ from xdomain.errors import UserError
 Interpolation = Literal["bilinear", "bicubic", "lanczos", "box"]
 
 FILTERS = {name: Image.Resampling[name.upper()] for name in ("bilinear", "bicubic", "lanczos", "box")}
-SOURCE = inspect.getsource(reader) + inspect.getsource(sys.modules[__name__])  # now, while they are what is imported
+VERSION = 2
+"""To be raised when files become other pixels than before: what another version decoded is decoded again."""
 SHOWN = 5  # names of bad files in a warning
 
 
@@ -55,8 +55,9 @@ def decoded_images(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Images of files, decoded once and kept in the cache folder.
 
-    They are decoded anew when a name, a file's size or its time of change, or the geometry differs. Bad is a file that
-    :func:`xdomain.data.images.read_image` refuses, or whose shape the geometry refuses.
+    They are decoded anew when a name, a file's size, its time of change or whether it may be read, or the geometry
+    differs. Bad is a file that :func:`xdomain.data.images.read_image` refuses, or whose shape the geometry refuses.
+    What fails for a passing reason, such as too many open files, is never kept as bad.
 
     Args:
         name: readable beginning of the name in the cache.
@@ -70,18 +71,27 @@ def decoded_images(
         read-only memory-mapped images, ``uint8`` [N, channels, size, size], and which of them are good, ``bool`` [N].
 
     Raises:
-        UserError: for a bad file that shall not be skipped; the sentence names it.
+        UserError: for a bad file that shall not be skipped, or what fails for a passing reason; the sentence names it.
+        MemoryError: where there is too little memory for an image.
     """
     folder, names = folder.resolve(), [str(file) for file in files]
     key = json.dumps(
-        [str(folder), channels, astuple(geometry), SOURCE, [_version(folder / file) for file in names], names]
+        [
+            str(folder),
+            channels,
+            astuple(geometry),
+            VERSION,
+            PIL.__version__,
+            [_version(folder / f) for f in names],
+            names,
+        ]
     )
 
     def good_or_none(file: str) -> np.ndarray | None:
         try:
             return decode_image(folder / file, channels, geometry)
-        except UserError:
-            if on_bad_file == "raise":
+        except UserError as error:
+            if on_bad_file == "raise" or _may_pass(error.__cause__):
                 raise
             return None
 
@@ -145,10 +155,27 @@ def _pixel_box(
     return left, top, max(round(box[2] * width), left + 1), max(round(box[3] * height), top + 1)
 
 
-def _version(path: Path) -> tuple[int, int] | None:
-    """What changes when a file does: size in bytes and time of change in ns; None where there is no file."""
+def file_versions(folder: Path, files: Mapping[tuple[str, str], Sequence[Path]]) -> list[Any]:
+    """What changes when one of some files does, as plain types.
+
+    Args:
+        folder: what the names are relative to.
+        files: paths by domain and split.
+    """
+    return [
+        [*group, [[str(path.relative_to(folder)), _version(path)] for path in paths]] for group, paths in files.items()
+    ]
+
+
+def _may_pass(why: BaseException | None) -> bool:
+    """Whether the machine failed rather than the file, which may be read the next time."""
+    return isinstance(why, OSError) and why.errno not in (None, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES)
+
+
+def _version(path: Path) -> tuple[int, int, bool] | None:
+    """What changes when a file does: size in bytes, time of change in ns and whether it may be read; None for none."""
     try:
         status = path.stat()
     except OSError:
         return None
-    return status.st_size, status.st_mtime_ns
+    return status.st_size, status.st_mtime_ns, os.access(path, os.R_OK)

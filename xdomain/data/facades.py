@@ -1,6 +1,5 @@
 """Photographs of buildings and their label maps: CMP Facades in the files of pix2pix, and drawn ones."""
 
-import inspect
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,16 +11,13 @@ from torch.nn import functional as F
 
 from xdomain.data.base import BaseDataModule, ImageData, Split
 from xdomain.data.cache import Arrays, cached_arrays
-from xdomain.data.decode import Geometry, decoded_images
+from xdomain.data.decode import Geometry, decoded_images, file_versions
 from xdomain.data.digits import STREAMS
 from xdomain.data.folders import OnBadFile
 from xdomain.data.images import image_files
-from xdomain.engines import drawing, schema
 from xdomain.engines import facades as engine
 from xdomain.errors import UserError
 from xdomain.paths import data_root
-
-SOURCE = "".join(map(inspect.getsource, (engine, schema, drawing)))  # now, when what is imported and the files agree
 
 
 class FacadeJitter(nn.Module):
@@ -117,6 +113,9 @@ class Facades(BaseDataModule):
         both = "+".join(self.domains)
         return {(both, split): [self.root / "facades" / name for name in names] for split, names in self._names.items()}
 
+    def contents(self) -> dict[str, Any]:
+        return {"files": file_versions(self.root / "facades", self.files())}
+
     def augmentation(self, role: str) -> nn.Module | None:
         return FacadeJitter() if self.jitter else None
 
@@ -180,6 +179,9 @@ class FacadeWorld(BaseDataModule):
     def augmentation(self, role: str) -> nn.Module | None:
         return FacadeJitter() if self.jitter else None
 
+    def contents(self) -> dict[str, Any]:
+        return {"engine": engine.VERSION, "seed": self.world_seed, "sizes": self.sizes, "pairs": self.pairs}
+
     def parameters(self, role: str, split: Split) -> Tensor:
         """What the engine draws a part from, float32 [N, P]."""
         return self._draw(role, split, 0, self.sizes[split])
@@ -204,7 +206,7 @@ class FacadeWorld(BaseDataModule):
 
             count = self.sizes[split]
             part = f"{role} {split} {self._first(role, split)} {count}"
-            key = f"{part} {self.image_size} {self.world_seed} {SOURCE}"  # a changed engine draws anew
+            key = f"{part} {self.image_size} {self.world_seed} {engine.VERSION}"
             name = f"facade-{self.domains[self.roles.index(role)]}-{split}"
             self._loaded[role, split] = ImageData(cached_arrays(name, key, count, make)["images"])
         return self._loaded[role, split]

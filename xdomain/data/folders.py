@@ -3,6 +3,7 @@
 import csv
 import re
 from collections.abc import Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -11,7 +12,7 @@ from torch import nn
 
 from xdomain.data.attributes import HorizontalFlip
 from xdomain.data.base import ROLES, BaseDataModule, ImageData, SingleDomain, Split
-from xdomain.data.decode import Geometry, decoded_images
+from xdomain.data.decode import Geometry, decoded_images, file_versions
 from xdomain.data.images import image_files
 from xdomain.errors import UserError
 from xdomain.paths import data_root
@@ -137,6 +138,16 @@ class UnpairedFolders(BaseDataModule):
     def augmentation(self, role: str) -> nn.Module | None:
         return HorizontalFlip() if self.flip else None
 
+    def contents(self) -> dict[str, Any]:
+        states = [
+            file_versions(folder, {group: paths for group, paths in self.files().items() if group[0] == domain})
+            for domain, folder in self._folders.items()
+        ]
+        labels = {
+            domain: {s: [e.label for e in part] for s, part in parts.items()} for domain, parts in self._parts.items()
+        }
+        return {"files": states, "labels": labels, "geometry": astuple(self.geometry)}
+
     def data(self, role: str, split: Split) -> ImageData:
         if (role, split) not in self._loaded:
             index = ROLES.index(role)
@@ -232,6 +243,13 @@ class LabelledFolders(SingleDomain):
     def files(self) -> dict[tuple[str, str], list[Path]]:
         """The image files by domain and split."""
         return {(self.domains[0], split): [self.path / e.path for e in part] for split, part in self._parts.items()}
+
+    def contents(self) -> dict[str, Any]:
+        return {
+            **super().contents(),
+            "files": file_versions(self.path, self.files()),
+            "geometry": astuple(self.geometry),
+        }
 
     def load(self, split: Split) -> ImageData:
         name = f"{self.domains[0]}-{split}"

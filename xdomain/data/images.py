@@ -1,17 +1,43 @@
 """Image files: what every kind becomes, and writing them whole or not at all."""
 
 import os
+import re
 import warnings
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from xdomain.errors import UserError
 
-ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+ENDINGS = (
+    *(".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"),
+)
+FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""The formats that are read, whatever a file is called. PIL knows more and starts other programs for some."""
+JUNK = re.compile(r"\..*|Thumbs\.db|ehthumbs\.db|desktop\.ini|__MACOSX|Icon\r", re.IGNORECASE)
+LEFTOVERS = "hidden files and leftovers of an operating system"
+UNREAD = f"no ending of an image ({' '.join(ENDINGS)})"
+SHOWN = 5  # kinds of files in a warning
+
+ORIENTATION = 0x0112  # tag of EXIF
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""From the value of that tag to what turns the image upright."""
+PLANAR, PHOTOMETRIC, BITS = 284, 262, 258  # tags of TIFF
 MODES = {1: "L", 3: "RGB"}
 
 
@@ -21,13 +47,13 @@ def read_image(path: Path, channels: int) -> Tensor:
     ============================  ====================================================================
     8-bit grey or RGB             as it is
     16-bit grey                   divided by 257 and rounded, so that 65535 becomes 255
-    16-bit RGB                    its upper 8 bits
+    16-bit RGB                    its upper 8 bits; refused where the planes of a TIFF stand apart
     32-bit integers or floats     refused: nothing says which value is white
     transparent (RGBA, LA,        laid over white; in 16-bit grey a transparent value is ignored
     palette, a colour made so)
     palette, black and white,     converted to RGB or grey; colour profiles are ignored
     CMYK, YCbCr
-    rotated by its EXIF data      turned upright
+    rotated by its EXIF data      turned upright; where the EXIF data are broken, as stored
     animated, several pages       the first one
     cut off, damaged, empty,      refused
     no image, too many pixels
@@ -41,26 +67,54 @@ def read_image(path: Path, channels: int) -> Tensor:
 
     Raises:
         UserError: for a file that is refused; the sentence names it.
+        MemoryError: where there is too little memory for it.
     """
     try:
+        if path.exists() and not path.is_file():  # to open a pipe waits for ever
+            raise ValueError("it is a folder" if path.is_dir() else "it is no regular file")
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as file:
-                image = _to_8_bit(ImageOps.exif_transpose(file), file.format)
+            with open_image(path) as file:
+                file.load()
+                image = _to_8_bit(file)
+                if (turn := UPRIGHT.get(orientation(file))) is not None:
+                    image = image.transpose(turn)
         if image.has_transparency_data:
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
         pixels = np.array(image.convert(MODES[channels]))
     except FileNotFoundError as error:
-        raise UserError(f"the image {path} does not exist.") from error
+        gone = f"is a link to nothing ({os.readlink(path)})" if path.is_symlink() else "does not exist"
+        raise UserError(f"the image {path} {gone}.") from error
+    except MemoryError:  # which says nothing about the file
+        raise
     except Exception as error:  # decoders raise whatever they stumble over in a damaged file
         raise UserError(f"{path} cannot be read as an image, replace or remove it: {_why(path, error)}.") from error
     return torch.from_numpy(pixels.reshape(*pixels.shape[:2], channels)).permute(2, 0, 1).contiguous()
 
 
-def _to_8_bit(image: Image.Image, kind: str | None) -> Image.Image:
+def open_image(file: Path | BinaryIO) -> Image.Image:
+    """Open an image file in one of the :data:`FORMATS`."""
+    return Image.open(file, formats=FORMATS)
+
+
+def orientation(image: Image.Image) -> int:
+    """How an image is to be turned, from 1 (not at all) to 8; 1 where its metadata are broken."""
+    try:
+        value = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # whatever a parser stumbles over: the pixels are not concerned
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
     """Scale 16-bit grey, which PIL's own conversion would cut off at 255."""
-    if image.mode.startswith("I;16") or (image.mode == "I" and kind == "PPM"):  # PIL stretches any PGM to 16 bits
+    tags = getattr(image, "tag_v2", {})  # of TIFF
+    if tags.get(PLANAR) == 2 and max(tags.get(BITS, (1,))) > 8:  # PIL takes the two bytes of a value for two values
+        raise ValueError("its planes of 16 bits stand one after the other, save it with interleaved or 8-bit pixels")
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # PIL stretches PGM to 16 bits
         values = np.asarray(image).astype(np.int64)
+        if tags.get(PHOTOMETRIC) == 0:  # 0 is white, which PIL heeds with 8 bits only
+            values = 65535 - values
         return Image.fromarray(((values + 128) // 257).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise ValueError("its pixels have 32 bits and no known range, save it with 8 or 16")
@@ -70,8 +124,6 @@ def _to_8_bit(image: Image.Image, kind: str | None) -> Image.Image:
 def _why(path: Path, error: Exception) -> str:
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return f"it has more than {Image.MAX_IMAGE_PIXELS} pixels"
-    if path.is_dir():
-        return "it is a folder"
     if path.is_file() and path.stat().st_size == 0:
         return "it is empty"
     if isinstance(error, UnidentifiedImageError):
@@ -94,6 +146,8 @@ def write_image(image: Tensor, path: Path) -> None:
     pixels = image.permute(1, 2, 0).cpu().numpy()
     picture = Image.fromarray(pixels[:, :, 0] if image.shape[0] == 1 else pixels)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} cannot be written: it is no regular file.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -105,10 +159,45 @@ def write_image(image: Tensor, path: Path) -> None:
         raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
-def image_files(path: Path) -> tuple[Path, list[Path]]:
-    """The image files meant by a path: a folder with all its subfolders, or one file.
+def walk(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[tuple[Path, str]]:
+    """All entries of a folder and its subfolders, linked ones too, sorted by name.
 
-    Names that begin with a dot, and what is below them, are left out.
+    Args:
+        folder: where to begin.
+        above: real paths of the folders that lead there.
+
+    Returns:
+        every file with the reason not to read it, empty for an image file or a link to nothing that is called like one;
+        a folder only where it is not entered.
+    """
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        yield folder, f"folders that cannot be opened ({error.strerror})"
+        return
+    above |= {os.path.realpath(folder)}
+    for entry in entries:
+        path = folder / entry.name
+        if JUNK.fullmatch(entry.name):
+            yield path, LEFTOVERS
+        elif path.is_dir() if entry.is_symlink() else entry.is_dir():
+            if os.path.realpath(path) in above:
+                yield path, "links back to a folder that they lie in"
+            else:
+                yield from walk(path, above)
+        elif path.suffix.lower() not in ENDINGS:
+            yield path, UNREAD
+        elif entry.is_file() if not entry.is_symlink() else path.is_file() or not path.exists():
+            yield path, ""
+        else:
+            yield path, "no regular files"
+
+
+def image_files(path: Path) -> tuple[Path, list[Path]]:
+    """The image files meant by a path: a folder with all its subfolders, linked ones too, or one file.
+
+    Names that begin with a dot, and what is below them, are left out. What else is passed over is counted in a warning.
 
     Returns:
         the folder, and the files in it by sorted names relative to it.
@@ -116,13 +205,29 @@ def image_files(path: Path) -> tuple[Path, list[Path]]:
     Raises:
         UserError: if there are none.
     """
-    if path.is_file():
+    if not path.is_dir():
+        if not path.exists():
+            raise UserError(f"the input {path} does not exist: give an image file or a folder of them.")
         if path.suffix.lower() not in ENDINGS:
             raise UserError(f"{path} ends in none of {' '.join(ENDINGS)}: give an image file or a folder of them.")
+        if not path.is_file():
+            raise UserError(f"{path} is no regular file: give an image file or a folder of them.")
         return path.parent, [Path(path.name)]
-    if not path.is_dir():
-        raise UserError(f"the input {path} does not exist: give an image file or a folder of them.")
-    names = (file.relative_to(path) for file in path.rglob("*") if file.suffix.lower() in ENDINGS and file.is_file())
-    if not (found := sorted(name for name in names if not any(part.startswith(".") for part in name.parts))):
-        raise UserError(f"the folder {path} holds no image: files must end in one of {' '.join(ENDINGS)}.")
-    return path, found
+    found: list[Path] = []
+    others: Counter[str] = Counter()
+    for file, reason in walk(path):
+        if not reason:
+            found.append(file.relative_to(path))
+        elif reason != LEFTOVERS:
+            others[file.suffix.lower() or "without an ending" if reason == UNREAD else reason] += 1
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in others.most_common(SHOWN))
+    kinds += ", ..." if len(others) > SHOWN else ""
+    if not found:
+        holds = f", but {kinds}" if kinds else ""
+        raise UserError(f"the folder {path} holds no image{holds}: files must end in one of {' '.join(ENDINGS)}.")
+    if others:
+        rank_zero_warn(
+            f"{others.total():,} of the files in {path} are passed over ({kinds}): what is read ends in one of "
+            f"{' '.join(ENDINGS)}."
+        )
+    return path, sorted(found)

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from xdomain.batch import to_uint8
 from xdomain.data.base import ImageData, SingleDomain, Split
+from xdomain.data.decode import file_versions
 from xdomain.errors import UserError
 
 Digits = tuple[np.ndarray, np.ndarray]
@@ -78,6 +79,14 @@ class _Official(SingleDomain):
         if split not in self._ready:
             self._ready.update(self.open(split))
         return ImageData(*self._ready.pop(split))
+
+    def contents(self) -> dict[str, Any]:
+        files = {("", ""): [path for path in self.sources() if path.is_file()]}
+        return {**super().contents(), "files": file_versions(self.root, files), "val_size": self.val_size}
+
+    def sources(self) -> list[Path]:
+        """Everything below ``root`` that the images may come from."""
+        return sorted((self.root / self.subfolder).glob("[!.]*"))
 
     def sized(self, digits: Digits, chosen: np.ndarray | None = None) -> Digits:
         """The chosen images (all by default) at the wanted size, resized with antialiasing."""
@@ -225,6 +234,9 @@ class SVHN(_Official):
         if holdout is not None and not 0 < holdout < 1:
             raise UserError(f"holdout is {holdout}: give a fraction between 0 and 1, or null to read test_32x32.mat.")
         self.part, self.holdout = part, holdout
+
+    def contents(self) -> dict[str, Any]:
+        return {**super().contents(), "part": self.part, "holdout": self.holdout}
 
     def fetch(self, name: str, folder: Path) -> object:
         return torchvision.datasets.SVHN(folder, split=name, download=True)

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from xdomain.data.images import ENDINGS, read_image, write_image
+from xdomain.data.images import ENDINGS, open_image, read_image, write_image
 from xdomain.data.single import DRAWN, SingleSample, find_sample, pair_names, read_picture, shrink, worth_learning
 from xdomain.engines.clips import KINDS, render_clip
 from xdomain.errors import UserError, did_you_mean, refuse
@@ -112,7 +112,7 @@ def _natural(file: Path) -> list[tuple[int, str]]:
 
 
 def _animation_frames(path: Path) -> Iterator[Frame]:
-    with Image.open(path) as file:
+    with open_image(path) as file:
 
         def over_white() -> Tensor:
             white = Image.new("RGBA", file.size, "white")
@@ -136,8 +136,19 @@ def _stream_frames(path: Path) -> Iterator[Frame]:
 
 
 def _upright(frame: Any) -> Tensor:
-    """A decoded frame as RGB, turned as its file says (counter-clockwise, in degrees)."""
-    pixels = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+    """A decoded frame as RGB, turned and mirrored as its file says.
+
+    The file gives a matrix ((a, b, u), (c, d, v), (x, y, w)) that takes column p and row q to column a p + c q + x and
+    row b p + d q + y. Of a, b, c and d the signs are used, and which of them are large.
+    """
+    pixels = frame.to_ndarray(format="rgb24")
+    matrix = next((data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
+    if matrix is not None:
+        (a, b, _), (c, d, _), _ = np.frombuffer(bytes(matrix), dtype="<i4").reshape(3, 3).tolist()
+        across, down = a, d
+        if abs(b) + abs(c) > abs(a) + abs(d):
+            pixels, across, down = pixels.transpose(1, 0, 2), c, b
+        pixels = pixels[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1]
     return _tensor(np.ascontiguousarray(pixels))
 
 

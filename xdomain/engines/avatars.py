@@ -33,6 +33,9 @@ from xdomain.engines.avatar_wear import Hair, draw_beard, draw_glasses, draw_hat
 from xdomain.engines.drawing import Draws
 from xdomain.engines.shapes import Canvas, Window, pixels, smooth
 
+VERSION = 1
+"""To be raised when any picture changes: data drawn by another version are drawn again."""
+
 __all__ = ["ATTRIBUTES", "PARTS", "SCHEMA", "attributes", "draw_parameters", "render", "render_masks", "with_attribute"]
 
 Style = Literal["photo", "emoji"]

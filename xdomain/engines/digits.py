@@ -17,6 +17,9 @@ from torch.nn import functional as F
 from xdomain.engines.drawing import Draws, blend, blur, pixels, plane
 from xdomain.engines.strokes import draw_hand
 
+VERSION = 1
+"""To be raised when any picture changes: data drawn by another version are drawn again."""
+
 # Every bundled font with ten upright, lining digits; cmmi10 (old-style figures) and the symbol fonts are left out.
 FONTS = (
     *(f"DejaVuSans{style}" for style in ("", "-Bold", "-Oblique", "-BoldOblique")),

@@ -15,6 +15,9 @@ from torch.nn import functional as F
 from xdomain.engines.drawing import Draws, blend, blur, pixels
 from xdomain.engines.schema import Parameter, Schema
 
+VERSION = 1
+"""To be raised when any picture changes: data drawn by another version are drawn again."""
+
 CLASSES = (
     *("background", "facade", "window", "door", "cornice", "sill"),
     *("balcony", "blind", "deco", "molding", "pillar", "shop"),

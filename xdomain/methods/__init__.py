@@ -19,6 +19,7 @@ from xdomain.methods.ost import OST
 from xdomain.methods.patch_vaegan import PatchVAEGAN
 from xdomain.methods.pix2pix import Pix2Pix
 from xdomain.methods.pyramid import PyramidMethod
+from xdomain.methods.readouts import Erasure, Regions, Strength
 from xdomain.methods.singan import SinGAN
 from xdomain.methods.structural_analogy import StructuralAnalogy
 from xdomain.methods.translation import TranslationMethod
@@ -38,6 +39,7 @@ __all__ = [
     "ContentMethod",
     "CycleGAN",
     "DistanceGAN",
+    "Erasure",
     "FaderNetwork",
     "GramStyleTransfer",
     "GuidedTransfer",
@@ -47,8 +49,10 @@ __all__ = [
     "PatchVAEGAN",
     "Pix2Pix",
     "PyramidMethod",
+    "Regions",
     "SinGAN",
     "SinGAN3D",
+    "Strength",
     "StructuralAnalogy",
     "TranslationMethod",
 ]

@@ -7,13 +7,16 @@ from typing import Any, NamedTuple
 import pytorch_lightning as pl
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.core.optimizer import LightningOptimizer
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from xdomain.batch import Batch, Sample, to_uint8
 from xdomain.data.base import BaseDataModule
-from xdomain.errors import UserError, refuse
-from xdomain.optim import GANAdam
+from xdomain.errors import SettingError, UserError, refuse
+from xdomain.optim import GANAdam, advance, carried_over, go_on, settings_of, settings_of_schedule
 
 
 class Phase(NamedTuple):
@@ -35,7 +38,15 @@ class StepCounter(pl.Callback):
 
     A callback, and the first of all, so that the others find the count of finished batches. A method whose phases all
     have a length trains to the end of the last one, unless the trainer's ``max_steps`` says otherwise.
+
+    It also keeps what the updates need to go on from a checkpoint. The config decides about learning rates, betas,
+    schedules and all other settings; the checkpoint gives what was learned under way: moments, the number of updates,
+    gradients that wait for the rest of their batches.
     """
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, Any] = {}
+        self._waiting: dict[str, Any] | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
@@ -45,9 +56,56 @@ class StepCounter(pl.Callback):
         if stage == "fit" and trainer.max_steps == -1 and None not in lengths:
             trainer.fit_loop.epoch_loop.max_steps = sum(length or 0 for length in lengths)
 
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        assert isinstance(pl_module, Method)
+        checkpoint["updates"] = {"count": pl_module.updates, "asked_for": pl_module.asked_for}
+        if pl_module.between_updates:
+            waiting = {name: p.grad for name, p in pl_module.named_parameters() if p.grad is not None}
+            settings = {"scale": pl_module.gradient_scale, "accumulate": pl_module.accumulate}
+            checkpoint["accumulated"] = {"gradients": waiting, **settings}
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if trainer.state.fn == TrainerFn.FITTING:
+            self._loaded, self._waiting = checkpoint, checkpoint.get("accumulated")
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Bring optimisers and schedules to where the checkpoint is; the trainer then loads what is settled here."""
+        assert isinstance(pl_module, Method)
+        pl_module.check_schedules()
+        checkpoint, self._loaded = self._loaded, {}
+        if not checkpoint:
+            pl_module.updates = 0
+            return
+        if "optimizer_states" not in checkpoint or "lr_schedulers" not in checkpoint:
+            raise UserError("the checkpoint holds weights only: start a new training from them with --weights.")
+        pl_module.continue_updates(checkpoint)
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        """Take the waiting gradients back: the trainer has just zeroed all before its first batch."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is None:
+            return
+        assert isinstance(pl_module, Method)
+        if waiting.get("accumulate", pl_module.accumulate) != pl_module.accumulate:
+            rank_zero_info("accumulate has changed: the gradients that waited for more batches are left out.")
+            return
+        pl_module.gradient_scale = waiting["scale"]
+        for name, parameter in pl_module.named_parameters():
+            if (gradient := waiting["gradients"].get(name)) is not None:
+                parameter.grad = gradient.to(parameter.device)
+
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         assert isinstance(pl_module, Method)
         pl_module.end_batch()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Method)
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            pl_module.step_plateaus()
 
 
 class Method(pl.LightningModule):
@@ -65,8 +123,15 @@ class Method(pl.LightningModule):
             gives them. By default squares of ``image_size``.
         optimizer: makes an optimiser from parameters.
         scheduler: makes a learning-rate schedule from an optimiser; stepped once per update of the weights.
+            ``ReduceLROnPlateau`` is stepped after every validation instead, with the metric that it names as its
+            ``monitor`` or else the one that the trainer does.
         clip: largest gradient norm per optimiser, applied to unscaled gradients; None does not clip.
         accumulate: batches whose gradients are averaged into one update of the weights.
+
+    Attributes:
+        updates: updates of the weights so far: batches by ``accumulate``.
+        asked_for: from the name of an optimiser to its settings and those of its schedule, as text.
+        gradient_scale: loss scale of the gradients that wait for the rest of their batches.
     """
 
     def __init__(
@@ -89,7 +154,8 @@ class Method(pl.LightningModule):
         self.optimizer, self.scheduler, self.clip, self.accumulate = optimizer, scheduler, clip, accumulate
         self._index: dict[str, int] = {}
         self._stepped: set[str] = set()
-        self._scale = 1.0
+        self.updates, self.gradient_scale = 0, 1.0
+        self.asked_for: dict[str, str] = {}
         self.save_hyperparameters()
         for name in [name for name, value in self.hparams.items() if not _is_plain(value)]:
             self.hparams.pop(name)  # made in Python instead of from a config: it could not be loaded safely
@@ -168,9 +234,90 @@ class Method(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         optimizers = self.build_optimizers()
         self._index = {name: i for i, name in enumerate(optimizers)}
+        self.asked_for = {name: settings_of(optimizer) for name, optimizer in optimizers.items()}
+        for optimizer in optimizers.values():
+            # Under float16 the trainer is to unscale gradients, not a fused step: clipping must see the true ones.
+            optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+            for group in optimizer.param_groups:
+                group.setdefault("initial_lr", group["lr"])
         if self.scheduler is None:
             return list(optimizers.values())
-        return list(optimizers.values()), [self.scheduler(o) for o in optimizers.values()]
+        schedules = {name: self._schedule(optimizer) for name, optimizer in optimizers.items()}
+        for name, schedule in schedules.items():
+            self.asked_for[name] += f" {settings_of_schedule(schedule)} {self.hparams.get('scheduler')}"
+        return list(optimizers.values()), list(schedules.values())
+
+    def _schedule(self, optimizer: Optimizer) -> LRScheduler:
+        assert self.scheduler is not None
+        try:
+            schedule = self.scheduler(optimizer)
+        except ValueError as error:
+            raise SettingError(self, "scheduler", f"does not fit {type(optimizer).__name__}: {error}") from error
+        if isinstance(schedule, ReduceLROnPlateau) and not hasattr(schedule, "monitor"):
+            monitor = schedule.monitor = getattr(self.trainer, "monitor", None)  # type: ignore[attr-defined]
+            if monitor is None:
+                reason = ", which needs a metric: set trainer.monitor, or give pytorch_lightning.cli.ReduceLROnPlateau"
+                refuse(self, "scheduler", "ReduceLROnPlateau", f"{reason} with a monitor of its own.")
+            if schedule.mode != (mode := getattr(self.trainer, "monitor_mode", schedule.mode)):
+                reason = f" with the mode {schedule.mode}, but trainer.monitor_mode is {mode}"
+                refuse(self, "scheduler", "ReduceLROnPlateau", f",{reason}: make them equal.")
+        return schedule
+
+    def check_schedules(self) -> None:
+        """Refuse schedules that do not work to the end of the training.
+
+        Raises:
+            SettingError: for one that is over before, or that follows a metric of validations that do not take place.
+        """
+        for schedule in self._schedules():
+            if isinstance(schedule, ReduceLROnPlateau) and not self.trainer.enable_validation:
+                reason = ", which follows a metric of the validation, but there is none: set trainer.limit_val_batches."
+                refuse(self, "scheduler", "ReduceLROnPlateau", reason)
+            total = getattr(schedule, "total_steps", None)
+            if total is not None and (wanted := self.trainer.estimated_stepping_batches) > total * self.accumulate:
+                of = f"OneCycleLR with {total} steps, but there are {wanted // self.accumulate} updates of the weights"
+                way = "give it a larger total_steps, or set trainer.max_steps."
+                refuse(self, "scheduler", of, way)
+
+    def _schedules(self) -> list[LRScheduler]:
+        return [config.scheduler for config in self.trainer.lr_scheduler_configs]
+
+    def continue_updates(self, checkpoint: dict[str, Any]) -> None:
+        """Settle in a checkpoint what the optimisers and schedules of this training are to load from it.
+
+        Settings are those that are asked for now. Where they are those of the checkpoint, its states are taken as they
+        are. Otherwise optimisers keep the moments, and schedules are brought to where they would be if the training had
+        had them from the start. What cannot go on is said in one line each.
+        """
+        saved = checkpoint.get("updates", {})
+        accumulate = checkpoint.get("hyper_parameters", {}).get("accumulate", 1)
+        self.updates = saved.get("count", checkpoint["global_step"] // accumulate)
+        asked_for = saved.get("asked_for") or dict.fromkeys(self._index)  # an older one does not say
+        states = dict(zip(asked_for, checkpoint["optimizer_states"], strict=False))
+        progress = dict(zip(asked_for, checkpoint["lr_schedulers"], strict=False))
+        for name in states.keys() - self._index.keys():
+            rank_zero_info(f"optimiser {name} of the checkpoint is no longer there: its state is left out.")
+        checkpoint["optimizer_states"], checkpoint["lr_schedulers"] = [], []
+        schedules = dict(zip(self._index, self._schedules(), strict=False))
+        for name in self._index:
+            optimizer, schedule = self.named_optimizer(name), schedules.get(name)
+            same = asked_for.get(name) == self.asked_for[name]
+            if schedule is not None:
+                if not same:
+                    self._catch_up(schedule, progress.get(name), states.get(name))
+                checkpoint["lr_schedulers"].append(progress[name] if same else schedule.state_dict())
+            state = carried_over(optimizer, states[name], same) if name in states else None
+            if state is None:
+                kind = type(optimizer).__name__
+                rank_zero_info(f"optimiser {name} ({kind}) begins anew: the checkpoint holds no state that fits it.")
+            checkpoint["optimizer_states"].append(state or optimizer.state_dict())
+
+    def _catch_up(self, schedule: LRScheduler, progress: dict[str, Any] | None, state: dict[str, Any] | None) -> None:
+        """Bring a new schedule to where the training is."""
+        if not isinstance(schedule, ReduceLROnPlateau):
+            advance(schedule, self.updates)
+        elif progress is not None and state is not None and "num_bad_epochs" in progress:
+            go_on(schedule, progress, state["param_groups"])
 
     def named_optimizer(self, name: str) -> Optimizer:
         """The optimiser of that name."""
@@ -238,9 +385,23 @@ class Method(pl.LightningModule):
         progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
         progress.increment_ready()
         progress.increment_completed()
-        if self.scheduler is not None and self.trainer.global_step % self.accumulate == 0:
-            for config in self.trainer.lr_scheduler_configs:
-                config.scheduler.step()  # type: ignore[call-arg]
+        if not self.between_updates:
+            self.updates += 1
+            for schedule in self._schedules():
+                if not isinstance(schedule, ReduceLROnPlateau):
+                    schedule.step()
+
+    def step_plateaus(self) -> None:
+        """Show a validation's metric to the schedules that follow one; all ranks see that of the first."""
+        for schedule in self._schedules():
+            if isinstance(schedule, ReduceLROnPlateau):
+                name: str = schedule.monitor  # type: ignore[attr-defined]
+                metrics = self.trainer.callback_metrics
+                if name not in metrics:
+                    known = ", ".join(sorted(metrics)) or "none"
+                    reason = f", which follows {name}, but the validation gives {known}"
+                    refuse(self, "scheduler", "ReduceLROnPlateau", f"{reason}: set another monitor.")
+                schedule.step(self.trainer.strategy.broadcast(float(metrics[name])))
 
     def _match_scale(self, optimizer: Optimizer, first: bool) -> None:
         """Bring accumulated float16 gradients to the present loss scale: it may have changed between two batches."""
@@ -248,37 +409,24 @@ class Method(pl.LightningModule):
         if scaler is None or self.accumulate == 1:
             return
         scale = float(scaler.get_scale())
-        if not first and scale != self._scale:
+        if not first and scale != self.gradient_scale:
             for group in optimizer.param_groups:
                 for parameter in group["params"]:
                     if parameter.grad is not None:
-                        parameter.grad.mul_(scale / self._scale)
-        self._scale = scale
+                        parameter.grad.mul_(scale / self.gradient_scale)
+        self.gradient_scale = scale
 
-    # Checkpoints
+    # Between updates
 
     @property
-    def _between_updates(self) -> bool:
+    def between_updates(self) -> bool:
+        """Whether gradients wait for the rest of their batches."""
         return self.trainer.global_step % self.accumulate != 0
 
     def on_validation_model_zero_grad(self) -> None:
         """Keep gradients that still wait for the rest of their batches."""
-        if not self._between_updates:
+        if not self.between_updates:
             super().on_validation_model_zero_grad()
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add gradients that wait for the rest of their batches."""
-        if self._trainer is not None and self._between_updates:
-            waiting = {name: p.grad for name, p in self.named_parameters() if p.grad is not None}
-            checkpoint["accumulated"] = {"gradients": waiting, "scale": self._scale}
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the waiting gradients back."""
-        if waiting := checkpoint.get("accumulated"):
-            self._scale = waiting["scale"]
-            for name, parameter in self.named_parameters():
-                if (gradient := waiting["gradients"].get(name)) is not None:
-                    parameter.grad = gradient.to(parameter.device)
 
     # Evaluation: metrics and pictures are callbacks that call translate()
 

@@ -1,4 +1,4 @@
-"""What the methods share whose common code is made equal over both domains: Press et al., DIDD and masked transfer."""
+"""Base class for methods with a domain-confusion adversary: guided transfer, DIDD and masked transfer."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -15,9 +15,10 @@ Target = Literal["label", "uniform"]
 
 
 class ConfusionMethod(ContentMethod):
-    """Base of the methods that fool a discriminator d of common codes, so that these know nothing of the domain.
+    """Base class for methods with a domain-confusion adversary: a discriminator d of the common codes.
 
-    The defaults of the last four settings are those of the papers' code; short runs need a stronger adversary.
+    d learns to tell the common codes of both domains apart, the encoder learns to fool it. The defaults are those of
+    the papers' code; short runs need a stronger adversary.
 
     Args:
         confusion: weight of the domain confusion. The first thing to tune in a short run: d should be right on some
@@ -30,8 +31,7 @@ class ConfusionMethod(ContentMethod):
         d_steps: updates of d per batch; 1 in the papers.
         discriminant: weight of a second, linear adversary in closed form; see
             :class:`xdomain.networks.LinearDiscriminant`. 0 is none, as in the papers.
-        stale_codes: train d on the codes from before the update of the encoder, which saves passes of it.
-        options: see :class:`xdomain.methods.base.Method`.
+        options: see :class:`xdomain.methods.content.ContentMethod`.
 
     Attributes:
         labels: what d is to say of codes of the first and of the second domain.
@@ -47,14 +47,13 @@ class ConfusionMethod(ContentMethod):
         confusion_target: Target = "label",
         d_steps: int = 1,
         discriminant: float = 0.0,
-        stale_codes: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(**options)
         if d_steps < 1:
             refuse(self, "d_steps", d_steps, "give a number of updates of at least 1.")
         self.weights = {"l_confuse": confusion, "l_discriminant": discriminant}
-        self.ramp, self.d_steps, self.stale_codes = ramp, d_steps, stale_codes
+        self.ramp, self.d_steps = ramp, d_steps
         self.confused = 0.5 if confusion_target == "uniform" else self.labels[1]
 
     def build_adversaries(self, dim: int, hidden: int) -> None:
@@ -81,15 +80,10 @@ class ConfusionMethod(ContentMethod):
         weights = self.current_weights()
         return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
 
-    def train_discriminator(self, stale: Sequence[Tensor], encode: Callable[[], Sequence[Tensor]]) -> None:
-        """Update d.
-
-        Args:
-            stale: common codes of both domains from before the update of the encoder, detached.
-            encode: computes them anew.
-        """
+    def train_discriminator(self, encode: Callable[[], Sequence[Tensor]]) -> None:
+        """Update d on the common codes of both domains, which ``encode`` computes."""
         with torch.no_grad():
-            a, b = stale if self.stale_codes else encode()
+            a, b = encode()
 
         def loss() -> Tensor:
             first, second = self.d(a), self.d(b)

@@ -1,37 +1,113 @@
 """What the methods of content transfer share: common codes, separate codes, and one vocabulary to recombine them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal, get_args
 
+import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from xdomain.errors import UserError
+from xdomain.errors import SettingError, UserError
 from xdomain.methods.base import Method
+from xdomain.methods.calibration import Calibration
 
 Task = Literal["transfer", "remove", "add", "swap"]
 Codes = dict[str, Tensor]
-"""``common`` and one code [N, D] for every domain whose content is there; a domain that is missing is empty."""
+"""``common`` and one separate code [N, D] for every domain whose content is there; a missing domain's is empty."""
+Decode = Callable[[Codes, Tensor], Tensor]
+Recombine = Callable[[Tensor, str, str | None, Tensor | None, Task], Tensor]
+
+
+class Readout(nn.Module):
+    """Changes how a trained method of content transfer is used, at inference only; see :mod:`xdomain.methods.readouts`.
+
+    A subclass overrides the steps that it changes. Several read-outs wrap each other, those of higher ``order``
+    outermost; they are fitted in this order.
+
+    Attributes:
+        order: place among other read-outs.
+        learns: whether it has to learn from training images.
+        learned: whether it is ready.
+    """
+
+    order = 0
+    learns = True
+    learned: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("learned", torch.tensor(not self.learns), persistent=self.learns)
+
+    @property
+    def name(self) -> str:
+        """Its name in checkpoints."""
+        return type(self).__name__.lower()
+
+    def build(self, method: "ContentMethod", common: int, separate: int) -> None:
+        """Get ready for a method whose codes have these lengths.
+
+        Raises:
+            SettingError: if the method cannot be read out like this.
+        """
+
+    def fit(self, method: "ContentMethod", common: Callable[[Tensor], Tensor]) -> None:
+        """Learn from training images; ``common`` makes common codes as the read-outs before this one leave them."""
+
+    def common(self, code: Tensor) -> Tensor:
+        """The common code [N, D] that is used in place of the encoder's."""
+        return code
+
+    def shown(self, images: Tensor, domain: int) -> Tensor:
+        """What the encoder of a domain's separate code is shown in place of images [N, C, H, W]."""
+        return images
+
+    def decode(self, decode: Decode, codes: Codes, images: Tensor) -> Tensor:
+        """Images [N, C, H, W] of codes."""
+        return decode(codes, images)
+
+    def recombine(
+        self,
+        method: "ContentMethod",
+        recombine: Recombine,
+        images: Tensor,
+        source: str,
+        given: str | None,
+        guide: Tensor | None,
+        task: Task,
+    ) -> Tensor:
+        """See :meth:`ContentMethod.recombine`."""
+        return recombine(images, source, given, guide, task)
+
+    def placed(self, grid: Tensor, images: Tensor, fixed: str) -> Tensor:
+        """A grid [N, rows, columns, C, H, W] between images, of which the code ``fixed`` stays."""
+        return grid
 
 
 class ContentMethod(Method):
     """Base of the methods that split an image into what all domains share and what only one domain has.
 
-    A subclass encodes by :meth:`common` and :meth:`content` and recombines by :meth:`decode`; everything that can be
-    asked of it then is a choice of codes.
+    A subclass encodes by :meth:`common` and :meth:`separate`, recombines by :meth:`decode`, and ends its constructor by
+    :meth:`build_readouts`. Inference goes through the read-outs: :meth:`codes`, :meth:`translate`, :meth:`interpolate`.
+
+    Args:
+        readouts: what changes the use of the trained method; see :mod:`xdomain.methods.readouts`.
+        options: see :class:`xdomain.methods.base.Method`.
 
     Attributes:
         contents: the domains that have content of their own; of a pair "with" and "without" only the first.
         guided: whether content comes from a guide image; a method without guides has one content per domain.
         masked: whether the method has masks.
+        knows_empty: whether training shows the decoder images without content.
     """
 
     contents: tuple[str, ...]
     guided = True
     masked = False
+    knows_empty = True
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, *args: Any, readouts: Sequence[Readout] = (), **options: Any) -> None:
         super().__init__(*args, **options)
         if len(self.domains) != 2:
             raise UserError(f"{type(self).__name__} needs two domains, but the data has {len(self.domains)}: use two.")
@@ -40,14 +116,56 @@ class ContentMethod(Method):
                 f"{type(self).__name__} has one decoder for both domains, but they have {self.channels[0]} and "
                 f"{self.channels[1]} channels: set the data's channels to the same number."
             )
+        ordered = sorted(readouts, key=lambda readout: readout.order)
+        self.readouts = nn.ModuleDict({readout.name: readout for readout in ordered})
+        if len(self.readouts) < len(readouts):
+            raise SettingError(self, "readouts", "names one twice: give each at most once.")
+
+    @property
+    def _readouts(self) -> list[Readout]:
+        return list(self.readouts.values())  # type: ignore[arg-type]
+
+    def build_readouts(self, common: int, separate: int = 0) -> None:
+        """Tell the read-outs the lengths of the common code and of a separate code."""
+        for readout in self._readouts:
+            readout.build(self, common, separate)
+
+    def configure_callbacks(self) -> list[pl.Callback]:
+        callbacks = super().configure_callbacks()
+        if any(readout.learns for readout in self._readouts):
+            callbacks.append(Calibration(self.readouts, self.calibrate, self.calibrated))
+        return callbacks
+
+    def calibrate(self) -> None:
+        """Let the read-outs learn from training images."""
+        common: Callable[[Tensor], Tensor] = self.common
+        with torch.no_grad(), self.evaluating():
+            for readout in self._readouts:
+                readout.fit(self, common)
+                readout.learned.fill_(True)
+                common = partial(_chain, common, readout.common)
+
+    def calibrated(self) -> bool:
+        """Whether all read-outs are ready."""
+        return all(bool(readout.learned) for readout in self._readouts)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave out what read-outs have learned that are not used now, and let new ones learn."""
+        super().on_load_checkpoint(checkpoint)
+        own = {f"readouts.{name}": value for name, value in self.readouts.state_dict().items()}
+        state = checkpoint["state_dict"]
+        kept = {name: value for name, value in state.items() if not name.startswith("readouts.") or name in own}
+        checkpoint["state_dict"] = own | kept
+
+    # What a method implements
 
     def common(self, images: Tensor) -> Tensor:
-        """What all domains share, [N, D]."""
+        """What all domains share, [N, D], as training makes it."""
         raise NotImplementedError(f"{type(self).__name__} must implement common()")
 
-    def content(self, images: Tensor, domain: str) -> Tensor:
-        """What only images of one domain have, [N, D']."""
-        raise NotImplementedError(f"{type(self).__name__} must implement content()")
+    def separate(self, images: Tensor, domain: str) -> Tensor:
+        """What only images of one domain have, [N, D'], as training makes it."""
+        raise NotImplementedError(f"{type(self).__name__} must implement separate()")
 
     def decode(self, codes: Codes, images: Tensor) -> Tensor:
         """Images [N, C, H, W] in [-1, 1] of codes; ``images`` are those that the common code came from."""
@@ -72,10 +190,46 @@ class ContentMethod(Method):
         finally:
             self.train(training)
 
+    # Inference, through the read-outs
+
+    def read_common(self, images: Tensor) -> Tensor:
+        """The common code [N, D] of images [N, C, H, W] in [-1, 1]."""
+        code = self.common(images)
+        for readout in self._ready():
+            code = readout.common(code)
+        return code
+
+    def read_separate(self, images: Tensor, domain: str) -> Tensor:
+        """The separate code [N, D'] of one domain of images [N, C, H, W] in [-1, 1]."""
+        for readout in self._ready():
+            images = readout.shown(images, self.domains.index(domain))
+        return self.separate(images, domain)
+
+    def draw(self, codes: Codes, images: Tensor) -> Tensor:
+        """Images [N, C, H, W] in [-1, 1] of codes; ``images`` are those that the common code came from."""
+        decode: Decode = self.decode
+        for readout in self._ready():
+            decode = partial(readout.decode, decode)
+        return decode(codes, images)
+
+    def _ready(self) -> list[Readout]:
+        """The read-outs.
+
+        Raises:
+            UserError: if one of them has learned nothing yet.
+        """
+        for readout in self._readouts:
+            if not readout.learned:
+                raise UserError(
+                    f"{type(readout).__name__} of this {type(self).__name__} has learned nothing yet, as it does at "
+                    "every validation and at the end of training: train on, or take a later checkpoint."
+                )
+        return self._readouts
+
     def codes(self, images: Tensor) -> Codes:
         """All codes of images [N, C, H, W] in [-1, 1]."""
         with self.evaluating():
-            return {"common": self.common(images)} | {d: self.content(images, d) for d in self.contents}
+            return {"common": self.read_common(images)} | {d: self.read_separate(images, d) for d in self.contents}
 
     def translate(
         self,
@@ -93,7 +247,8 @@ class ContentMethod(Method):
             source: name of the domain that the images come from.
             target: name of the domain to translate into.
             guide: images [N, C, H, W] whose content is wanted: of the target domain, for ``swap`` of the source domain.
-                From a domain to itself the images guide themselves, which reconstructs them.
+                If source equals target, each image is its own guide, which
+                reconstructs it.
             task: ``transfer`` takes the source's content away and gives the target's; ``remove`` only takes, ``add``
                 only gives; ``swap`` replaces the source's content by that of another image of the source domain.
             options: none.
@@ -112,23 +267,26 @@ class ContentMethod(Method):
         given = source if task == "swap" else target
         if task == "swap" and source not in self.contents:
             raise UserError(f"images of {source} have no content to swap: take those of {self.contents[0]}.")
+        recombine: Recombine = self.recombine
+        for readout in self._ready():
+            recombine = partial(readout.recombine, self, recombine)
         if task == "remove" or given not in self.contents:
-            return self.recombine(images, source, None, None, task)
+            return recombine(images, source, None, None, task)
         if guide is None and source == target and task != "swap":
             guide = images
         if guide is None and self.guided:
             raise UserError(f"{task} from {source} to {target} needs a guide: give images of {given}.")
-        return self.recombine(images, source, given, guide, task)
+        return recombine(images, source, given, guide, task)
 
     def recombine(self, images: Tensor, source: str, given: str | None, guide: Tensor | None, task: Task) -> Tensor:
         """Images with the content of a domain from a guide, and with their own where the task is ``add``."""
         with self.evaluating():
-            codes = {"common": self.common(images)}
+            codes = {"common": self.read_common(images)}
             if task == "add" and source in self.contents:
-                codes[source] = self.content(images, source)
+                codes[source] = self.read_separate(images, source)
             if given is not None and guide is not None:
-                codes[given] = self.content(guide, given)
-            return self.decode(codes, images)
+                codes[given] = self.read_separate(guide, given)
+            return self.draw(codes, images)
 
     def interpolate(self, images: Tensor, others: Tensor, fixed: str, steps: int) -> Tensor:
         """Codes on a grid between two images: one stays, the others run from those of the first to the second's.
@@ -157,6 +315,13 @@ class ContentMethod(Method):
                 codes = {fixed: first[fixed], across: first[across].lerp(second[across], w)}
                 codes |= {name: first[name].lerp(second[name], v) for name in down}
                 with self.evaluating():
-                    cells.append(self.decode(codes, images))
+                    cells.append(self.draw(codes, images))
             rows.append(torch.stack(cells, 1))
-        return torch.stack(rows, 1)
+        grid = torch.stack(rows, 1)
+        for readout in self._ready():
+            grid = readout.placed(grid, images, fixed)
+        return grid
+
+
+def _chain(first: Callable[[Tensor], Tensor], second: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    return second(first(x))

@@ -27,10 +27,8 @@ class FaderNetwork(ContentMethod):
         adversarial: weight of E's adversarial loss at the end of its ramp; 1e-4 for the mean squared error in [-1, 1].
         ramp: batches in which that weight grows from 0; 500,000 in the paper, 0 is none.
         dropout: of d.
-        share_codes: train d on the codes that E gives in training mode for its own update. It saves a pass of E, but
-            d then sees codes under the statistics of the batch.
         clip: largest gradient norm.
-        options: see :class:`xdomain.methods.base.Method`.
+        options: see :class:`xdomain.methods.content.ContentMethod`.
     """
 
     guided = False
@@ -42,18 +40,18 @@ class FaderNetwork(ContentMethod):
         adversarial: float = 1e-4,
         ramp: int = 500_000,
         dropout: float = 0.3,
-        share_codes: bool = False,
         clip: float | None = 5.0,
         **options: Any,
     ) -> None:
         super().__init__(clip=clip, **options)
         self.contents = self.domains
-        self.adversarial, self.ramp, self.share_codes = adversarial, ramp, share_codes
+        self.adversarial, self.ramp = adversarial, ramp
         channels, size, labels = self.channels[0], self.image_size, len(self.domains)
         layers = trunk(size, width, depth)
         self.E = ContentEncoder(channels, layers, size, "batch", without_norm=[0])
         self.D = ContentDecoder(channels, size, width, depth, "batch", labels=labels, bias=False)
         self.d = FaderDiscriminator(self.D.shape, labels, 16 * width, dropout)
+        self.build_readouts(self.E.dim)
 
     def build_optimizers(self) -> dict[str, Optimizer]:
         return {
@@ -65,15 +63,14 @@ class FaderNetwork(ContentMethod):
         x = torch.cat([batch["a"].image, batch["b"].image])
         y = torch.arange(2, device=x.device).repeat_interleave(len(batch["a"].image))
         weight = self.ramped(self.adversarial, self.ramp)
-        shared = self.E(x) if self.share_codes else None
 
         def discriminator_loss() -> Tensor:
-            logits = self.d(self._steady(x) if shared is None else shared.detach())
+            logits = self.d(self._steady(x))
             self.log("d_accuracy", (logits.argmax(1) == y).float().mean())
             return F.cross_entropy(logits, y)
 
         def autoencoder_loss() -> Tensor:
-            z = self.E(x) if shared is None else shared
+            z = self.E(x)
             self.d.eval()  # no dropout, running statistics
             l_adversarial = F.cross_entropy(self.d(z), 1 - y)
             self.d.train()
@@ -99,13 +96,13 @@ class FaderNetwork(ContentMethod):
 
     def codes(self, images: Tensor) -> dict[str, Tensor]:
         with self.evaluating():
-            return {"common": self.common(images)}
+            return {"common": self.read_common(images)}
 
     def slide(self, images: Tensor, amount: float) -> Tensor:
         """Decode with y = [1 - amount, amount]: 0 is the first domain, 1 the second; amounts may go beyond."""
         with self.evaluating():
             y = images.new_tensor([1 - amount, amount]).expand(len(images), 2)
-            result: Tensor = self.D(self.common(images), y).tanh()
+            result: Tensor = self.D(self.read_common(images), y).tanh()
             return result
 
     def recombine(self, images: Tensor, source: str, given: str | None, guide: Tensor | None, task: Task) -> Tensor:

@@ -31,9 +31,9 @@ class GuidedTransfer(ConfusionMethod):
             InstanceNorm hides from the codes, are learned many times sooner.
         reconstruction: ``mse`` as in the paper's code, or ``l1`` as in its text.
         confusion: weight of the domain confusion; see :class:`xdomain.methods.confusion.ConfusionMethod` for it and for
-            ``ramp``, ``confusion_target``, ``d_steps``, ``discriminant`` and ``stale_codes``.
+            ``ramp``, ``confusion_target``, ``d_steps`` and ``discriminant``.
         clip: largest gradient norm.
-        options: see :class:`xdomain.methods.base.Method`.
+        options: see :class:`xdomain.methods.content.ContentMethod`.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class GuidedTransfer(ConfusionMethod):
         self.E_2 = ContentEncoder(channels, [*(min(c, last // 4) for c in hidden), sep], size, norm)
         self.D = ContentDecoder(channels, size, width, depth, norm, inputs=common + sep)
         self.build_adversaries(self.E_1.dim, last)
+        self.build_readouts(self.E_1.dim, self.E_2.dim)
 
     def build_optimizers(self) -> dict[str, Optimizer]:
         autoencoder = [p for net in (self.E_1, self.E_2, self.D) for p in net.parameters()]
@@ -67,23 +68,21 @@ class GuidedTransfer(ConfusionMethod):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         plus = batch["a"].image
         x = torch.cat([plus, batch["b"].image])  # one batch: InstanceNorm treats every image by itself
-        codes: list[Tensor] = []
 
         def autoencoder_loss() -> Tensor:
             common, content = self.E_1(x), self.E_2(plus)
-            codes.extend(common.detach().chunk(2))
             y = self.D(torch.cat([common, torch.cat([content, torch.zeros_like(content)])], 1)).tanh()
             losses = {"l_reconstruction": 2 * self.distance(y, x)}  # the sum of the means of two equal batches
             return self.weighted({**losses, **self.confusion_losses(*common.chunk(2))})
 
         self.log("l_g", self.step("g", autoencoder_loss), prog_bar=True)
-        self.train_discriminator(codes, lambda: self.E_1(x).chunk(2))
+        self.train_discriminator(lambda: self.E_1(x).chunk(2))
 
     def common(self, images: Tensor) -> Tensor:
         code: Tensor = self.E_1(images)
         return code
 
-    def content(self, images: Tensor, domain: str) -> Tensor:
+    def separate(self, images: Tensor, domain: str) -> Tensor:
         code: Tensor = self.E_2(images)
         return code
 

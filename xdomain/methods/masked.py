@@ -36,7 +36,7 @@ class MaskedTransfer(ConfusionMethod):
         beta1: weight of (5), the common code of a translation.
         beta2: weight of (6), the content code of a translation.
         confusion: weight of (7), the domain confusion; see :class:`xdomain.methods.confusion.ConfusionMethod` for it
-            and for ``ramp``, ``confusion_target``, ``d_steps``, ``discriminant`` and ``stale_codes``.
+            and for ``ramp``, ``confusion_target``, ``d_steps`` and ``discriminant``.
         mask_slope: multiplies the logits of all masks; 1 as in the paper. Masks move faster the larger it is, and end
             nearer to 0 or 1 when training is short: what a weak mask shows has to be drawn in excess, and then looks
             faint on any other image.
@@ -46,8 +46,6 @@ class MaskedTransfer(ConfusionMethod):
         mask_range: masks from which to which value additions, and masks that are asked for, stretch to [0, 1]; (0, 1),
             as in the paper, leaves them as they are. What a short training draws by a weak mask is a hint otherwise.
             ``threshold`` is one of masks before that.
-        removal_zero_content: remove with an empty content code, which is how D_A was trained; the script beside the
-            paper gives it the image's own.
         norm: ``batch`` as in the paper, or ``instance``.
         one_decoder: draw images without content by D_B, too, from an empty content code, instead of by a D_A of their
             own. Where the content changes nothing both images then agree to the last detail, and a mask gains nothing
@@ -59,7 +57,7 @@ class MaskedTransfer(ConfusionMethod):
         joint: pass both domains through a network as one batch. Apart, as in the paper, BatchNorm subtracts in training
             what tells the domains apart, so that d does not see it, and brings it back in evaluation.
         clip: largest gradient norm.
-        options: see :class:`xdomain.methods.base.Method`.
+        options: see :class:`xdomain.methods.content.ContentMethod`.
     """
 
     masked = True
@@ -81,7 +79,6 @@ class MaskedTransfer(ConfusionMethod):
         threshold: float = 0.1,
         dilation: int = 0,
         mask_range: tuple[float, float] = (0.0, 1.0),
-        removal_zero_content: bool = True,
         norm: Norm = "batch",
         one_decoder: bool = False,
         content_start: int = 0,
@@ -109,7 +106,7 @@ class MaskedTransfer(ConfusionMethod):
         if not 0 <= low < high <= 1:
             refuse(self, "mask_range", [low, high], "give two rising numbers from 0 to 1.")
         self.mask_range, self.mask_slope = (low, high), mask_slope
-        self.threshold, self.dilation, self.removal_zero_content = threshold, dilation, removal_zero_content
+        self.threshold, self.dilation = threshold, dilation
         self.content_start, self.alpha_ramp = content_start, alpha_ramp
         self.one_decoder, self.joint = one_decoder, joint
         channels, size = self.channels[0], self.image_size
@@ -121,6 +118,7 @@ class MaskedTransfer(ConfusionMethod):
             self.D_A = ContentDecoder(channels, size, width, depth, norm, slope=0.2, inputs=common + sep)
         self.D_B = ContentDecoder(channels + 1, size, width, depth, norm, slope=0.2, inputs=common + sep)
         self.build_adversaries(self.E_1.dim, last)
+        self.build_readouts(self.E_1.dim, self.E_2.dim)
 
     def build_optimizers(self) -> dict[str, Optimizer]:
         networks = [self.E_1, self.E_2, self.D_B, *([] if self.one_decoder else [self.D_A])]
@@ -132,13 +130,12 @@ class MaskedTransfer(ConfusionMethod):
         kept = ("l_plus_kept", "l_plain_kept")
         return weights | {n: self.ramped(weights[n], self.alpha_ramp, self.content_start) for n in kept}
 
-    def plain(self, common: Tensor, content: Tensor | None = None) -> Tensor:
-        """D_A: whole images [N, C, H, W] in [-1, 1]."""
-        if content is None:
-            content = common.new_zeros(len(common), self.E_2.dim)
+    def plain(self, common: Tensor) -> Tensor:
+        """D_A: whole images [N, C, H, W] in [-1, 1] without content."""
+        empty = common.new_zeros(len(common), self.E_2.dim)
         if self.one_decoder:
-            return self.layer(common, content)[1]
-        result: Tensor = self.D_A(torch.cat([common, content], 1)).tanh()
+            return self.layer(common, empty)[1]
+        result: Tensor = self.D_A(torch.cat([common, empty], 1)).tanh()
         return result
 
     def layer(self, common: Tensor, content: Tensor) -> tuple[Tensor, Tensor]:
@@ -148,12 +145,10 @@ class MaskedTransfer(ConfusionMethod):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         p, n = batch["a"].image, batch["b"].image
         waiting = self.trainer.global_step < self.content_start
-        codes: list[Tensor] = []
 
         def autoencoder_loss() -> Tensor:
             c_p, c_n = self._each(self.E_1, p, n)
             s_p = c_p.new_zeros(len(p), self.E_2.dim) if waiting else self.E_2(p)
-            codes.extend([c_p.detach(), c_n.detach()])
             empty = torch.zeros_like(s_p)
             with_own, with_none = torch.cat([c_p, s_p], 1), torch.cat([c_n, empty], 1)
             shaven, with_guide = torch.cat([c_p, empty], 1), torch.cat([c_n, s_p], 1)
@@ -180,7 +175,7 @@ class MaskedTransfer(ConfusionMethod):
             return self.weighted(losses)
 
         self.log("l_g", self.step("g", autoencoder_loss), prog_bar=True)
-        self.train_discriminator(codes, lambda: self._each(self.E_1, p, n))  # (8)
+        self.train_discriminator(lambda: self._each(self.E_1, p, n))  # (8)
 
     def _each(self, network: nn.Module, *inputs: Tensor) -> list[Tensor]:
         """A network's outputs for equal batches: together, if the domains are joint, else one after another."""
@@ -192,13 +187,14 @@ class MaskedTransfer(ConfusionMethod):
         code: Tensor = self.E_1(images)
         return code
 
-    def content(self, images: Tensor, domain: str) -> Tensor:
+    def separate(self, images: Tensor, domain: str) -> Tensor:
         code: Tensor = self.E_2(images)
         return code
 
     def mask(self, images: Tensor, guide: Tensor | None = None) -> Tensor:
         with self.evaluating():
-            return self.stretched(self.layer(self.E_1(images), self.E_2(images if guide is None else guide))[0])
+            content = self.read_separate(images if guide is None else guide, self.contents[0])
+            return self.stretched(self.layer(self.read_common(images), content)[0])
 
     def stretched(self, mask: Tensor) -> Tensor:
         """A mask whose ``mask_range`` fills [0, 1]."""
@@ -211,15 +207,16 @@ class MaskedTransfer(ConfusionMethod):
         if guide is None:
             return images  # plain images have nothing to lose
         with self.evaluating():
-            return self.decode({"common": self.common(images), self.contents[0]: self.content(guide, "")}, images)
+            content = self.contents[0]
+            codes = {"common": self.read_common(images), content: self.read_separate(guide, content)}
+            return self.draw(codes, images)
 
     def _removed(self, images: Tensor) -> Tensor:
         with self.evaluating():
-            common, content = self.E_1(images), self.E_2(images)
-            candidate = self.plain(common, None if self.removal_zero_content else content)
-            inside = (self.layer(common, content)[0] > self.threshold).float()
-            inside = F.max_pool2d(inside, 2 * self.dilation + 1, 1, self.dilation)
-            return torch.where(inside > 0, candidate, images)
+            common = self.read_common(images)
+            mask, _ = self.layer(common, self.read_separate(images, self.contents[0]))
+            inside = F.max_pool2d((mask > self.threshold).float(), 2 * self.dilation + 1, 1, self.dilation)
+            return torch.where(inside > 0, self.plain(common), images)
 
     def decode(self, codes: Codes, images: Tensor) -> Tensor:
         if (content := codes.get(self.contents[0])) is None:

@@ -95,7 +95,6 @@ class ContentDecoder(nn.Module):
         depth: number of doublings; see :func:`trunk`.
         norm: ``instance`` (without weights) or ``batch``.
         spectral: divide every weight but the last by its largest singular value.
-        spectral_axis: axis of the weights that is one side of that matrix: 1 is that of the outputs.
         slope: of the activation below 0; 0 is ReLU.
         labels: length of a label vector that is joined, at every pixel, to the input of every layer.
         bias: give the layers biases.
@@ -110,7 +109,6 @@ class ContentDecoder(nn.Module):
         depth: int | None = None,
         norm: Norm = "instance",
         spectral: bool = False,
-        spectral_axis: int = 1,
         slope: float = 0.0,
         labels: int = 0,
         bias: bool = True,
@@ -124,7 +122,7 @@ class ContentDecoder(nn.Module):
         before = inputs
         for after in reversed(hidden):
             layer: nn.Module = nn.ConvTranspose2d(before + labels, after, 4, 2, 1, bias=bias)
-            layer = spectral_norm(layer, dim=spectral_axis) if spectral else layer
+            layer = spectral_norm(layer, dim=1) if spectral else layer
             activation = nn.LeakyReLU(slope) if slope else nn.ReLU()
             self.blocks.append(nn.Sequential(layer, _norm(norm, after), activation))
             before = after

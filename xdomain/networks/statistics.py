@@ -126,7 +126,6 @@ class ContentRegions(nn.Module):
         share: of the largest difference, above which there is content.
     """
 
-    learned: Tensor
     regions: Tensor
     owned: Tensor
     mean: Tensor
@@ -136,7 +135,6 @@ class ContentRegions(nn.Module):
         super().__init__()
         self.share = share
         shape = (2, 1, image_size, image_size)
-        self.register_buffer("learned", torch.tensor(False))
         self.register_buffer("regions", torch.zeros(shape))
         self.register_buffer("owned", torch.zeros(shape))
         self.register_buffer("mean", torch.zeros(channels, image_size, image_size))
@@ -160,7 +158,6 @@ class ContentRegions(nn.Module):
         self.regions.copy_(F.max_pool2d((content & (relative >= others / 2)).float(), 3, 1, 1))
         self.owned.copy_(F.max_pool2d((content & (relative > others)).float(), 3, 1, 1))
         self.mean.copy_(mean)
-        self.learned.fill_(True)
 
     def within(self, *domains: int) -> Tensor:
         """Soft mask [1, 1, H, W] of where the content of any of these domains may be."""

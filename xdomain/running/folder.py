@@ -3,14 +3,26 @@
 import json
 import os
 import platform
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
 from xdomain.discover import PACKAGE
-from xdomain.errors import UserError
+from xdomain.errors import UserError, refuse
 
 CHECKPOINTS = "checkpoints"
+LONGEST_NAME = 240
+"""Bytes; file systems take 255, and a name gets an ending."""
+
+
+def checked_name(owner: object, name: str) -> str:
+    """The name of a run if a folder can bear it; see :func:`xdomain.errors.refuse` for ``owner`` and the error."""
+    if not re.fullmatch(r"[^./\\\0\n][^/\\\0\n]*", name):
+        refuse(owner, "recipe", repr(name), "give a plain name, without folders.")
+    if len(name.encode()) > LONGEST_NAME:
+        refuse(owner, "recipe", f"{len(name.encode())} bytes", f"give a name of at most {LONGEST_NAME}.")
+    return name
 
 
 def new_run_dir(parent: Path) -> Path:
@@ -60,21 +72,40 @@ def resolve_checkpoint(path: str, prefer: str, runs: Path | None = None) -> Path
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file that is either whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a JSON file that is either whole or not there; a device or pipe is written to, never replaced.
+
+    Raises:
+        UserError: where it cannot be written.
+    """
+    text = json.dumps(content, indent=2) + "\n"
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    partial.replace(path)
+    try:
+        if path.exists() and not path.is_file():
+            path.write_text(text)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            partial.write_text(text)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
 def git_commit() -> str | None:
-    """The commit of the source checkout that is running, with ``+`` if files differ from it; None if there is none."""
+    """The commit of the source checkout that is running, None if there is none.
+
+    With ``+`` if the package or its recipes differ from it.
+    """
 
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=PACKAGE, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--", ".") else "")
+        return git("rev-parse", "--short=12", "HEAD") + (
+            "+" if git("status", "--porcelain", "--", ".", ":/configs") else ""
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
 

@@ -1,4 +1,4 @@
-"""What ``test`` leaves behind: a table on the screen and a JSON file."""
+"""What ``test`` leaves behind: a table on the screen and a JSON file in the run folder."""
 
 import json
 from pathlib import Path
@@ -7,43 +7,41 @@ from typing import TYPE_CHECKING, Any
 import pytorch_lightning as pl
 
 from xdomain.running.folder import git_commit, hardware, write_json
-from xdomain.running.outputs import check_folder
+from xdomain.running.publishing import RESULTS, changed
 
 if TYPE_CHECKING:
     from xdomain.running.trainer import Trainer
 
 
 class Results(pl.Callback):
-    """Prints the test metrics and writes ``<results_dir>/<recipe>.json`` and ``results.json`` in the run folder.
+    """Prints the test metrics and writes ``results.json`` in the run folder; ``publish`` takes it from there.
 
     The file holds ``recipe``, ``metrics`` (name to number), ``seed``, ``commit``, ``hardware``, ``wall_seconds`` of the
-    training and ``overrides`` (settings that were changed on the command line of training or test).
+    training, ``commit_test``, the commit of the test, and ``overrides``, the settings that were changed on the command
+    line of training or test.
     """
-
-    def setup(self, trainer: "Trainer", pl_module: pl.LightningModule, stage: str) -> None:  # type: ignore[override]
-        if stage == "test":
-            check_folder(trainer.results_dir)
 
     def on_test_end(self, trainer: "Trainer", pl_module: pl.LightningModule) -> None:  # type: ignore[override]
         if not trainer.is_global_zero:
             return
         metrics = {name: rounded(float(value)) for name, value in trainer.callback_metrics.items()}
-        run = _facts(trainer.run_dir)
+        run, commit = _facts(trainer.run_dir), git_commit()
         result = {
             "recipe": trainer.recipe,
             "metrics": metrics,
             "seed": run.get("seed", trainer.seed),
-            "commit": run.get("commit", git_commit()),
+            "commit": run.get("commit", commit),
+            "commit_test": commit,
             "hardware": run.get("hardware", hardware()),
             "wall_seconds": run.get("wall_seconds"),
             "steps": run.get("steps"),
             "overrides": {**run.get("overrides", {}), **trainer.overrides},
         }
-        target = trainer.results_dir / f"{trainer.recipe}.json"
-        write_json(trainer.run_dir / "results.json", result)
+        target = trainer.run_dir / RESULTS
         write_json(target, result)
         print(table(metrics))
-        print(f"numbers:  {target}\npictures: {trainer.run_dir / 'samples'}\nrun:      {trainer.run_dir}")
+        print(f"numbers:  {target}\npictures: {trainer.run_dir / 'samples'}")
+        print(f"run:      {trainer.run_dir}{changed(result['overrides'])}")
 
 
 def rounded(value: float) -> float:

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from xdomain.running.folder import new_run_dir, run_dir_of
+from xdomain.running.folder import checked_name, new_run_dir, run_dir_of
 from xdomain.running.metrics_file import MetricsFile
 from xdomain.running.outputs import check_folder
 from xdomain.running.record import RunCheckpoint, RunFolder
@@ -40,8 +40,8 @@ class Trainer(pl.Trainer):
 
     Args:
         run_dir: folder of this run; None makes a new one.
-        results_dir: folder for the JSON file of ``test``.
-        recipe: name of the recipe, for the folders and the results.
+        recipe: name of the run, for its folder and its results; None takes ``run``, on the command line the names of
+            the configs.
         monitor: metric that chooses the checkpoint ``best``; None keeps only ``last``.
         monitor_mode: whether the monitored metric should be ``max`` or ``min``.
         kwargs: everything that Lightning's trainer takes.
@@ -51,13 +51,13 @@ class Trainer(pl.Trainer):
         self,
         *,
         run_dir: str | None = None,
-        results_dir: str = "results",
-        recipe: str = "run",
+        recipe: str | None = None,
         monitor: str | None = None,
         monitor_mode: str = "max",
         **kwargs: Any,
     ) -> None:
-        self.recipe, self.results_dir = recipe, Path(results_dir)
+        self.recipe = checked_name(self, "run" if recipe is None else recipe)
+        self.monitor, self.monitor_mode = monitor, monitor_mode
         self._run_dir = Path(run_dir) if run_dir else None
         self.seed: int | None = None
         self.overrides: dict[str, Any] = {}

@@ -1,0 +1,51 @@
+"""What is learned from training images for inference alone, once the networks are trained."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.trainer.states import TrainerFn
+from torch import nn
+
+
+class Calibration(pl.Callback):
+    """Fits something to the trained networks: at every validation and at the end of training, before checkpoints.
+
+    A method brings it along in ``configure_callbacks``, as it does the counter of its batches; so it stands in this
+    room. It needs no validation. What is not ready when a test, a prediction or a sanity check begins is fitted then.
+
+    Args:
+        learned: what is fitted. Rank 0 fits it for all ranks.
+        fit: fits it, by the images of the running trainer's data.
+        ready: whether it was fitted before; by default it counts as such.
+    """
+
+    def __init__(self, learned: nn.Module, fit: Callable[[], None], ready: Callable[[], bool] = lambda: True) -> None:
+        self._learned, self._fit, self._ready = learned, fit, ready
+        self._fitted_at = -1
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            self._calibrate(trainer)
+        else:
+            self._complete(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._fitted_at != trainer.global_step:
+            self._calibrate(trainer)
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._complete(trainer)
+
+    on_predict_start = on_test_start
+
+    def _complete(self, trainer: pl.Trainer) -> None:
+        if not self._ready():
+            self._calibrate(trainer)
+
+    def _calibrate(self, trainer: pl.Trainer) -> None:
+        if trainer.is_global_zero:
+            self._fit()
+        state: dict[str, Any] = {name: value.cpu() for name, value in self._learned.state_dict().items()}
+        self._learned.load_state_dict(trainer.strategy.broadcast(state))
+        self._fitted_at = trainer.global_step

@@ -1,0 +1,220 @@
+"""Read-outs: what is done to the codes and images of a trained method of content transfer, at inference only.
+
+They are no part of the papers. A method gets them by its option ``readouts``, a list of these classes, and tells of
+those that it cannot have.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xdomain.batch import to_float
+from xdomain.errors import SettingError, refuse
+from xdomain.methods.content import Codes, ContentMethod, Decode, Readout, Recombine, Task
+from xdomain.networks import ContentRegions, LinearErasure
+
+SEEN = 5000
+"""Training images of each domain, at most, that a read-out learns from."""
+
+GUIDES, FACES = 16, 100
+"""Guides of each domain whose contents are compared, and images of each domain that they are drawn on."""
+
+
+class Erasure(Readout):
+    """Takes out of every common code what a linear probe would read the domain from.
+
+    See :class:`xdomain.networks.LinearErasure`. It learns from the common codes of training images.
+    """
+
+    def build(self, method: ContentMethod, common: int, separate: int) -> None:
+        self.statistics = LinearErasure(common)
+
+    def fit(self, method: ContentMethod, common: Callable[[Tensor], Tensor]) -> None:
+        a, b = (
+            torch.cat([common(x).float() for x in training_images(method, domain, sample_size(method, domain))])
+            for domain in method.domains
+        )
+        self.statistics.fit(a, b)
+
+    def common(self, code: Tensor) -> Tensor:
+        erased: Tensor = self.statistics(code)
+        return erased
+
+
+class Strength(Readout):
+    """Draws content farther away from what is drawn without any than was learned.
+
+    n + factor (y - n), with the decodings y with content and n without; the formula of classifier-free guidance (Ho and
+    Salimans 2022). It makes up for contents that a short training draws too weakly. For methods that have guides, no
+    masks, and a decoder that has learned to draw without content.
+
+    Args:
+        factor: how far; 1 draws what was learned.
+    """
+
+    order = 1
+    learns = False
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        if factor <= 0:
+            refuse(self, "factor", factor, "give a number above 0; 1 draws what was learned.")
+        self.factor = factor
+
+    def build(self, method: ContentMethod, common: int, separate: int) -> None:
+        if method.masked:
+            _refuse(self, method, "draws content by a mask over the image itself, and nothing without content")
+        if not method.guided:
+            _refuse(self, method, "has no separate codes, and an amount of its own")
+        _check_empty(self, method)
+
+    def decode(self, decode: Decode, codes: Codes, images: Tensor) -> Tensor:
+        y = decode(codes, images)
+        if len(codes) == 1 or self.factor == 1:
+            return y
+        return decode({"common": codes["common"]}, images).lerp(y, self.factor).clamp(-1, 1)
+
+
+class Regions(Readout):
+    """Knows where contents are, in aligned images, and draws them there alone.
+
+    Content is where translations change training images in the mean by more than a share of the largest change; see
+    :class:`xdomain.networks.ContentRegions`. Translations are drawn there and keep the image elsewhere; the separate
+    code of a domain is read without looking where only the other's content is; and two contents are drawn each in its
+    place. For methods of which both domains have content from guides, and whose decoder has learned to draw without.
+
+    Args:
+        share: of the largest change, above which there is content.
+    """
+
+    order = 2
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        if not 0 < share < 1:
+            refuse(self, "share", share, "give a number between 0 and 1.")
+        self.share = share
+
+    def build(self, method: ContentMethod, common: int, separate: int) -> None:
+        if not method.guided or len(method.contents) < 2:
+            _refuse(self, method, "does not have two contents that come from guides")
+        _check_empty(self, method)
+        self.domains = method.domains
+        self.statistics = ContentRegions(method.channels[0], method.image_size, separate, self.share)
+
+    # Learning
+
+    def fit(self, method: ContentMethod, common: Callable[[Tensor], Tensor]) -> None:
+        changes, deviations, means = [], [], []
+        for domain, other in (method.domains, method.domains[::-1]):
+            change, mean = self._changed(method, common, domain, other)
+            changes.append(change)
+            means.append(mean)
+            deviations.append(self._deviation(method, common, domain))
+        self.statistics.fit(changes[0] - changes[1], torch.stack(deviations), torch.stack(means).mean(0))
+        for i, domain in enumerate(method.domains):  # as they are read now
+            images = training_images(method, domain, sample_size(method, domain))
+            codes = [method.separate(self.shown(x, i), domain) for x in images]
+            self.statistics.typical[i].copy_(torch.cat(codes).mean(0))
+
+    def _changed(
+        self, method: ContentMethod, common: Callable[[Tensor], Tensor], domain: str, other: str
+    ) -> tuple[Tensor, Tensor]:
+        """Means [C, H, W] of what translations to the other domain take from training images, and of these images."""
+        count = sample_size(method, domain)
+        changes, images = [], []
+        pairs = zip(training_images(method, domain, count), training_images(method, other, count), strict=True)
+        for x, guide in pairs:
+            y = method.decode({"common": common(x), other: method.separate(guide, other)}, x)
+            changes.append((x - y).sum(0))
+            images.append(x.sum(0))
+        return torch.stack(changes).sum(0) / count, torch.stack(images).sum(0) / count
+
+    def _deviation(self, method: ContentMethod, common: Callable[[Tensor], Tensor], domain: str) -> Tensor:
+        """Standard deviation [H, W] of decodings over guides of a domain, averaged over common codes and channels."""
+        guides = torch.cat([method.separate(x, domain) for x in training_images(method, domain, GUIDES)])
+        deviations = []
+        for x in (x for role in method.domains for x in training_images(method, role, FACES)):
+            code = common(x)
+            drawn = [method.decode({"common": code, domain: guide.expand(len(x), -1)}, x) for guide in guides]
+            deviations.append(torch.stack(drawn).std(0).mean(1).sum(0))
+        return torch.stack(deviations).sum(0) / (2 * FACES)
+
+    # Use
+
+    def shown(self, images: Tensor, domain: int) -> Tensor:
+        return self.statistics.seen_by(domain, images)
+
+    def decode(self, decode: Decode, codes: Codes, images: Tensor) -> Tensor:
+        if len(codes) < 3:
+            return decode(codes, images)
+        common = {"common": codes["common"]}
+        y = n = decode(common, images)
+        for i, domain in enumerate(self.domains):
+            y = y + self.statistics.owned_by(i) * (decode(common | {domain: codes[domain]}, images) - n)
+        return y.clamp(-1, 1)
+
+    def recombine(
+        self,
+        method: ContentMethod,
+        recombine: Recombine,
+        images: Tensor,
+        source: str,
+        given: str | None,
+        guide: Tensor | None,
+        task: Task,
+    ) -> Tensor:
+        places, old = self.statistics, method.domains.index(source)
+        with method.evaluating():
+            common = {"common": method.read_common(images)}
+            if given is None or guide is None:
+                # a typical content of the other domain says that this one is absent; it is drawn in another place
+                other = places.typical[1 - old].expand(len(images), -1)
+                typical = method.draw(common | {method.domains[1 - old]: other}, images)
+                drawn = typical.lerp(method.draw(common, images), places.overlap().to(typical))
+                where = places.within(old)
+            else:
+                new = method.domains.index(given)
+                drawn = method.draw(common | {given: method.read_separate(guide, given)}, images)
+                where = places.owned_by(new) if task == "add" else places.within(old, new)
+            return images.lerp(drawn.to(images), where.to(images))
+
+    def placed(self, grid: Tensor, images: Tensor, fixed: str) -> Tensor:
+        if fixed != "common":
+            return grid
+        where = self.statistics.within(0, 1).to(grid)
+        return images[:, None, None].to(grid).lerp(grid, where)  # the image itself is in all cells
+
+
+def sample_size(method: ContentMethod, domain: str) -> int:
+    """Number of training images of a domain to learn from."""
+    return min(len(method.data.data(method.data.role_of(domain), "train")), SEEN)
+
+
+def training_images(method: ContentMethod, domain: str, count: int) -> Iterator[Tensor]:
+    """Batches [n, C, H, W] of so many training images of a domain, some repeated where there are fewer."""
+    data = method.data
+    images = data.data(data.role_of(domain), "train")
+    rows = np.linspace(0, len(images) - 1, count).round().astype(np.int64)
+    for part in np.array_split(rows, -(-count // data.eval_batch_size)):
+        yield to_float(images.__getitems__(part.tolist()).image.to(method.device))
+
+
+def _refuse(readout: Readout, method: ContentMethod, reason: str) -> None:
+    name = type(readout).__name__
+    raise SettingError(
+        method, "readouts", f"holds {name}, but {type(method).__name__} {reason}: leave {name} out of the list."
+    )
+
+
+def _check_empty(readout: Readout, method: ContentMethod) -> None:
+    if not method.knows_empty:
+        name = type(readout).__name__
+        raise SettingError(
+            method,
+            "readouts",
+            f"holds {name}, for which the decoder must have learned to draw without content: set "
+            "slot_dropout as well, such as to 0.125.",
+        )
