@@ -17,7 +17,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -30,6 +29,7 @@ from torch.nn import functional as F
 import xdomain.data
 import xdomain.methods
 from xdomain.batch import Batch
+from xdomain.discover import find_config
 from xdomain.losses import gradient_penalty
 from xdomain.methods import PatchVAEGAN, PyramidMethod, SinGAN, StructuralAnalogy
 from xdomain.methods.patch_vaegan import draw
@@ -38,7 +38,6 @@ from xdomain.networks.patches import Conv3d
 from xdomain.networks.pyramid import resize
 from xdomain.running.trainer import Trainer
 
-CONFIGS = Path(__file__).parents[1] / "configs"
 RECIPES = {
     "SinGAN": "singan_tiny",
     "StructuralAnalogy": "structural_analogy_tiny",
@@ -49,7 +48,7 @@ STEPS, ROUNDS = 6, 4
 
 def build(name: str) -> tuple[PyramidMethod, Any]:
     """A method and its data as in its tiny recipe."""
-    recipe = yaml.safe_load((CONFIGS / f"{RECIPES[name]}.yaml").read_text())
+    recipe = yaml.safe_load(find_config(f"{RECIPES[name]}.yaml").read_text())
     torch.manual_seed(0)
     data = getattr(xdomain.data, recipe["data"]["class_path"])(**recipe["data"]["init_args"])
     settings = {k: v for k, v in recipe["model"]["init_args"].items() if "optimizer" not in k}

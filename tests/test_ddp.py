@@ -259,3 +259,55 @@ def test_ddp_ranks_share_one_run_folder(ranks):
     assert sorted(path.name for path in (folder / "run").iterdir()) == ["checkpoints", "metrics.csv", "run.json"]
     checkpoint = torch.load(folder / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert len(checkpoint["random_states"]) == 2
+
+
+class Counting(ToyGAN):
+    """Keeps a number of every rank's own in a buffer that its training depends on, beside the BatchNorm statistics."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.register_buffer("own", torch.zeros(()))
+
+    def on_train_batch_start(self, batch, batch_idx):
+        self.before = self.own.clone()
+
+    def training_step(self, batch, batch_idx):
+        super().training_step(batch, batch_idx)
+        self.own.add_(self.global_rank + 1)
+
+
+def train_and_resume(rank, world_size, folder, port):
+    """One rank; straight runs, and runs that are stopped after every number of batches and resumed."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "LOCAL_RANK": str(rank)}
+    torch.set_num_threads(1)
+
+    def fit(name, steps, resume=False):
+        torch.manual_seed(0)
+        model = Counting(accumulate=2)
+        run = trainer(
+            max_steps=steps,
+            val_check_interval=1,
+            limit_val_batches=1,
+            strategy="ddp_find_unused_parameters_true",
+            devices=world_size,
+            run_dir=str(folder / name),
+        )
+        checkpoint = str(folder / name / "checkpoints/last.ckpt") if resume else None
+        run.fit(model, datamodule=ToyPair(batch_size=2, jitter=True), ckpt_path=checkpoint, weights_only=True)
+        return weights(model) | {"before": model.before, "drawn": torch.rand(3)}
+
+    states = {"straight": fit("straight", 7)}
+    for steps in (3, 4):
+        fit(f"stopped {steps}", steps)
+        states[f"resumed {steps}"] = fit(f"stopped {steps}", 7, resume=True)
+    (folder / f"{rank}.pickle").write_bytes(pickle.dumps(states))
+    dist.destroy_process_group()
+
+
+def test_ddp_ranks_resume_exactly_with_buffers_of_their_own(tmp_path):
+    ranks = spawn(train_and_resume, tmp_path)
+    assert not torch.equal(ranks[0]["straight"]["own"], ranks[1]["straight"]["own"])
+    for rank, states in enumerate(ranks):
+        for name, state in states.items():
+            for key, value in states["straight"].items():
+                assert torch.equal(value, state[key]), (rank, name, key)

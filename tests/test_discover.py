@@ -7,7 +7,7 @@ import pytest
 
 import xdomain.data
 import xdomain.methods
-from xdomain import discover
+from xdomain import discover, methods
 from xdomain.data import BaseDataModule
 from xdomain.errors import UserError
 from xdomain.methods import Method
@@ -88,3 +88,20 @@ def test_classes_are_found_before_their_bases_and_without_importing(tmp_path, mo
     (tmp_path / "kind" / "b.py").write_text('class Middle(base.Root):\n    """Between."""\n')
     monkeypatch.setattr(discover, "PACKAGE", tmp_path)
     assert discover.classes("kind", {"Root"}) == {"Middle": "Between.", "Leaf": "The leaf."}
+
+
+def test_tasks_are_those_of_the_methods():
+    """What is read from the source is what the classes have."""
+    found = discover.tasks()
+    kinds = [value for value in vars(methods).values() if isinstance(value, type)]
+    assert {"transfer", "remove", "add", "swap", "interpolate", "mask", "paint", "harmonise", "edit"} < found.keys()
+    assert {"super_resolve", "random", "animate"} < found.keys()
+    for name, entry in found.items():
+        member = {"transfer": "translate", "paint": "translate", "random": "sample"}.get(name, name)
+        signatures = [inspect.signature(getattr(kind, member)).parameters for kind in kinds if hasattr(kind, member)]
+        assert entry.doc
+        assert set(entry.options) <= {option for signature in signatures for option in signature}
+    steps = found["interpolate"].options["steps"]
+    assert (steps.annotation, steps.default, steps.doc) == ("int", "7", "number of tiles along a side")
+    assert found["edit"].options["start"].default is None
+    assert found["mask"].options["guide"].annotation == "Tensor"

@@ -16,7 +16,7 @@ ROOMS = (
     {"features"},
     {"data", "running"},
     {"engines", "networks", "losses"},
-    {"batch", "discover", "optim", "paths"},
+    {"batch", "discover", "files", "optim", "paths"},
     {"errors"},
 )
 """From the top floor to the ground floor; what stands on one floor may not import its neighbours."""

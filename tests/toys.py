@@ -55,7 +55,9 @@ class ToyGAN(Method):
         self.log("l_d", self.step("d", lambda: (self.D(y_a.detach()) - self.D(batch["b"].image)).mean()))
         self.log("l_g", self.step("g", lambda: -self.D(y_a).mean() + y_a.square().mean()))
 
-    def translate(self, images, source, target, **options):
+    directions = (("red", "grey"),)
+
+    def translate(self, images, source, target):
         return self.g(images).tanh()
 
 

@@ -1,3 +1,22 @@
 """Unpaired cross-domain image translation on PyTorch Lightning."""
 
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from xdomain.inference.folder import translate_folder
+    from xdomain.inference.loading import load
+
+__all__ = ["__version__", "load", "translate_folder"]
+
+_PLACES = {"load": "xdomain.inference.loading", "translate_folder": "xdomain.inference.folder"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch when it is asked for: the package itself and ``xdomain list`` do without."""
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_PLACES[name]), name)

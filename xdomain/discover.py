@@ -2,8 +2,11 @@
 
 import ast
 import difflib
+import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from xdomain.errors import UserError
 
@@ -59,13 +62,18 @@ def configs(kind: str) -> dict[str, str]:
     return found
 
 
-def _classes(folder: str) -> Iterator[tuple[str, set[str], str]]:
+def _class_nodes(folder: str) -> Iterator[ast.ClassDef]:
     for path in sorted((PACKAGE / folder).glob("*.py")):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ClassDef):
-                bases = {ast.unparse(base).rsplit(".", 1)[-1] for base in node.bases}
-                doc = (ast.get_docstring(node) or "").split("\n", 1)[0]
-                yield node.name, bases, doc
+        yield from (node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.ClassDef))
+
+
+def _bases(node: ast.ClassDef) -> list[str]:
+    return [ast.unparse(base).rsplit(".", 1)[-1] for base in node.bases]
+
+
+def _classes(folder: str) -> Iterator[tuple[str, set[str], str]]:
+    for node in _class_nodes(folder):
+        yield node.name, set(_bases(node)), (ast.get_docstring(node) or "").split("\n", 1)[0]
 
 
 def classes(folder: str, roots: set[str]) -> dict[str, str]:
@@ -89,6 +97,94 @@ def classes(folder: str, roots: set[str]) -> dict[str, str]:
 def methods() -> dict[str, str]:
     """All methods."""
     return classes("methods", {"Method"})
+
+
+class TaskOption(NamedTuple):
+    """An argument of a task.
+
+    Attributes:
+        annotation: its type as it stands in the code, without ``None``.
+        default: what it is if it is left out, as it stands in the code; None where there is no default.
+        doc: what it means.
+    """
+
+    annotation: str
+    default: str | None
+    doc: str
+
+
+class TaskEntry(NamedTuple):
+    """A task that methods offer: what it does, in one line, and its arguments by name."""
+
+    doc: str
+    options: dict[str, TaskOption]
+
+
+def tasks() -> dict[str, TaskEntry]:
+    """All tasks by name, read from the property ``tasks`` of the methods; where they differ, the arguments of all."""
+    nodes = {node.name: node for node in _class_nodes("methods")}
+    found: dict[str, TaskEntry] = {}
+    for name in nodes:
+        for task, member in _task_members(name, nodes).items():
+            function = _member(name, member, nodes)
+            if function is None or "NotImplementedError" in ast.unparse(function):
+                continue
+            entry = found.setdefault(task, TaskEntry(_doc(_first_member(name, member, nodes)).split("\n", 1)[0], {}))
+            for option, value in _options(function).items():
+                if option not in entry.options or (value.doc and not entry.options[option].doc):
+                    entry.options[option] = value
+    return found
+
+
+def _member(class_name: str, name: str, nodes: dict[str, ast.ClassDef]) -> ast.FunctionDef | None:
+    """A function of a class, or else of its nearest base."""
+    if class_name not in nodes:
+        return None
+    for node in nodes[class_name].body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            return node
+    return next((found for base in _bases(nodes[class_name]) if (found := _member(base, name, nodes))), None)
+
+
+def _first_member(class_name: str, name: str, nodes: dict[str, ast.ClassDef]) -> ast.FunctionDef:
+    """The function of that name of the most basic class that has it, which says what all of them do."""
+    for base in _bases(nodes[class_name]):
+        if _member(base, name, nodes):
+            return _first_member(base, name, nodes)
+    function = _member(class_name, name, nodes)
+    assert function is not None
+    return function
+
+
+def _doc(function: ast.FunctionDef) -> str:
+    return inspect.cleandoc(ast.get_docstring(function) or "")
+
+
+def _task_members(class_name: str, nodes: dict[str, ast.ClassDef]) -> dict[str, str]:
+    """From the tasks of a class to the names of its functions: the literals in its property ``tasks``."""
+    if class_name not in nodes:
+        return {}
+    own = [node for node in nodes[class_name].body if isinstance(node, ast.FunctionDef) and node.name == "tasks"]
+    found: dict[str, str] = {}
+    if not own or "super().tasks" in ast.unparse(own[0]):
+        for base in _bases(nodes[class_name]):
+            found |= _task_members(base, nodes)
+    for literal in (part for node in own for part in ast.walk(node) if isinstance(part, ast.Dict)):
+        for key, value in zip(literal.keys, literal.values, strict=True):
+            if isinstance(key, ast.Constant) and isinstance(value, ast.Attribute):
+                found[str(key.value)] = value.attr
+    return found
+
+
+def _options(function: ast.FunctionDef) -> dict[str, TaskOption]:
+    arguments, given = function.args.args[1:], [ast.unparse(value) for value in function.args.defaults]  # without self
+    defaults = [*[None] * (len(arguments) - len(given)), *given]
+    doc, found = _doc(function), {}
+    for argument, default in zip(arguments, defaults, strict=True):
+        annotation = ast.unparse(argument.annotation).removesuffix(" | None") if argument.annotation else ""
+        text = re.search(rf"^ *{argument.arg}: (.*(?:\n {{8,}}.*)*)", doc, re.MULTILINE)
+        found[argument.arg] = TaskOption(annotation, default, re.sub(r"\s+", " ", text[1]).rstrip(".") if text else "")
+    return found
 
 
 def data_modules() -> dict[str, str]:

@@ -169,5 +169,6 @@ def test_making_the_judge_leaves_the_random_state_alone(monkeypatch):
     model.trainer.datamodule = ToyPair()
     model.trainer.datamodule.root = None
     before = torch.get_rng_state()
+    callback.setup(model.trainer, model, "fit")
     callback.begin(model.trainer, model)
     assert torch.equal(before, torch.get_rng_state())

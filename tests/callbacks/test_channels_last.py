@@ -1,24 +1,39 @@
 """Memory layout of convolutions."""
 
+import pytest
 import torch
 
 from tests.methods.faces import Faces, make
 from tests.toys import trainer
 from xdomain.callbacks import ChannelsLast
-from xdomain.methods import GuidedTransfer
+from xdomain.methods import DIDD, GuidedTransfer
 
 
-def fitted(callbacks):
+def fitted(kind, callbacks, **settings):
     torch.manual_seed(0)
-    method = make(GuidedTransfer)
+    method = make(kind, **settings)
     trainer(max_steps=3, limit_val_batches=0, callbacks=callbacks).fit(method, datamodule=Faces())
     return method
 
 
-def test_only_the_layout_differs():
-    plain, last = fitted([]), fitted([ChannelsLast()])
-    weights = [m.weight for m in last.modules() if isinstance(m, torch.nn.Conv2d)]
-    assert all(w.is_contiguous(memory_format=torch.channels_last) for w in weights)
-    assert not all(w.is_contiguous() for w in weights)
+def is_last(network):
+    """Whether the channels of all convolutions are last, or those of none."""
+    weights = [p for p in network.parameters() if p.ndim == 4]
+    (answer,) = {w.is_contiguous(memory_format=torch.channels_last) and not w.is_contiguous() for w in weights}
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "last"),
+    [
+        (GuidedTransfer, {"norm": "batch"}, {"E_1": True, "E_2": True, "D": True}),
+        (GuidedTransfer, {"norm": "instance"}, {"E_1": False, "E_2": False, "D": False}),
+        (DIDD, {"norm": "batch", "separate_norm": "instance"}, {"E_c": True, "E_a": False, "E_b": False, "G": True}),
+    ],
+    ids=str,
+)
+def test_only_the_layout_of_networks_without_instance_norm_differs(kind, settings, last):
+    plain, changed = fitted(kind, [], **settings), fitted(kind, [ChannelsLast()], **settings)
+    assert {name: is_last(getattr(changed, name)) for name in last} == last
     for name, value in plain.state_dict().items():
-        assert torch.allclose(value, last.state_dict()[name], atol=1e-4), name
+        assert torch.allclose(value, changed.state_dict()[name], atol=1e-5), name

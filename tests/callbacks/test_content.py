@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from tests.callbacks.judges import Held
 from tests.toys import ToyGAN, ToyPair, trainer
 from xdomain.batch import to_float
 from xdomain.callbacks import ContentMasks, ContentTransfer, TransferPictures
@@ -129,6 +130,7 @@ TARGETS = {
 def _targets(monkeypatch):
     for module in ("content", "content_masks"):
         monkeypatch.setattr(f"xdomain.callbacks.{module}.helper_targets", TARGETS.__getitem__)
+    monkeypatch.setattr("xdomain.callbacks.content.helper_data", lambda source: None)
 
 
 def attach(method, data, testing=True):
@@ -139,16 +141,22 @@ def attach(method, data, testing=True):
     return run
 
 
+def evaluated(callback, method, data, testing=True):
+    """What a callback reports, after its check."""
+    run = attach(method, data, testing)
+    callback.setup(run, method, "test" if testing else "validate")
+    callback.begin(run, method)
+    return callback.report(run, testing)
+
+
 def transferred(method, data=None, testing=True, judge="which", **options):
     callback = ContentTransfer(judge, "what", "who", **{"pairs": 60, "val_pairs": 9, **options})
     callback.judges = {
-        "domain": DomainJudge(*("smile", "glasses")[:: 1 if judge == "which" else -1]),
-        "attributes": Judge("glasses", "smile"),
-        "embedder": Judge(),
+        "domain_classifier": Held(DomainJudge(*("smile", "glasses")[:: 1 if judge == "which" else -1])),
+        "attributes": Held(Judge("glasses", "smile")),
+        "embedder": Held(Judge()),
     }
-    run = attach(method, data or Blocks(), testing)
-    callback.begin(run, method.eval())
-    return callback.report(run, testing)
+    return evaluated(callback, method.eval(), data or Blocks(), testing)
 
 
 def test_a_perfect_transfer():
@@ -312,11 +320,7 @@ def test_a_validation_is_short():
 
 
 def test_without_judges():
-    data = Blocks()
-    method = Surgeon()
-    callback, run = ContentTransfer(pairs=10), attach(method, data)
-    callback.begin(run, method)
-    keys = {key.split("/")[0] for key in callback.report(run, True)}
+    keys = {key.split("/")[0] for key in evaluated(ContentTransfer(pairs=10), Surgeon(), Blocks())}
     assert keys == {
         *("l1", "l1_inside", "l1_outside", "l1_untranslated", "l1_inside_untranslated", "l1_outside_untranslated"),
         *("l1_stripped", "l1_united", "kid", "kid_std", "fid", "n_real", "n_fake", "probe"),
@@ -324,7 +328,7 @@ def test_without_judges():
 
 
 def test_what_content_transfer_refuses():
-    with pytest.raises(UserError, match="pairs of ContentTransfer is 1"):
+    with pytest.raises(UserError, match="ContentTransfer: pairs is 1"):
         ContentTransfer(pairs=1)
     with pytest.raises(UserError, match="direction smile to smile: give two domains"):
         transferred(Surgeon(), directions=[["smile", "smile"]])
@@ -333,11 +337,11 @@ def test_what_content_transfer_refuses():
     with pytest.raises(UserError, match="ToyGAN transfers no content"):
         transferred(ToyGAN(), ToyPair())
     for source, known in (("both", "smile, glasses"), ("hat", "hat")):
-        callback, method = ContentTransfer(source), Surgeon()
-        callback.judges = {"domain": DomainJudge("smile", "glasses")}
-        message = f"the domain_classifier {source} knows {known}: give one with a single target, smile or glasses"
+        callback = ContentTransfer(source)
+        callback.judges = {"domain_classifier": Held(DomainJudge("smile", "glasses"))}
+        message = f"domain_classifier is {source}, which knows {known}: give one with a single target, smile or glasses"
         with pytest.raises(UserError, match=message):
-            callback.begin(attach(method, Blocks()), method)
+            evaluated(callback, Surgeon(), Blocks(), testing=False)
 
 
 def test_pairs_and_positions():
@@ -361,17 +365,13 @@ def eye():
     with torch.no_grad():
         for parameter, value in zip(network.parameters(), ([1, 0, 0], -0.3, 1, 0), strict=True):
             parameter.copy_(torch.tensor(value, dtype=torch.float32).view(parameter.shape))
-    helper = nn.Module()
-    helper.network, helper.prepared = network.eval(), lambda images: images
-    return helper
+    return Held(network.eval())
 
 
 def masks(method, data, classifier=True, testing=True, **options):
     callback = ContentMasks("what" if classifier else None, images=20, **options)
     callback.helper, callback.targets = eye() if classifier else None, ("Eyeglasses",)
-    run = attach(method, data, testing)
-    callback.begin(run, method.eval())
-    return callback.report(run, testing)
+    return evaluated(callback, method.eval(), data, testing)
 
 
 def test_masks():
@@ -404,7 +404,7 @@ def test_no_masks_without_truth_nor_in_a_validation():
     data = Blocks("glasses")
     assert masks(Surgeon(data.domains), data, testing=False) == {}
     assert masks(Surgeon(("smile", "neutral")), Blocks("smile")) == {}
-    with pytest.raises(UserError, match="target of ContentMasks is 'Hat', but the classifier has Eyeglasses"):
+    with pytest.raises(UserError, match="target is Hat, but the classifier has Eyeglasses"):
         masks(Surgeon(data.domains), data, target="Hat")
 
 

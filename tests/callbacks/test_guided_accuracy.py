@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.callbacks.judges import Held
 from tests.toys import ToyGAN, ToyPair, trainer
 from xdomain.callbacks import GuidedAccuracy
 from xdomain.callbacks.accuracy import draw_guides
@@ -66,9 +67,12 @@ class Judge(nn.Module):
 TILTS = {"ink": [9.0, -5.0, 0.0], "paint": [-4.0, 12.0, 1.0]}
 
 
+PROCESS = {"testing": True, "limit_test_batches": 1.0, "strategy": None}
+
+
 def prepared(**options):
     callback = GuidedAccuracy(CLASSIFIERS, **options)
-    callback.judges = {domain: Judge(tilt) for domain, tilt in TILTS.items()}
+    callback.judges = {domain: Held(Judge(tilt)) for domain, tilt in TILTS.items()}
     return callback
 
 
@@ -76,7 +80,7 @@ def measured(method=None, data=None, rank=0, world_size=1, **options):
     callback, method = prepared(**options), method or Brush()
     method.trainer = trainer(max_steps=1)
     method.trainer.datamodule = data or Shades()
-    process = SimpleNamespace(testing=True, global_rank=rank, world_size=world_size)
+    process = SimpleNamespace(**PROCESS, global_rank=rank, world_size=world_size)
     callback.begin(process, method)
     return {name: value.item() for name, value in callback.report(process, True).items()}
 
@@ -174,10 +178,10 @@ def test_what_has_no_guides_is_not_averaged():
 def test_a_direction_without_classifier_is_left_out():
     """Its source, which is the other's target, needs no labels then."""
     callback, method, data = GuidedAccuracy({"paint": "paint_judge+more"}), Brush(), Shades()
-    callback.judges = {"paint": Judge(TILTS["paint"])}
+    callback.judges = {"paint": Held(Judge(TILTS["paint"]))}
     method.trainer, data.unlabelled = trainer(max_steps=1), ("b",)
     method.trainer.datamodule = data
-    process = SimpleNamespace(testing=True, global_rank=0, world_size=1)
+    process = SimpleNamespace(**PROCESS, global_rank=0, world_size=1)
     callback.begin(process, method)
     assert {name.split("/")[0] for name in callback.report(process, True)} == {
         *("accuracy", "accuracy_10_guides", "accuracy_untranslated", "n"),
@@ -188,10 +192,10 @@ def test_a_direction_without_classifier_is_left_out():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"classifiers": {}}, "classifiers of GuidedAccuracy is empty"),
-        ({"guides": 0}, "guides of GuidedAccuracy is 0: give a number of at least 1"),
-        ({"pairs": 0}, "pairs of GuidedAccuracy is 0"),
-        ({"val_pairs": -1}, "val_pairs of GuidedAccuracy is -1"),
+        ({"classifiers": {}}, "GuidedAccuracy: classifiers is empty"),
+        ({"guides": 0}, "GuidedAccuracy: guides is 0: give a number of at least 1"),
+        ({"pairs": 0}, "GuidedAccuracy: pairs is 0"),
+        ({"val_pairs": -1}, "GuidedAccuracy: val_pairs is -1"),
     ],
 )
 def test_settings_that_are_refused(options, message):
@@ -200,7 +204,8 @@ def test_settings_that_are_refused(options, message):
 
 
 def test_what_is_refused_before_a_classifier_is_trained(monkeypatch):
-    monkeypatch.setattr("xdomain.callbacks.accuracy.make_judge", None)
+    monkeypatch.setattr("xdomain.callbacks.accuracy.build_judge", lambda source: Held(Judge(TILTS["ink"])))
+    monkeypatch.setattr("xdomain.callbacks.accuracy.fetch_judge", None)
     data = Shades()
     data.unlabelled = ("b",)
     for callback, method, data_, message in (
@@ -211,4 +216,4 @@ def test_what_is_refused_before_a_classifier_is_trained(monkeypatch):
         method.trainer = trainer(max_steps=1)
         method.trainer.datamodule = data_
         with pytest.raises(UserError, match=message):
-            callback.begin(method.trainer, method)
+            callback.setup(method.trainer, method, "fit")

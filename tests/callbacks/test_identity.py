@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.callbacks.judges import Held
 from tests.toys import trainer
 from xdomain.batch import Sample
 from xdomain.callbacks import IdentityRetrieval, IdentityVerification
@@ -44,11 +45,7 @@ class People(BaseDataModule):
 
 
 class Eyes(nn.Module):
-    """An embedder that is never trained."""
-
-    def __init__(self):
-        super().__init__()
-        self.network = nn.Identity()
+    """An embedder without weights."""
 
     def features(self, images):
         return images.flatten(1)
@@ -70,11 +67,13 @@ def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDOMAIN_CACHE", str(tmp_path / "cache"))
 
 
-def retrieval(method, data, **options):
+def retrieval(method, data, testing=False, **options):
     callback = IdentityRetrieval("judge", **{"distractors": 200, "val_distractors": 50, **options})
-    callback.helper = Eyes()
+    callback.helper = Held(Eyes())
     method.trainer = trainer(max_steps=1)
     method.trainer.datamodule = data
+    method.trainer.testing = testing
+    callback.setup(method.trainer, method, "test" if testing else "fit")
     callback.begin(method.trainer, method)
     return callback
 
@@ -92,7 +91,7 @@ def test_a_copy_leads_back_to_its_person():
 
 
 def test_noise_leads_nowhere():
-    callback = retrieval(Copying(forget=True), pair(), val_distractors=400)
+    callback = retrieval(Copying(forget=True), pair(), testing=True, distractors=400)
     values = callback.report(None, testing=True)
     assert values["gallery@judge"] == 401
     assert values["n@judge"] == 10
@@ -140,7 +139,10 @@ class Flat(nn.Module):
 def test_verification():
     method = Classifier(Flat(), domains=("photo",), channels=(3,), image_size=8)
     callback = IdentityVerification()
-    callback.begin(trainer(max_steps=1), method)
+    method.trainer = trainer(max_steps=1)
+    method.trainer.datamodule = People()
+    callback.setup(method.trainer, method, "validate")
+    callback.begin(method.trainer, method)
     images = torch.from_numpy(People().data("a", "test").images).float() / 127.5 - 1
     labels = torch.arange(10).repeat_interleave(3)
     callback.add(method, {"a": Sample(images, torch.arange(30), labels)}, testing=True)
@@ -150,5 +152,6 @@ def test_verification():
     callback.begin(trainer(max_steps=1), method)
     callback.add(method, {"a": Sample(images, torch.arange(30), labels[torch.randperm(30)])}, testing=True)
     assert 0.2 < callback.report(None, testing=False)["auc"] < 0.8
-    with pytest.raises(UserError, match="needs identities"):
-        callback.add(method, {"a": Sample(images, torch.arange(30))}, testing=True)
+    method.trainer.datamodule = People(identities=False)
+    with pytest.raises(UserError, match="needs identities, but photo has none: remove it"):
+        callback.setup(method.trainer, method, "fit")

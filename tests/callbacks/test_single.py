@@ -213,14 +213,14 @@ def test_another_layer_and_what_is_refused():
     values, _ = evaluate(data, toy(data), SampleQuality(count=2, layer="1", patches=()))
     assert "sifid@random-conv/1" in values
     for options, sentence in (
-        ({"layer": "9"}, "layer of SampleQuality is '9', but random-conv has no layer '9'; it has 1, 2, 3, 4: give an"),
+        ({"layer": "9"}, "SampleQuality: layer is 9, but random-conv has no layer '9'; it has 1, 2, 3, 4: give an"),
         ({"features": "random-conv3d"}, "is random-conv3d, which does not look at images: give another"),
-        ({"block": 15}, "block of SampleQuality is 15, too large for 20x26 pixels"),
+        ({"block": 15}, "SampleQuality: block is 15, too large for 20x26 pixels"),
     ):
         with pytest.raises(UserError, match=sentence):
             evaluate(data, toy(data), SampleQuality(count=2, **options))
     for options in ({"count": 1}, {"val_count": 1}, {"patches": (5, 0)}, {"block": 0}):
-        with pytest.raises(UserError, match=f"{next(iter(options))} of SampleQuality is"):
+        with pytest.raises(UserError, match=f"SampleQuality: {next(iter(options))} is"):
             SampleQuality(**options)
     with pytest.raises(UserError, match="ToyGAN makes no random samples"):
         evaluate(ToyPair(), ToyGAN(), SampleQuality())
@@ -329,7 +329,7 @@ def test_a_sheet_of_clips_and_its_animation():
 
 def test_what_a_sheet_refuses():
     for name in ("count", "columns", "frames", "fps"):
-        with pytest.raises(UserError, match=f"{name} of SampleSheet is 0: give more than 0"):
+        with pytest.raises(UserError, match=f"SampleSheet: {name} is 0: give more than 0"):
             SampleSheet(**{name: 0})
     with pytest.raises(UserError, match="ToyGAN makes no random samples"):
         evaluate(ToyPair(), ToyGAN(), SampleSheet())

@@ -15,7 +15,9 @@ from xdomain.batch import to_float, to_uint8
 from xdomain.commands.main import main
 from xdomain.data.images import read_image, write_image
 from xdomain.data.video import read_video, write_video
+from xdomain.errors import refuse
 from xdomain.methods import Method, PyramidMethod
+from xdomain.methods.pyramid import check_walk
 
 HEIGHT, WIDTH = 16, 24
 
@@ -28,8 +30,7 @@ class Sampler(PyramidMethod):
     def __init__(self, domains=("image",), channels=(3,), image_size=WIDTH, shapes=((HEIGHT, WIDTH),), **options):
         super().__init__(domains=domains, channels=channels, image_size=image_size, shapes=shapes, **options)
 
-    def sample(self, count, size=None, **options):
-        assert not options
+    def sample(self, count, size=None):
         size = size or tuple(side // (2 - self.finest) for side in self.shapes[-1])
         return torch.rand(count, 3, *size) / 2 + self.finest / 2 - 0.1
 
@@ -37,11 +38,23 @@ class Sampler(PyramidMethod):
 class ToyPyramid(Sampler):
     """Everything that a method may offer, in a way that shows what it was called with."""
 
-    def sample(self, count, size=None, start=0, **options):
+    directions = (("image", "image"),)
+
+    @property
+    def tasks(self):
+        return super().tasks | {
+            "paint": self.translate,
+            "harmonise": self.harmonise,
+            "edit": self.edit,
+            "super_resolve": self.super_resolve,
+            "animate": self.animate,
+        }
+
+    def sample(self, count, size=None, start=0):
         self.check_start(start)
         return super().sample(count, size) - 0.5 * start
 
-    def translate(self, images, source, target, start=1, **options):
+    def translate(self, images, source, target, start=1):
         assert (source, target) == ("image", "image")
         self.check_start(start, 1)
         return -images
@@ -52,10 +65,13 @@ class ToyPyramid(Sampler):
     def edit(self, images, mask, start):
         return torch.lerp(images, torch.ones_like(images), mask)
 
-    def super_resolve(self, images, factor):
+    def super_resolve(self, images, factor=4.0):
+        if not factor > 1:
+            refuse(self, "factor", f"{factor:g}", "give a number above 1.")
         return torch.nn.functional.interpolate(images, scale_factor=factor, mode="nearest")
 
-    def animate(self, frames, alpha=0.1, beta=0.9):
+    def animate(self, frames=30, alpha=0.1, beta=0.9):
+        check_walk(self, frames, alpha, beta)
         value = torch.linspace(-alpha, beta, frames).view(-1, 1, 1, 1)
         return value.expand(-1, 3, HEIGHT, WIDTH)
 
@@ -63,8 +79,13 @@ class ToyPyramid(Sampler):
 class Still(Sampler):
     """Translates at no scale."""
 
-    def translate(self, images, source, target, **options):
-        assert not options
+    directions = (("image", "image"),)
+
+    @property
+    def tasks(self):
+        return super().tasks | {"paint": self.translate}
+
+    def translate(self, images, source, target):
         return -images
 
 
@@ -152,7 +173,7 @@ def test_a_later_start(runs, tmp_path, capsys):
     darker = to_uint8(torch.rand(1, 3, HEIGHT, WIDTH) / 2 + 0.4 - 0.5)[0]
     assert torch.equal(read_image(tmp_path / "out/0000.png", 3), darker)
     assert refused(capsys, "sample", runs["ToyPyramid"], "--start", 2, "--overwrite") == (
-        "start is 2: give a scale from 0 to 1."
+        "--start is 2: give a scale from 0 to 1."
     )
 
 
@@ -198,7 +219,7 @@ def test_files_are_kept_unless_overwritten(runs, tmp_path, capsys):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/0001.png").write_bytes(b"mine")
     sentence = refused(capsys, "sample", runs["Sampler"], "--n", 3)
-    assert sentence == "out/0001.png exists already: give another --output, or add --overwrite."
+    assert sentence == "out/0001.png exists already: give another output, or overwrite."
     assert names(tmp_path / "out") == ["0001.png"]
     assert (tmp_path / "out/0001.png").read_bytes() == b"mine"
     assert run("sample", runs["Sampler"], "--n", 3, "--overwrite") == 0
@@ -213,7 +234,7 @@ def test_folders_of_frames_are_replaced_whole(runs, tmp_path, capsys):
     assert len(names(tmp_path / "out")) == 4
     (tmp_path / "out/0000/letter.txt").write_text("mine")
     sentence = refused(capsys, "sample", runs["ClipSampler"], *more, "--overwrite")
-    assert sentence == "the folder out/0000 holds letter.txt, which is no frame: give another --output."
+    assert sentence == "the folder out/0000 holds letter.txt, which is no frame: give another output."
     assert len(names(tmp_path / "out")) == 5
 
 
@@ -231,7 +252,7 @@ def test_places_that_cannot_be_written(runs, tmp_path, capsys, monkeypatch):
 
 
 def test_a_lack_of_memory_is_one_sentence(runs, capsys, monkeypatch):
-    def greedy(self, count, size=None, **options):
+    def greedy(self, count, size=None):
         return torch.empty(2**50)
 
     monkeypatch.setattr(Sampler, "sample", greedy)
@@ -251,27 +272,31 @@ REFUSED = [
     ("ClipSampler", "--size 0x20x20", f"--size is 0x20x20: {SIDES}"),
     ("Sampler", "--size 20000x20000", "--size is 20000x20000, which has more than 16,777,216 pixels: give a smaller"),
     ("ClipSampler", "--size 4000x4100", "--size is 4x4000x4100, which has more than 16,777,216 pixels"),
-    ("Sampler", "--size 4x20x20", "--size is 4x20x20, but RUN holds a Sampler, which samples images: give HEIGHTxW"),
+    ("Sampler", "--size 4x20x20", "--size is 4x20x20, but a Sampler samples images: give HEIGHTxWIDTH."),
     ("Sampler", "--n 0", "--n is 0: give a whole number of at least 1."),
     ("Sampler", "--n many", "n is refused: invalid int value: 'many'"),
-    ("Sampler", "--start 1", "RUN holds a Sampler, which has no scales to start at: leave --start out."),
-    ("ToyPyramid", "--start -1", "--start is -1: give a whole number of at least 0."),
+    ("Sampler", "--start 1", "--start is no option of random by this Sampler, which takes size: leav"),
+    ("ToyPyramid", "--start -1", "--start is -1: give a scale from 0 to 1."),
     ("Sampler", "--seed -1", "--seed is -1: give a whole number of at least 0."),
     ("Sampler", "--fps 0", "--fps is 0: give a number of frames per second above 0."),
-    ("Sampler", "--batch_size 0", "--batch_size is 0: give a number of images of at least 1."),
+    ("Sampler", "--batch_size 0", "--batch_size is 0: give a whole number of at least 1."),
     ("Sampler", "--format gif", "--format is gif, but what is written are images: give png."),
     ("ClipSampler", "--format png", "--format is png, but what is written are clips: give gif, mp4 or frames."),
     ("ToyPyramid", "--task animate --format png", "--format is png, but what is written are clips"),
-    ("Sampler", "--task animate", "RUN holds a Sampler, which does not animate: leave --task out."),
-    ("ToyPyramid", "--task animate --size 20x20", "--size is for --task random, not for animate: leave it out."),
+    ("Sampler", "--task animate", "--task is animate, which is nothing that this Sampler can do: give ran"),
+    (
+        "ToyPyramid",
+        "--task animate --size 20x20",
+        "--size is for random, not for animate:",
+    ),
     (
         "ToyPyramid",
         "--task animate --start 1",
-        "RUN holds a ToyPyramid, which has no scales to start at: leave --start out",
+        "--start is for random, not for animate:",
     ),
-    ("ToyPyramid", "--frames 3", "--frames is for --task animate, not for random: leave it out."),
+    ("ToyPyramid", "--frames 3", "--frames is for animate, not for random:"),
     ("ToyPyramid", "--task animate --frames 0", "--frames is 0: give a number of frames of at least 1."),
-    ("Plain", "", "RUN holds a Plain, which makes no random samples: give another."),
+    ("Plain", "", "RUN holds a Plain, which makes no random samples."),
     ("untrained", "", "this ToyPyramid is not trained: there is nothing to sample from."),
     ("Sampler", "--wide 3", "wide is no setting"),
 ]
@@ -311,7 +336,7 @@ def pictures(tmp_path):
 def test_paint_keeps_the_aspect_ratio(runs, pictures, tmp_path, capsys, more):
     assert run("translate", runs["ToyPyramid"], "--input", "in", *more) == 0
     assert capsys.readouterr().out == "translated 2 images\n"
-    assert read_image(tmp_path / "out/a.png", 3).shape == (3, 16, 24)  # shrunk to what was learned
+    assert read_image(tmp_path / "out/a.png", 3).shape == (3, 20, 30)  # shrunk to what was learned, and back
     small = to_float(pictures["b.png"])
     assert torch.equal(read_image(tmp_path / "out/b.png", 3), to_uint8(-small))  # as it is
 
@@ -323,7 +348,7 @@ def test_masks_belong_to_images_by_number(runs, pictures, tmp_path, capsys, task
     found = read_image(tmp_path / "out/b.png", 3)
     assert torch.equal(found[..., :7], pictures["b.png"][..., :7])
     assert (found[..., 7:] == value).all()
-    assert read_image(tmp_path / "out/a.png", 3).shape == (3, 16, 24)
+    assert read_image(tmp_path / "out/a.png", 3).shape == (3, 20, 30)
 
 
 def test_one_mask_for_one_image_and_masks_that_do_not_fit(runs, pictures, tmp_path, capsys):
@@ -339,7 +364,7 @@ def test_one_mask_for_one_image_and_masks_that_do_not_fit(runs, pictures, tmp_pa
     assert "the mask black.png of in/a.png is empty" in capsys.readouterr().err
     write_image(pictures["a.png"], tmp_path / "masks/c.png")
     sentence = refused(capsys, "translate", runs["ToyPyramid"], "--input", "in", "--overwrite", *more, "masks")
-    assert sentence == "--mask masks holds 3 masks, but --input 2 images: give one mask for each, or a single one."
+    assert sentence == "--mask is masks, which holds 3 masks for 2 images: give one for each, or a single one."
 
 
 def test_super_resolution_takes_images_as_they_are(runs, pictures, tmp_path, capsys):
@@ -350,7 +375,7 @@ def test_super_resolution_takes_images_as_they_are(runs, pictures, tmp_path, cap
     assert run("translate", runs["ToyPyramid"], "--input", "in", *more) == 1
     out, err = capsys.readouterr()
     assert out.endswith("translated 0 images, skipped 2\n")
-    assert "--factor 1000 makes more than 16,777,216 pixels of an image of 20x30." in err
+    assert "factor 1000 makes more than 16,777,216 pixels of an image of 20x30." in err
 
 
 @pytest.mark.parametrize("more", [[], ["--task", "paint"]])
@@ -362,30 +387,38 @@ def test_methods_without_scales_to_start_at_still_translate(runs, pictures, tmp_
 @pytest.mark.parametrize(
     ("name", "more", "sentence"),
     [
-        ("ToyPyramid", "--start 2", "start is 2: give a scale from 1 to 1."),
-        ("ToyPyramid", "--start -1", "--start is -1: give a whole number of at least 0."),
-        ("ToyPyramid", "--task harmonise", "--task harmonise needs --mask: give an image that is white where"),
-        ("ToyPyramid", "--task edit --mask masks", "--task edit needs --start: give the number of a scale."),
+        ("ToyPyramid", "--start 2", "--start is 2: give a scale from 1 to 1."),
+        ("ToyPyramid", "--start -1", "--start is -1: give a scale from 1 to 1."),
+        ("ToyPyramid", "--task harmonise", "--mask is needed by harmonise: give images that are white where the wo"),
+        ("ToyPyramid", "--task edit --mask masks", "--start is needed by edit: give a value."),
         (
             "ToyPyramid",
             "--task edit --mask absent --start 1",
-            "--mask absent does not exist: give an image file or a fol",
+            "--mask is absent, which does not exist: give an image file or a folder",
         ),
-        ("ToyPyramid", "--mask masks", "--mask is for --task harmonise or edit, not for transfer: leave it out."),
-        ("ToyPyramid", "--factor 2", "--factor is for --task super_resolve, not for transfer: leave it out."),
+        ("ToyPyramid", "--mask masks", "--mask is for harmonise or edit, not for transfer:"),
+        ("ToyPyramid", "--factor 2", "--factor is for super_resolve, not for transfer:"),
         ("ToyPyramid", "--task super_resolve --factor 1", "--factor is 1: give a number above 1."),
         ("ToyPyramid", "--task super_resolve --factor nan", "--factor is nan: give a number above 1."),
-        ("ToyPyramid", "--task remove", "RUN holds a ToyPyramid, which knows no content to remove: leave --task out."),
-        ("ToyPyramid", "--guide in", "RUN holds a ToyPyramid, which takes no guides: leave --guide out."),
-        ("Still", "--start 1", "RUN holds a Still, which has no scales to start at: leave --start out."),
-        ("Still", "--task super_resolve", "RUN holds a Still, which knows no task super_resolve: give another"),
-        ("Sampler", "", "RUN holds a Sampler, which does not translate but makes random samples: use xdomain sample."),
-        ("Sampler", "--task paint", "RUN holds a Sampler, which knows no task paint"),
-        ("Plain", "", "RUN holds a Plain, which does not translate: give another."),
-        ("Quarters", "--task paint", "RUN holds a Quarters, which knows no task paint"),
-        ("Quarters", "--task edit --mask masks --start 1", "RUN holds a Quarters, which knows no task edit"),
-        ("Quarters", "--task remove --start 1", "--start is for --task transfer, paint, harmonise or edit, not for"),
-        ("Quarters", "--start 1", "RUN holds a Quarters, which has no scales to start at: leave --start out."),
+        ("ToyPyramid", "--task remove", "--task is remove, which is nothing that this ToyPyramid can do: give t"),
+        ("ToyPyramid", "--guide in", "--guide is no option of transfer by this ToyPyramid, which takes sourc"),
+        ("Still", "--start 1", "--start is no option of transfer by this Still, which takes source and"),
+        ("Still", "--task super_resolve", "--task is super_resolve, which is nothing that this Still can do: give"),
+        ("Sampler", "", "a Sampler does not translate but makes random samples: use xdomain sam"),
+        ("Sampler", "--task paint", "a Sampler does not translate but makes random samples: use xdomain sam"),
+        ("Plain", "", "a Plain does not translate: give another."),
+        ("Quarters", "--task paint", "--task is paint, which is nothing that this Quarters can do: give tran"),
+        (
+            "Quarters",
+            "--task edit --mask masks --start 1",
+            "--task is edit, which is nothing that this Quarters can do: give trans",
+        ),
+        (
+            "Quarters",
+            "--task remove --start 1",
+            "--start is no option of remove by this Quarters, which takes source: l",
+        ),
+        ("Quarters", "--start 1", "--start is no option of transfer by this Quarters, which takes source "),
         ("untrained", "", "this ToyPyramid is not trained"),
     ],
 )
@@ -402,7 +435,7 @@ def test_the_output_lies_outside_of_the_masks(runs, pictures, tmp_path, capsys):
 
 
 def test_paintings_are_a_function_of_the_seed(runs, pictures, tmp_path, capsys, monkeypatch):
-    def noisy(self, images, source, target, start=1, **options):
+    def noisy(self, images, source, target, start=1):
         return torch.rand_like(images)
 
     monkeypatch.setattr(ToyPyramid, "translate", noisy)

@@ -12,7 +12,7 @@ from xdomain.batch import to_float, to_uint8
 from xdomain.commands.main import main
 from xdomain.data.images import read_image, write_image
 from xdomain.errors import UserError
-from xdomain.inference.loading import load_method
+from xdomain.inference.loading import load
 from xdomain.methods import DTN, Classifier
 from xdomain.networks import ConvClassifier, UpConvDecoder
 from xdomain.running.trainer import Trainer
@@ -79,7 +79,7 @@ def names(folder):
 
 def test_a_method_is_rebuilt_from_its_checkpoint_alone(trained):
     method, run = trained
-    loaded = load_method(run)
+    loaded = load(run)
     assert isinstance(loaded, DTN)
     assert not any(module.training for module in loaded.modules())
     assert loaded.domains == ("colour", "grey")
@@ -97,7 +97,7 @@ def test_a_dtn_checkpoint_needs_neither_recipe_nor_weights_of_f(tmp_path):
     method.f.ready.fill_(True)
     save(method, tmp_path / "dtn.ckpt")
     (tmp_path / "f.ckpt").unlink()
-    loaded = load_method(tmp_path / "dtn.ckpt")
+    loaded = load(tmp_path / "dtn.ckpt")
     assert bool(loaded.f.ready)
     images = torch.rand(2, 3, SIZE, SIZE)
     assert torch.equal(loaded.f(images), classifier.eval()(images))
@@ -118,7 +118,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path, trained, change, re
     content["hyper_parameters"] = {name: value for name, value in settings.items() if value is not None}
     torch.save(content, tmp_path / "x.ckpt")
     with pytest.raises(UserError, match=reason):
-        load_method(tmp_path / "x.ckpt")
+        load(tmp_path / "x.ckpt")
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path):
@@ -126,10 +126,10 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
     torch.save({"weights": 1}, tmp_path / "y.ckpt")
     for name in ("x.ckpt", "y.ckpt"):
         with pytest.raises(UserError, match=rf"{name} cannot be read as a checkpoint"):
-            load_method(tmp_path / name)
+            load(tmp_path / name)
     for name in ("absent.ckpt", "last"):
         with pytest.raises(UserError, match=f"{name} does not exist"):
-            load_method(name)
+            load(name)
 
 
 # ---------------------------------------------------------------- the command
@@ -155,6 +155,8 @@ def test_other_sizes_are_resized_with_antialiasing(trained, pictures, tmp_path, 
     write_image(board, tmp_path / "in" / "board.png")
     write_image(torch.full((3, SIZE, SIZE), 128, dtype=torch.uint8), tmp_path / "in" / "grey.png")
     assert translate(trained[1], tmp_path / "in", tmp_path / "out") == 0
+    assert read_image(tmp_path / "out" / "board.png", 1).shape == (1, 64, 128)  # its own size again
+    assert translate(trained[1], tmp_path / "in", tmp_path / "out", "--overwrite", "--size", "model") == 0
     board, grey = (read_image(tmp_path / "out" / name, 1).int() for name in ("board.png", "grey.png"))
     assert board.shape == (1, SIZE, SIZE)
     assert (board - grey).abs().max() <= 3
@@ -186,7 +188,7 @@ def test_existing_files_are_kept_unless_overwritten(trained, pictures, tmp_path,
     for name in ("2.png", "sub/4.png"):
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_bytes(b"mine")
-    sentence = refused(capsys, "absent.ckpt", pictures, out)  # before any work: the checkpoint has not been read
+    sentence = refused(capsys, trained[1], pictures, out)
     assert sentence.startswith(f"{out / '2.png'} and 1 more of the output files exist already: ")
     assert names(out) == ["2.png", "sub/4.png"]
     assert translate(trained[1], pictures, out, "--overwrite") == 0
@@ -211,10 +213,10 @@ def test_one_file_is_not_replaced_by_its_translation(trained, pictures, capsys):
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        (["--source", "color"], "--source color is no domain of RUN: did you mean colour?"),
-        (["--target", "x"], "--target x is no domain of RUN: it knows colour and grey."),
-        (["--target", "colour"], "this DTN translates into grey only, not into 'colour'."),
-        (["--batch_size", "0"], "--batch_size is 0: give a number of images of at least 1."),
+        (["--source", "color"], "--source is color, which is no domain of this DTN: did you mean colour"),
+        (["--target", "x"], "--target is x, which is no domain of this DTN: give colour or grey."),
+        (["--target", "colour"], "--target is colour, but this DTN translates from colour to grey or fro"),
+        (["--batch_size", "0"], "--batch_size is 0: give a whole number of at least 1."),
         (["--batch_size", "many"], "batch_size is refused: invalid int value: 'many'"),
         (["--sourc", "grey"], "sourc is no setting: did you mean source?"),
         (["--device", "gpu"], "device is refused: invalid choice: 'gpu'"),
@@ -251,7 +253,7 @@ def test_a_method_that_does_not_translate_is_refused(pictures, tmp_path, capsys)
     method = Classifier(network, domains=("colour",), channels=(3,), image_size=SIZE)
     spec = {**SPEC, "class_path": "xdomain.networks.ConvClassifier"}
     save(method, tmp_path / "x.ckpt", network=spec)
-    assert "holds a Classifier, which does not translate" in refused(capsys, "x.ckpt", pictures, tmp_path / "out")
+    assert "a Classifier does not translate" in refused(capsys, "x.ckpt", pictures, tmp_path / "out")
 
 
 def test_help_does_not_import_torch():

@@ -1,12 +1,17 @@
 """Worlds on disk: made once, mapped, continued after an interruption."""
 
+import errno
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from xdomain.data import cache as module
 from xdomain.data.cache import cached_arrays
+from xdomain.errors import UserError
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +69,119 @@ def test_interrupted_renaming_goes_on(cache, renamed):
     arrays = cached_arrays("x", "key", 10, None, piece=4)
     assert arrays["images"].tolist() == [n * n for n in range(10)]
     assert set(arrays) == {"images", "labels"}
+
+
+# ---------------------------------------------------------------- damage
+
+
+@pytest.fixture
+def made(cache):
+    """The folder of finished arrays."""
+    cached_arrays("x", "key", 10, squares, piece=4)
+    (folder,) = (cache / "worlds").iterdir()
+    return folder
+
+
+def flip(path, at=-1):
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGE = {
+    "a flipped bit": lambda folder: flip(folder / "images.npy"),
+    "a damaged header": lambda folder: flip(folder / "images.npy", 3),
+    "another shape": lambda folder: np.save(folder / "images.npy", np.arange(11)),
+    "another type": lambda folder: np.save(folder / "labels.npy", np.full((10, 2), np.nan)),
+    "cut off": lambda folder: os.truncate(folder / "images.npy", 150),
+    "empty": lambda folder: (folder / "images.npy").write_bytes(b""),
+    "an archive": lambda folder: (folder / "images.npy").write_bytes(b"PK\3\4" + bytes(300)),
+    "absent": lambda folder: (folder / "labels.npy").unlink(),
+    "objects": lambda folder: np.save(folder / "labels.npy", np.array([{}] * 10), allow_pickle=True),
+    "no facts": lambda folder: (folder / "complete").write_text(""),
+    "other facts": lambda folder: (folder / "complete").write_text('{"arrays": [1]}'),
+    "facts of nothing": lambda folder: (folder / "complete").write_text('{"arrays": {"x": 1}, "states": []}'),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damaged_arrays_are_made_again(made, kind):
+    DAMAGE[kind](made)
+    arrays = cached_arrays("x", "key", 10, squares, piece=4)
+    assert arrays["images"].tolist() == [n * n for n in range(10)]
+    assert arrays["labels"].tolist() == [[n, -n] for n in range(10)]
+    assert {path.name for path in made.iterdir()} == {"complete", "images.npy", "labels.npy", "lock", "rows"}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "images.part").unlink(),
+        lambda folder: flip(folder / "images.part", -8 * 5),
+        lambda folder: np.save(folder / "x", np.arange(4)) or (folder / "x.npy").replace(folder / "images.part"),
+        lambda folder: (folder / "rows").write_text("8"),
+        lambda folder: (folder / "rows").write_text("8\0"),
+        lambda folder: (folder / "rows").write_text((folder / "rows").read_text().replace("8", "99", 1)),
+    ],
+)
+def test_damaged_beginnings_are_made_again(cache, damage):
+    def dies(begin, end):
+        if begin >= 8:
+            raise KeyboardInterrupt
+        return squares(begin, end)
+
+    with pytest.raises(KeyboardInterrupt):
+        cached_arrays("x", "key", 10, dies, piece=4)
+    (folder,) = (cache / "worlds").iterdir()
+    damage(folder)
+    assert cached_arrays("x", "key", 10, squares, piece=4)["images"].tolist() == [n * n for n in range(10)]
+
+
+def test_large_arrays_are_summed_only_when_their_files_were_touched(made, monkeypatch):
+    monkeypatch.setattr(module, "LARGE", 0)
+    monkeypatch.setattr(module, "_checked", {})
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_sum", lambda array: pytest.fail("it is read"))
+        assert cached_arrays("x", "key", 10, None)["images"][3] == 9
+    flip(made / "images.npy")
+    assert cached_arrays("x", "key", 10, squares)["images"].tolist() == [n * n for n in range(10)]
+
+
+# ---------------------------------------------------------------- disks
+
+
+def test_finished_arrays_need_no_place_that_can_be_written(made, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(module, "FileLock", refuse)
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    assert cached_arrays("x", "key", 10, None)["images"][3] == 9
+    flip(made / "images.npy")
+    with pytest.raises(UserError, match=r"worlds/x-.* cannot be written \(Read-only file system\): make space or give"):
+        cached_arrays("x", "key", 10, squares)
+
+
+def test_a_place_that_is_no_folder(cache):
+    cache.write_text("")
+    with pytest.raises(UserError, match=r"cannot be written \(Not a directory\)"):
+        cached_arrays("x", "key", 10, squares)
+
+
+def test_space_is_reserved(made):
+    status = (made / "images.npy").stat()
+    assert status.st_blocks * 512 >= status.st_size
+
+
+def test_a_full_disk_is_found_before_anything_is_drawn_into_it(cache, monkeypatch):
+    def full(file, begin, size):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(UserError, match=r"cannot be written \(No space left on device\)"):
+        cached_arrays("x", "key", 10, squares)
+    (folder,) = (cache / "worlds").iterdir()
+    assert [path.name for path in folder.iterdir()] == ["lock"]
 
 
 def test_no_rows():

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.fakes.damage import FullDisk
 from tests.fakes.videos import FORMATS, gif_frame, moving_square, turn_mp4, write_gif, write_sound, write_stream
 from xdomain.data import video as module
 from xdomain.data.images import read_image, write_image
@@ -297,28 +298,28 @@ def test_written_folder(tmp_path):
 def test_a_folder_with_something_in_it_stays(tmp_path):
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "mine.txt").write_text("precious")
-    with pytest.raises(UserError, match=r"x cannot be written: Directory not empty"):
+    with pytest.raises(UserError, match=r"the folder .*x holds mine.txt, which is no frame"):
         write_video(noise(2, 3, 4, 4), tmp_path / "x")
     assert [path.name for path in tmp_path.rglob("*")] == ["x", "mine.txt"]
 
 
+def test_frames_are_replaced(tmp_path):
+    for count in (5, 2):
+        write_video(noise(count, 3, 4, 4), tmp_path / "x")
+    assert len(list((tmp_path / "x").iterdir())) == 2
+
+
 @pytest.mark.parametrize("name", ["x.mp4", "x.gif", "x"])
 def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch, name):
-    def fail(*args, **kwargs):
-        raise OSError(28, "No space left on device")
-
-    if name == "x.mp4":
+    if name != "x":
         (tmp_path / name).write_bytes(b"old")
-        monkeypatch.setattr(av, "VideoFrame", type("Full", (), {"from_ndarray": staticmethod(fail)}))
-    elif name == "x.gif":
-        (tmp_path / name).write_bytes(b"old")
-        monkeypatch.setattr(Image.Image, "save", fail)
+        monkeypatch.setattr("xdomain.files.os.fdopen", lambda descriptor, mode: FullDisk(descriptor, mode))
     else:
         written = []
 
         def fail_later(image, path):
             if written:
-                fail()
+                raise OSError(28, "No space left on device")
             written.append(write_image(image, path))
 
         monkeypatch.setattr(module, "write_image", fail_later)

@@ -1,5 +1,7 @@
 """Plants twelve kinds of damage among good image files."""
 
+import errno
+import io
 import os
 import struct
 import zlib
@@ -24,6 +26,15 @@ KINDS = (
     "duplicate",
     "leak",
 )
+
+
+class FullDisk(io.FileIO):
+    """A file of which the disk takes a half."""
+
+    def write(self, content):
+        super().write(bytes(content)[: len(content) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
 
 Found = dict[str, set[frozenset[str]]]
 """From kind to what is damaged: the names of one file, or of all copies of one content."""

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
+from filelock import FileLock
 from safetensors.torch import load_file
 
 from xdomain.errors import UserError
@@ -54,7 +55,7 @@ def trainings(cache, monkeypatch):
 
     def run(command, env, **options):
         calls.append((command, env))
-        time.sleep(0.2)
+        time.sleep(0.05)
         folder = Path(command[command.index("--trainer.run_dir") + 1])
         write_checkpoint(folder / "checkpoints" / "last.ckpt", seed=3)
         return SimpleNamespace(returncode=0)
@@ -106,17 +107,110 @@ def test_two_at_once_train_once(trainings):
     assert len(trainings) == 1
 
 
-def test_a_damaged_file_is_refused(trainings):
-    path = train_once("small")
+def _flip(path):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(UserError, match="is damaged: delete it and"):
-        train_once("small")
-    path.unlink()
+
+
+def _no_card(path):
     path.with_suffix(".json").unlink()
-    train_once("small")
+
+
+def _broken_card(path):
+    path.with_suffix(".json").write_text("[1, 2")
+
+
+def _foreign_card(path):
+    path.with_suffix(".json").write_text('{"recipe": "small"}')
+
+
+@pytest.mark.parametrize("damage", [_flip, _no_card, _broken_card, _foreign_card])
+def test_what_is_damaged_is_trained_again(trainings, capfd, damage):
+    path = train_once("small")
+    damage(path)
+    capfd.readouterr()
+    assert train_once("small") == path
     assert len(trainings) == 2
+    assert capfd.readouterr().err.count("small in ") == 1
+    same(load_file(path), network(3).state_dict())
+
+
+def test_weights_that_are_gone_are_trained_again(trainings):
+    train_once("small").unlink()
+    assert train_once("small").is_file()
+    assert len(trainings) == 2
+
+
+def test_a_warm_cache_is_only_read(trainings, cache, monkeypatch):
+    path = train_once("small")
+
+    def refuse(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(helpers, "FileLock", refuse)
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    assert train_once("small") == path
+    with pytest.raises(UserError, match=r"overlay cannot be kept in .*Read-only file system.*XDOMAIN_CACHE"):
+        train_once("small+overlay")
+    assert list(cache.glob("*.training")) == []
+
+
+def test_a_training_that_ended_early_is_not_kept(trainings, cache):
+    recipe = {**RECIPE, "trainer": {"max_steps": 9}}
+    Path("configs/small.yaml").write_text(yaml.safe_dump(recipe))
+    with pytest.raises(UserError, match="small ended after 7 of 9 steps: it is not kept"):
+        train_once("small")
+    assert [p.suffix for p in cache.iterdir()] == [".lock"]
+
+
+def test_folders_of_killed_trainings_are_removed(trainings, cache):
+    (cache / "old.training" / "run").mkdir(parents=True)
+    (cache / "busy.training").mkdir()
+    with FileLock(cache / "busy.lock"):
+        train_once("small")
+    assert [p.name for p in cache.glob("*.training")] == ["busy.training"]
+
+
+def test_a_training_shows_its_progress_where_its_caller_does(trainings):
+    train_once("small", progress=False)
+    train_once("small+overlay")
+    (silent, _), (open_, _) = trainings
+    assert silent[-2:] == ["--trainer.enable_progress_bar", "false"]
+    assert "--trainer.enable_progress_bar" not in open_
+    for bar, shown in ((None, False), (object(), True)):
+        module = SimpleNamespace(_trainer=SimpleNamespace(progress_bar_callback=bar))
+        assert helpers._shows_progress(SimpleNamespace(lightning_module=module)) is shown
+
+
+def test_the_data_belong_to_what_a_helper_is(trainings, tmp_path):
+    mnist = {**RECIPE, "data": {"class_path": "MNIST"}}
+    Path("configs/small.yaml").write_text(yaml.safe_dump(mnist))
+    for root in ("one", "two"):
+        (tmp_path / root / "MNIST" / "raw").mkdir(parents=True)
+        (tmp_path / root / "MNIST" / "raw" / "images").write_text(root)
+    one, two = (train_once("small", tmp_path / root) for root in ("one", "two"))
+    assert one != two
+    assert train_once("small", tmp_path / "one") == one
+    (tmp_path / "one" / "MNIST" / "raw" / "images").write_text("other images")
+    assert train_once("small", tmp_path / "one") != one
+    Path("configs/small.yaml").write_text(yaml.safe_dump(RECIPE))  # is drawn: the root says nothing
+    assert train_once("small", tmp_path / "one") == train_once("small", tmp_path / "two")
+
+
+def test_folders_of_ones_own_belong_to_what_a_helper_is(trainings, tmp_path):
+    (tmp_path / "mine").mkdir()
+    own = {**RECIPE, "data": {"class_path": "LabelledFolders", "init_args": {"path": str(tmp_path / "mine")}}}
+    Path("configs/small.yaml").write_text(yaml.safe_dump(own))
+    first = train_once("small")
+    (tmp_path / "mine" / "more").mkdir()
+    assert train_once("small") != first
+
+
+def test_a_changed_engine_makes_another_helper(trainings, tmp_path, monkeypatch):
+    first = train_once("small")
+    monkeypatch.setattr(helpers.engines_room, "__file__", str(tmp_path / "__init__.py"))
+    assert train_once("small") != first
 
 
 def test_a_training_that_fails_leaves_nothing(trainings, cache, monkeypatch):

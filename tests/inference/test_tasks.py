@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,9 @@ class Quarters(ContentMethod):
 
 
 class Plain(Method):
-    def translate(self, images, source, target, **options):
-        assert not options
+    directions = (("with", "other"),)
+
+    def translate(self, images, source, target):
         return -images
 
 
@@ -80,7 +82,7 @@ def pixels(tmp_path):
 
 
 def result(name, channels=3):
-    return read_image(f"out/{name}", channels).numpy()
+    return read_image(Path(f"out/{name}"), channels).numpy()
 
 
 def made(image, left=None, right=None):
@@ -154,7 +156,7 @@ def test_without_a_readable_guide_nothing_is_written(both, pixels, tmp_path, cap
     assert translate(both, "in", "out", "--guide", "guides") == 2
     *skipped, last = capsys.readouterr().err.splitlines()
     assert len(skipped) == 3
-    assert last == "xdomain: error: --guide guides holds no image that can be read: give another."
+    assert last == "xdomain: error: --guide is guides, which holds no image that can be read: give another."
     assert not (tmp_path / "out").exists()
 
 
@@ -215,11 +217,14 @@ def test_a_method_without_guides(tmp_path, capsys):
     assert result("in.png").shape == (3, 18, 52)
     capsys.readouterr()
     for more, sentence in {
-        ("--guide", "in.png"): f"{path} holds a Fader, which takes no guides: leave --guide out.",
-        ("--task", "swap"): f"{path} holds a Fader, which takes no guides, but --task swap needs them: give another "
-        "--task.",
-        ("--task", "interpolate", "--fixed", "with"): f"--fixed with is no code of {path}: give common.",
-        ("--task", "mask"): f"{path} holds a Fader, which has no masks: give another --task.",
+        ("--guide", "in.png"): "--guide is given, but a Fader takes none: leave it out.",
+        ("--task", "swap"): "--task is swap, which is nothing that this Fader can do: give transfer, remove, add "
+        "or interpolate.",
+        ("--task", "interpolate", "--fixed", "with"): "--fixed is with, which is no code: give common.",
+        (
+            "--task",
+            "mask",
+        ): "--task is mask, which is nothing that this Fader can do: give transfer, remove, add or interpolate.",
     }.items():
         assert refused(capsys, path, "in.png", "new", *more) == sentence
 
@@ -235,9 +240,12 @@ def test_grey_interpolations_stay_grey(tmp_path):
 def test_a_method_without_content_only_translates(tmp_path, pixels, capsys):
     path = saved(tmp_path / "x.ckpt", Plain)
     for more, sentence in {
-        ("--task", "swap"): f"{path} holds a Plain, which knows no content to swap: leave --task out.",
-        ("--task", "interpolate"): f"{path} holds a Plain, which knows no content to interpolate: leave --task out.",
-        ("--guide", "guides"): f"{path} holds a Plain, which takes no guides: leave --guide out.",
+        ("--task", "swap"): "--task is swap, which is nothing that this Plain can do: give transfer.",
+        ("--task", "interpolate"): "--task is interpolate, which is nothing that this Plain can do: give transfer.",
+        (
+            "--guide",
+            "guides",
+        ): "--guide is no option of transfer by this Plain, which takes source and target: leave it out.",
     }.items():
         assert refused(capsys, path, "in", "out", *more) == sentence
     assert translate(path, "in", "out", "--task", "transfer") == 0
@@ -247,26 +255,25 @@ def test_a_method_without_content_only_translates(tmp_path, pixels, capsys):
 @pytest.mark.parametrize(
     ("which", "more", "sentence"),
     [
-        ("both", "", "--task transfer from with to other needs a guide: give images of other with --guide."),
-        ("both", "--task add --source other --target with", "--task add from other to with needs a guide: give images"),
-        ("both", "--task swap", "--task swap needs a guide: give images of with with --guide."),
-        ("both", "--task interpolate", "--task interpolate needs a guide: give images with --guide."),
-        ("both", "--task remove --guide guides", "--task remove takes nothing from a guide: leave --guide out."),
-        ("one", "--task mask --guide guides", "--task mask takes nothing from a guide: leave --guide out."),
-        ("one", "--source with --guide guides", "images of other have no content that a guide could give: leave --guide"
-         " out, or give --target with."),
-        ("one", "--target other --guide guides --task add", "images of other have no content that a guide could give"),
-        ("one", "--task swap --source other --guide guides", "images of other have no content to swap: give --source"),
-        ("both", "--task mask", "CKPT holds a Quarters, which has no masks: give another --task."),
-        ("one", "--task interpolate --guide guides --fixed other", "--fixed other is no code of CKPT: give common or"),
-        ("one", "--task interpolate --guide guides --fixed comon", "--fixed comon is no code of CKPT: did you mean"),
-        ("both", "--task interpolate --guide guides --steps 1", "--steps is 1: give a number of tiles of at least 2."),
-        ("both", "--task swap --guide guides --steps 3", "--steps is for --task interpolate, not for swap: leave"),
-        ("both", "--fixed common", "--fixed is for --task interpolate, not for transfer: leave it out."),
-        ("both", "--task blend", "task is refused: invalid choice: 'blend'"),
-        ("both", "--guide absent", "--guide absent does not exist: give an image file or a folder of them."),
+        ("both", "", "--guide is needed by transfer from with to other: give images of other"),
+        ("both", "--task add --source other --target with", "--guide is needed by add from other to with: give images"),
+        ("both", "--task swap", "--guide is needed by swap: give images of with."),
+        ("both", "--task interpolate", "--guide is needed by interpolate: give images."),
+        ("both", "--task remove --guide guides", "--guide is for transfer, add, swap or interpolate, not for remove:"),
+        ("one", "--task mask --guide guides", "--guide is for transfer, add, swap or interpolate, not for mask"),
+        ("one", "--source with --guide guides", "--guide is given, but images of other have no content to take from i"),
+        ("one", "--target other --guide guides --task add", "--guide is given, but images of other have no content to"),
+        ("one", "--task swap --source other --guide guides", "--source is other, which has no content to swap: give w"),
+        ("both", "--task mask", "--task is mask, which is nothing that this Quarters can do: give trans"),
+        ("one", "--task interpolate --guide guides --fixed other", "--fixed is other, which is no code: give common o"),
+        ("one", "--task interpolate --guide guides --fixed comon", "--fixed is comon, which is no code: did you mean"),
+        ("both", "--task interpolate --guide guides --steps 1", "--steps is 1: give a number of tiles from 2 to 100."),
+        ("both", "--task swap --guide guides --steps 3", "--steps is for interpolate, not for swap:"),
+        ("both", "--fixed common", "--fixed is for interpolate, not for transfer:"),
+        ("both", "--task blend", "--task is blend, which is nothing that this Quarters can do: give tran"),
+        ("both", "--guide absent", "--guide is absent, which does not exist: give an image file or a folde"),
         ("both", "--guide empty", "the folder empty holds no image"),
-        ("both", "--guide guides --target wit", "--target wit is no domain of CKPT: did you mean with?"),
+        ("both", "--guide guides --target wit", "--target is wit, which is no domain of this Quarters: did you mean w"),
     ],
 )  # fmt: skip
 def test_bad_requests_are_one_sentence(request, pixels, tmp_path, capsys, which, more, sentence):

@@ -266,7 +266,7 @@ def test_animations_wander_around_the_image(method, tmp_path):
         (lambda m: m.animate(2, start=0), "start is 0, where the input of mode generation is the image"),
         (lambda m: m.animate(2, start=3), "start is 3: give a scale from 0 to 2"),
         (lambda m: m.animate(0), "frames is 0: give"),
-        (lambda m: m.harmonise(clip_art(), torch.zeros(1, 1, 14, 30)), "the mask is empty"),
+        (lambda m: m.harmonise(clip_art(), torch.zeros(1, 1, 14, 30)), "mask is empty"),
         (
             lambda m: m.harmonise(clip_art(), torch.ones(1, 1, 14, 30), start=1),
             "start is 1, but the stages of ConSinGAN",

@@ -13,7 +13,7 @@ from torch.optim import SGD
 from tests.toys import Jitter, ToyPair, trainer, weights
 from xdomain.data import ImageData
 from xdomain.errors import UserError
-from xdomain.inference.loading import load_method
+from xdomain.inference.loading import load
 from xdomain.methods import DTN
 from xdomain.networks import ConvDiscriminator, UpConvDecoder
 
@@ -169,6 +169,31 @@ def test_cached_features_change_nothing(settings):
         torch.testing.assert_close(value, computed.state_dict()[name], rtol=1e-4, atol=1e-6)
 
 
+def seen_by_f(method, **options):
+    """How many images f looked at as the content of a training of one batch, of 4 images a domain."""
+    counts, features = [], method.f.features
+    method.f.features = lambda images: counts.append(0 if images.requires_grad else len(images)) or features(images)
+    fitted(method, **options)
+    return sum(counts)
+
+
+def test_f_looks_at_no_more_images_than_the_run_sees():
+    assert seen_by_f(dtn()) == 8
+    assert seen_by_f(dtn(), steps=30) == 40  # all images of both domains
+    assert seen_by_f(dtn(feature_norm="standardize")) == 20 + 4  # the statistics are those of all
+
+
+def test_a_resumed_training_has_the_same_features(tmp_path):
+    straight = dtn()
+    fitted(straight, steps=7, run_dir=str(tmp_path / "straight"))
+    fitted(dtn(), steps=3, run_dir=str(tmp_path / "stopped"))
+    resumed, last = dtn(), str(tmp_path / "stopped/checkpoints/last.ckpt")
+    run = trainer(max_steps=7, limit_val_batches=0, log_every_n_steps=1, run_dir=str(tmp_path / "stopped"))
+    run.fit(resumed, datamodule=Pair(), ckpt_path=last, weights_only=True)
+    for name, value in straight.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
 def test_features_of_augmented_images_are_not_cached():
     method = dtn()
     fitted(method, data=Pair(jitter=True))
@@ -268,7 +293,7 @@ def test_checkpoint_needs_nothing_else(tmp_path):
         "D": {"class_path": "xdomain.networks.ConvDiscriminator", "init_args": {"width": 4}},
     }
     torch.save(content, file)
-    loaded = load_method(tmp_path / "run")
+    loaded = load(tmp_path / "run")
     images = torch.rand(2, 3, SIZE, SIZE) * 2 - 1
     torch.testing.assert_close(
         loaded.translate(images, "colour", "grey"), method.translate(images, "colour", "grey"), rtol=0, atol=0

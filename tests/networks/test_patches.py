@@ -41,7 +41,7 @@ SETTINGS = [
 def test_equals_the_usual_convolution_in_value_and_two_orders_of_gradients(settings):
     results = []
     for network in twins(2, 3, **settings):
-        x = torch.randn(2, 2, 5, 6, 7, dtype=torch.double, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        x = torch.randn(1, 2, 5, 6, 7, dtype=torch.double, generator=torch.Generator().manual_seed(1)).requires_grad_()
         weights = [x, *network.parameters()]
         y = network(x)
         first = torch.autograd.grad(y.square().sum(), weights, create_graph=True)
@@ -59,13 +59,30 @@ def test_a_clip_of_one_frame_and_a_single_window():
         torch.testing.assert_close(ours(x), theirs(x))
 
 
-def test_runs_as_one_convolution_of_pictures(monkeypatch):
-    monkeypatch.setattr(F, "conv3d", lambda *_: pytest.fail("not that one"))
+def spied(function, seen):
+    """The function, which notes the shapes of what it is given."""
+    return lambda x, *args, **options: seen.append(x.shape) or function(x, *args, **options)
+
+
+@pytest.mark.parametrize(
+    ("shape", "flat"),
+    [
+        ((1, 2, 5, 6, 7), True),
+        ((1, 2, 5, 2048, 1), True),
+        ((1, 2, 5, 2049, 1), False),  # one row more, and torch takes its fast kernel
+        ((2, 2, 5, 6, 7), False),
+    ],
+)
+def test_runs_as_one_convolution_of_pictures_where_torch_is_slow(shape, flat, monkeypatch):
     seen = []
-    flat = F.conv2d
-    monkeypatch.setattr(F, "conv2d", lambda x, *args, **options: seen.append(x.shape) or flat(x, *args, **options))
-    Conv3d(2, 3, 3, padding=1)(torch.zeros(2, 2, 5, 6, 7))
-    assert seen == [(10, 6, 6, 7)]
+    for name in ("conv2d", "conv3d"):
+        monkeypatch.setattr(F, name, spied(getattr(F, name), seen))
+    network = Conv3d(2, 3, 3, padding=1)
+    network(torch.zeros(shape))
+    assert [len(s) for s in seen] == [4 if flat else 5]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        network(torch.zeros(shape))
+    assert len(seen[1]) == 5  # in bfloat16 torch's is the faster one
 
 
 @pytest.mark.parametrize("dims", [2, 3])

@@ -10,13 +10,24 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from xdomain.batch import Batch, to_float
-from xdomain.callbacks.evaluation import Evaluation, ends, judge_name, make_judge
-from xdomain.callbacks.reading import pieces, read, share
-from xdomain.data.base import ImageData
-from xdomain.errors import UserError
+from xdomain.callbacks.evaluation import (
+    BatchEvaluation,
+    DrawnEvaluation,
+    build_judge,
+    check_labels,
+    check_translates_alone,
+    ends,
+    fetch_judge,
+    judge_name,
+)
+from xdomain.callbacks.reading import has_training_part, limited, pieces, read, share
+from xdomain.data.base import ImageData, Split
+from xdomain.errors import UserError, refuse
 from xdomain.features.helpers import Helper
+from xdomain.files import whole_file
 from xdomain.methods import Classifier, ContentMethod, Method
 from xdomain.metrics import NearestNeighbourAccuracy
+from xdomain.running.folder import run_dir
 
 
 def _accuracies(confusion: Tensor, name: str, per_class: bool) -> dict[str, Tensor]:
@@ -41,15 +52,11 @@ def save_confusion(confusion: Tensor, path: Any, title: str) -> None:
             if count:
                 axes.text(predicted, true, str(count), ha="center", va="center", fontsize=7)
     axes.set(xlabel="predicted", ylabel="true", title=title, xticks=range(len(counts)), yticks=range(len(counts)))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    with whole_file(path) as file:
+        figure.savefig(file, format="png", dpi=120)
 
 
-def _run_dir(trainer: pl.Trainer) -> Any:
-    return getattr(trainer, "run_dir", None)
-
-
-class TransferAccuracy(Evaluation):
+class TransferAccuracy(BatchEvaluation):
     """Does a classifier of the target domain see in the translation what the label says of the source image?
 
     Taigman et al. 2017, section 5.1. ``accuracy@C`` is the share of correct translations, ``accuracy@C/<class>`` the
@@ -66,46 +73,55 @@ class TransferAccuracy(Evaluation):
         self.classifier, self.nearest_neighbour = classifier, nearest_neighbour
         self.name = judge_name(classifier)
         self.helper: Helper | None = None
+        self.compared = True  # with real target images
+        self.galleries: tuple[Split, ...] = ()
+
+    def check(self, module: Method, split: Split) -> None:
+        check_translates_alone(self, module)
+        self.helper = self.helper or build_judge(self.classifier)
+        check_labels(self, module, "a", split, self.helper.classes)
+        self.compared = _has_labels(module, split)
+        if self.compared:
+            check_labels(self, module, module.data.roles[-1], split, self.helper.classes)
+        self.galleries = ()
+        if split == "test" and self.nearest_neighbour and self.compared:
+            trained = has_training_part(module.data, "accuracy@1nn-train of TransferAccuracy")
+            self.galleries = ("train", "test") if trained else ("test",)
 
     def begin(self, trainer: pl.Trainer, module: Method) -> None:
-        self.helper = (self.helper or make_judge(self.classifier, trainer, module)).to(module.device)
+        self.helper = fetch_judge(self.helper or build_judge(self.classifier), trainer, module)
+        names = ("", "_untranslated", *(["_real"] if self.compared else []))
         classes = self.helper.classes
-        self.confusions = {
-            name: MulticlassConfusionMatrix(classes).to(module.device) for name in ("", "_untranslated", "_real")
-        }
-        self.neighbours = {split: NearestNeighbourAccuracy().to(module.device) for split in ("train", "test")}
-        if trainer.testing and self.nearest_neighbour:
+        self.confusions = {name: MulticlassConfusionMatrix(classes).to(module.device) for name in names}
+        self.neighbours = {split: NearestNeighbourAccuracy().to(module.device) for split in self.galleries}
+        if "train" in self.neighbours:
             self._translate_training_images(trainer, module)
 
     @torch.no_grad()
     def _translate_training_images(self, trainer: pl.Trainer, module: Method) -> None:
-        datamodule = module.data
-        data = datamodule.data("a", "train")
-        mine = list(range(trainer.global_rank, len(data), trainer.world_size))
-        for begin in range(0, len(mine), datamodule.eval_batch_size):
-            sample = data.__getitems__(mine[begin : begin + datamodule.eval_batch_size])
+        data, size = module.data.data("a", "train"), module.data.eval_batch_size
+        for rows in pieces(share(trainer, len(data), size), size):
+            sample = data.__getitems__(rows.tolist())
             images = module.translate(to_float(sample.image.to(module.device)), *ends(module))
             self._add_neighbours("train", images, sample.label, gallery=True)
 
-    def _add_neighbours(self, split: str, images: Tensor, labels: Tensor | None, gallery: bool) -> None:
+    def _add_neighbours(self, split: Split, images: Tensor, labels: Tensor | None, gallery: bool) -> None:
         assert labels is not None
         self.neighbours[split].update(images.clamp(-1, 1), labels.to(images.device), gallery=gallery)
 
     def add(self, module: Method, batch: Batch, testing: bool) -> None:
         assert self.helper is not None
         if (a := batch.get("a")) is not None:
-            if a.label is None:
-                raise UserError(f"TransferAccuracy needs labels, but {module.domains[0]} has none: remove it.")
+            assert a.label is not None
             translated = module.translate(a.image, *ends(module)).clamp(-1, 1)
             self.confusions[""].update(self.helper(translated), a.label)
             self.confusions["_untranslated"].update(self.helper(a.image), a.label)
-            if testing and self.nearest_neighbour:
+            if "test" in self.neighbours:
                 self._add_neighbours("test", translated, a.label, gallery=True)
-        if (b := batch.get("b")) is not None and b.label is not None:
+        if self.compared and (b := batch.get("b")) is not None and b.label is not None:
             self.confusions["_real"].update(self.helper(b.image), b.label)
-            if testing and self.nearest_neighbour:
-                for split in self.neighbours:
-                    self._add_neighbours(split, b.image, b.label, gallery=False)
+            for split in self.neighbours:
+                self._add_neighbours(split, b.image, b.label, gallery=False)
 
     def report(self, trainer: pl.Trainer, testing: bool) -> dict[str, Tensor]:
         values: dict[str, Tensor] = {}
@@ -114,14 +130,17 @@ class TransferAccuracy(Evaluation):
             values |= _accuracies(counts, f"accuracy{suffix}@{self.name}", per_class=testing and not suffix)
             if testing:
                 values[f"n{suffix}@{self.name}"] = counts.sum().float()
-            if testing and not suffix and trainer.is_global_zero and (folder := _run_dir(trainer)):
+            if testing and not suffix and trainer.is_global_zero and (folder := run_dir(trainer)):
                 save_confusion(counts, folder / "samples" / "confusion.png", f"translations, {self.name}")
-        if testing and self.nearest_neighbour:
-            values |= {f"accuracy@1nn-{split}": metric.compute() for split, metric in self.neighbours.items()}
-        return values
+        return values | {f"accuracy@1nn-{split}": metric.compute() for split, metric in self.neighbours.items()}
 
 
-class GuidedAccuracy(Evaluation):
+def _has_labels(module: Method, split: Split) -> bool:
+    """Whether there are real target images with labels."""
+    return len(module.domains) == 2 and module.data.data("b", split).labels is not None
+
+
+class GuidedAccuracy(DrawnEvaluation):
     """Does a classifier see the source's class in translations that take all else from random guides?
 
     The protocol of Benaim et al. 2019 for MNIST and SVHN: an image a of one domain becomes G(E_c(a), 0, E_b(b)) with a
@@ -158,39 +177,38 @@ class GuidedAccuracy(Evaluation):
         seed: int = 0,
     ) -> None:
         if not classifiers:
-            raise UserError("classifiers of GuidedAccuracy is empty: give a domain and its classifier.")
+            refuse(self, "classifiers", "empty", "give a domain and its classifier.")
         for name, value in (("guides", guides), ("pairs", pairs), ("val_pairs", val_pairs)):
             if value is not None and value < 1:
-                raise UserError(f"{name} of GuidedAccuracy is {value}: give a number of at least 1.")
+                refuse(self, name, value, "give a number of at least 1.")
         self.classifiers, self.seed = classifiers, seed
         self.guides, self.pairs, self.val_pairs = guides, pairs, val_pairs
         self.judges: dict[str, Helper] = {}
 
-    @torch.no_grad()
-    def begin(self, trainer: pl.Trainer, module: Method) -> None:
+    def check(self, module: Method, split: Split) -> None:
         if not isinstance(module, ContentMethod):
             raise UserError(f"GuidedAccuracy needs guides, but {type(module).__name__} takes none: remove it.")
-        for domain in self.classifiers:
+        for domain, recipe in self.classifiers.items():
             if domain not in module.domains:
                 raise UserError(
                     f"classifiers of GuidedAccuracy has the unknown domain {domain!r}: this data has "
                     f"{' and '.join(module.domains)}."
                 )
-        directions = [d for d in (module.domains, module.domains[::-1]) if d[1] in self.classifiers]
-        for source, _ in directions:  # before any classifier is trained
-            if _part(trainer, module, source).labels is None:
-                raise UserError(f"GuidedAccuracy needs labels, but {source} has none: remove it.")
-        for domain, recipe in self.classifiers.items():
-            self.judges[domain] = (self.judges.get(domain) or make_judge(recipe, trainer, module)).to(module.device)
-        self.values: dict[str, Tensor] = {}
-        for source, target in directions:
-            self.values |= self._direction(trainer, module, source, target)
+            self.judges[domain] = self.judges.get(domain) or build_judge(recipe)
+        for source, target in self._directions(module):
+            check_labels(self, module, module.data.role_of(source), split, self.judges[target].classes)
 
-    def add(self, module: Method, batch: Batch, testing: bool) -> None:
-        """Nothing: source images and guides are drawn from the whole part."""
+    def measure(self, trainer: pl.Trainer, module: Method) -> dict[str, Tensor]:
+        assert isinstance(module, ContentMethod)
+        for judge in self.judges.values():
+            fetch_judge(judge, trainer, module)
+        values: dict[str, Tensor] = {}
+        for source, target in self._directions(module):
+            values |= self._direction(trainer, module, source, target)
+        return values
 
-    def report(self, trainer: pl.Trainer, testing: bool) -> dict[str, Tensor]:
-        return self.values
+    def _directions(self, module: Method) -> list[tuple[str, ...]]:
+        return [d for d in (module.domains, module.domains[::-1]) if d[1] in self.classifiers]
 
     def _direction(self, trainer: pl.Trainer, module: ContentMethod, source: str, target: str) -> dict[str, Tensor]:
         """All values of one direction, over all processes."""
@@ -198,15 +216,15 @@ class GuidedAccuracy(Evaluation):
         images, real = (_part(trainer, module, domain) for domain in (source, target))
         guided = module.guided and target in module.contents
         each = self.guides if testing and guided else 1
-        limit = self.pairs if testing else self.val_pairs
-        rows, guides = draw_guides(len(images), len(real), limit or len(images), each, self.seed)
+        count = min((self.pairs if testing else self.val_pairs) or len(images), len(images))
+        rows, guides = draw_guides(len(images), len(real), limited(trainer, count, size), each, self.seed)
 
         averaged = f"_{each}_guides"
         suffixes = ["", *([averaged] if each > 1 else []), *(["_untranslated"] if testing else [])]
         if testing and real.labels is not None:
             suffixes.append("_real")
         confusions = {s: MulticlassConfusionMatrix(judge.classes).to(module.device) for s in suffixes}
-        for mine in pieces(share(trainer, len(rows)), size):
+        for mine in pieces(share(trainer, len(rows), size), size):
             x, labels = read(images, rows[mine], module), _labels(images, rows[mine], module)
             outputs = (
                 module.translate(x, source, target, guide=read(real, chosen, module) if guided else None)
@@ -217,7 +235,7 @@ class GuidedAccuracy(Evaluation):
             for suffix in confusions.keys() & seen.keys():
                 confusions[suffix].update(seen[suffix], labels)
         if "_real" in confusions:
-            for mine in pieces(share(trainer, len(real)), size):
+            for mine in pieces(share(trainer, len(real), size), size):
                 confusions["_real"].update(judge(read(real, mine, module)), _labels(real, mine, module))
 
         at = f"{source}_to_{target}@{judge_name(self.classifiers[target])}"
@@ -250,8 +268,13 @@ def _labels(data: ImageData, rows: np.ndarray, module: Method) -> Tensor:
     return torch.from_numpy(data.labels[rows]).to(module.device)
 
 
-class ClassificationAccuracy(Evaluation):
+class ClassificationAccuracy(BatchEvaluation):
     """Accuracy of a classifier on its own domain: ``accuracy`` and, in the test, ``accuracy/<class>``."""
+
+    def check(self, module: Method, split: Split) -> None:
+        if not isinstance(module, Classifier):
+            raise UserError(f"ClassificationAccuracy is for classifiers, not for {type(module).__name__}: remove it.")
+        check_labels(self, module, "a", split, module.classes)
 
     def begin(self, trainer: pl.Trainer, module: Method) -> None:
         assert isinstance(module, Classifier)

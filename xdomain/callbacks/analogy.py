@@ -9,19 +9,22 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from xdomain.batch import Batch, to_uint8
-from xdomain.callbacks.evaluation import Evaluation, ends, method_of
+from xdomain.callbacks.evaluation import BatchEvaluation, build_features, ends, fetch_features, method_of
 from xdomain.callbacks.pictures import log_image, save_png
+from xdomain.data.base import Split
 from xdomain.data.video import write_video
-from xdomain.features import build_extractor
+from xdomain.errors import UserError
+from xdomain.features import Extractor
 from xdomain.methods import Method, PyramidMethod
 from xdomain.metrics.base import ImageMetric
 from xdomain.metrics.layout import LayoutCorrelation
 from xdomain.metrics.perceptual import GramStyleDistance
 from xdomain.metrics.single import SIFID
 from xdomain.networks.pyramid import resize
+from xdomain.running.folder import run_dir
 
 
-class AnalogyQuality(Evaluation):
+class AnalogyQuality(BatchEvaluation):
     """The image a in the look of the image b, in validations and in the test: what ``translate`` makes of it.
 
     A validation leaves out a pyramid whose training has not come to its finest scale.
@@ -52,11 +55,15 @@ class AnalogyQuality(Evaluation):
     ) -> None:
         self.features, self.layer, self.samples = features, layer, samples
         self.options, self.seed = options or {}, seed
+        self._extractor: Extractor | None = None
+
+    def check(self, module: Method, split: Split) -> None:
+        if len(module.domains) != 2:
+            raise UserError(f"AnalogyQuality needs two images, but the data has {module.domains[0]} only: remove it.")
+        self._extractor = self._extractor or build_features(self.features)
 
     def begin(self, trainer: pl.Trainer, module: Method) -> None:
-        network = build_extractor(self.features)
-        network.fetch(trainer.strategy, module.data.root)
-        network.to(module.device)
+        network = fetch_features(self._extractor or build_features(self.features), trainer, module)
         layer = self.layer or network.layers[min(1, len(network.layers) - 1)]
 
         def looks() -> list[ImageMetric]:
@@ -64,7 +71,7 @@ class AnalogyQuality(Evaluation):
 
         self.looks, self.looks_of_source = looks(), looks()
         self.layouts = [LayoutCorrelation("luminance").to(module.device), LayoutCorrelation("edges").to(module.device)]
-        self.reversible = bool(getattr(module, "reversible", False))  # translates from last to first, too
+        self.reversible = ends(module)[::-1] in module.directions
         self.cycle = MeanMetric().to(module.device)
         self.shown: dict[str, Tensor] = {}
 
@@ -109,7 +116,7 @@ class AnalogyQuality(Evaluation):
         return values | {"n": torch.tensor(float(self.looks[0].n.fake))}
 
     def _draw(self, trainer: pl.Trainer, testing: bool) -> None:
-        folder = getattr(trainer, "run_dir", None)
+        folder = run_dir(trainer)
         if not trainer.is_global_zero or trainer.sanity_checking or folder is None:
             return
         name = "analogy" if testing else f"analogy_{trainer.global_step:07d}"

@@ -6,18 +6,27 @@ from torch import Tensor
 from torchmetrics.classification import BinaryAccuracy
 
 from xdomain.batch import Batch
-from xdomain.callbacks.evaluation import Evaluation
+from xdomain.callbacks.evaluation import BatchEvaluation
+from xdomain.data.base import Split
+from xdomain.errors import UserError
 from xdomain.methods import Method
 from xdomain.methods.attributes import AttributeClassifier
 from xdomain.metrics.attributes import BalancedAccuracy
 
 
-class AttributeAccuracy(Evaluation):
+class AttributeAccuracy(BatchEvaluation):
     """How far an attribute classifier can be trusted: ``accuracy/<target>`` and ``balanced_accuracy/<target>``.
 
     ``balanced_accuracy`` is the mean over the targets that some of the images have and some lack, ``worst_accuracy``
     the accuracy of the worst target. All in [0, 1]; in the test ``n`` is the number of images.
     """
+
+    def check(self, module: Method, split: Split) -> None:
+        if not isinstance(module, AttributeClassifier):
+            raise UserError(
+                f"AttributeAccuracy is for classifiers of attributes, not for {type(module).__name__}: remove it."
+            )
+        module.truth(module.data.data("a", split).__getitems__([0]))
 
     def begin(self, trainer: pl.Trainer, module: Method) -> None:
         assert isinstance(module, AttributeClassifier)

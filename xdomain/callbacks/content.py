@@ -1,33 +1,48 @@
 """Evaluation of content transfer: what was removed, added and kept, and what the codes know."""
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import pytorch_lightning as pl
-import torch
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
-from torchmetrics import MeanMetric
 
-from xdomain.batch import Batch, to_float
-from xdomain.callbacks.evaluation import Evaluation, judge_name, make_judge
-from xdomain.callbacks.reading import draw_pairs, pieces, read, share, spread
-from xdomain.data.attributes import AttributeDomains, holds
+from xdomain.batch import to_float
+from xdomain.callbacks.content_probes import probe_contents, probe_domains
+from xdomain.callbacks.evaluation import (
+    DrawnEvaluation,
+    build_features,
+    build_judge,
+    fetch_features,
+    fetch_judge,
+    judge_name,
+)
+from xdomain.callbacks.measures import (
+    ContentChange,
+    ContentPresence,
+    Distribution,
+    HitRate,
+    Identity,
+    Measure,
+    Reconstruction,
+    Transfers,
+    TrueDistance,
+    Trust,
+    UnmaskedChange,
+)
+from xdomain.callbacks.reading import draw_pairs, has_training_part, limited, pieces, read, share
+from xdomain.data.attributes import AttributeDomains
 from xdomain.data.avatars import CONTENT
-from xdomain.data.base import ImageData, Split
-from xdomain.errors import UserError, choice
-from xdomain.features import build_extractor
-from xdomain.features.helpers import Helper, helper_targets
+from xdomain.data.base import BaseDataModule, DomainPair, ImageData, Split
+from xdomain.errors import UserError, choice, refuse
+from xdomain.features import Extractor
+from xdomain.features.helpers import Helper, helper_data, helper_targets
 from xdomain.methods import ContentMethod, Method
 from xdomain.methods.content import Task
-from xdomain.metrics.attributes import AttributeHitRate, BalancedAccuracy
-from xdomain.metrics.counterfactual import CounterfactualError
-from xdomain.metrics.distribution import FID, KID
-from xdomain.metrics.probes import ROWS, probe_balanced_accuracy
-from xdomain.metrics.verification import IdentitySimilarity
 
 FACIAL_HAIR = "Mustache or Goatee or not No_Beard"  # which is no attribute of CelebA
-SPLITS: tuple[Split, Split] = ("train", "test")  # what probes are fitted to, and tested on
-QUICK = ("hit_rate", "removed", "added", "l1")  # what a validation reports
+QUICK = ("hit_rate", "removed", "added", "l1", "l1_reconstruction")  # what a validation reports
 
 
 @runtime_checkable
@@ -46,7 +61,38 @@ class TransferTruth(Protocol):
         """True results ``uint8`` [N, C, H, W] and where they may differ from the sources, ``uint8`` [N, 1, H, W]."""
 
 
-class ContentTransfer(Evaluation):
+class Direction(NamedTuple):
+    """Pairs of a source image and a guide.
+
+    Attributes:
+        source: domain of the images.
+        target: domain to translate into.
+        roles: theirs.
+        split: the part that both are of.
+        images: all images of the source in it.
+        guides: all images of the target.
+        guided: whether the content comes from the guides.
+        pairs: this process' pairs of positions, int64 [N, 2].
+        total: the number of pairs over all processes.
+    """
+
+    source: str
+    target: str
+    roles: tuple[str, str]
+    split: Split
+    images: ImageData
+    guides: ImageData
+    guided: bool
+    pairs: np.ndarray
+    total: int
+
+    @property
+    def name(self) -> str:
+        """How it is called in the names of metrics."""
+        return f"{self.source}_to_{self.target}"
+
+
+class ContentTransfer(DrawnEvaluation):
     """How well is content removed and added, and is everything else kept?
 
     Random pairs of a source image and a guide, the same at every call, are translated; numbers are per direction, such
@@ -108,234 +154,233 @@ class ContentTransfer(Evaluation):
     ) -> None:
         for name, value in (("pairs", pairs), ("val_pairs", val_pairs)):
             if value < 2:
-                raise UserError(f"{name} of ContentTransfer is {value}: give a number of at least 2.")
-        sources = {"domain": domain_classifier, "attributes": attributes, "embedder": embedder}
+                refuse(self, name, value, "give a number of at least 2.")
+        sources = {"domain_classifier": domain_classifier, "attributes": attributes, "embedder": embedder}
         self.sources = {name: source for name, source in sources.items() if source is not None}
         self.features, self.pairs, self.val_pairs, self.seed = features, pairs, val_pairs, seed
         self.directions, self.content = directions, {**CONTENT, **(content or {})}
         self.judges: dict[str, Helper] = {}
         self.targets: tuple[str, ...] = ()
+        self.extractor: Extractor | None = None
 
-    @torch.no_grad()
-    def begin(self, trainer: pl.Trainer, module: Method) -> None:
+    def check(self, module: Method, split: Split) -> None:
         method = content_method(module)
-        self._fetch(trainer, method)
-        self.values: dict[str, Tensor] = {}
-        for source, target in self.directions or [[*method.domains], [*method.domains[::-1]]]:
+        for source, target in self._directions(method):
+            for domain in (source, target):
+                method.data.role_of(domain)
             if source == target:
                 raise UserError(f"ContentTransfer has the direction {source} to {target}: give two domains.")
-            self.values |= self._transfer(trainer, method, source, target)
+        for name, source in [*self.sources.items()]:
+            if not check_judge_fits(self, name, source, method.data):
+                del self.sources[name]
+            elif name not in self.judges:
+                self.judges[name] = build_judge(source)
+        if (judge := self.sources.get("domain_classifier")) is not None:
+            self.positive, *more = helper_targets(judge)
+            if more or self.positive not in method.domains:
+                known = ", ".join([self.positive, *more])
+                refuse(
+                    self,
+                    "domain_classifier",
+                    judge,
+                    f", which knows {known}: give one with a single target, {choice(method.domains)}.",
+                )
+        if (judge := self.sources.get("attributes")) is not None:
+            self.targets = helper_targets(judge)
+            if not any(self._shown(domain) for domain in method.domains):
+                refuse(
+                    self,
+                    "attributes",
+                    judge,
+                    f", which knows {', '.join(self.targets)}, none of them said to be the content of "
+                    f"{choice(method.domains)}: say so by content, such as {{{method.domains[0]}: {self.targets[0]}}}, "
+                    "or leave it out.",
+                )
+        if self.extractor is None:
+            self.extractor = build_features(self.features)
+        self.probing = split == "val" or has_training_part(method.data, "probe/... of ContentTransfer")
+
+    def measure(self, trainer: pl.Trainer, module: Method) -> dict[str, Tensor]:
+        method = content_method(module)
+        self._fetch(trainer, method)
+        values: dict[str, Tensor] = {}
+        for source, target in self._directions(method):
+            direction = self._draw(trainer, method, source, target)
+            values |= self._measured(method, direction, "transfer", self._measures(trainer, method, direction))
             known = {source, target} <= {*method.contents} & {*self.content}
             if trainer.testing and method.guided and known:
-                self.values |= self._remove_and_add(trainer, method, source, target)
+                for task, measures in self._measures_of_tasks(method, direction).items():
+                    values |= self._measured(method, direction, task, measures)
         if trainer.testing:
-            self.values |= self._trust(trainer, method) | self._probes(method)
-
-    def add(self, module: Method, batch: Batch, testing: bool) -> None:
-        """Nothing: pairs are drawn from the whole part."""
+            values |= self._trust(trainer, method)
+            if self.probing:
+                values |= self._probes(trainer, method)
+        return {key: value.float() for key, value in values.items()}
 
     def report(self, trainer: pl.Trainer, testing: bool) -> dict[str, Tensor]:
         return {k: v for k, v in self.values.items() if testing or k.split("/")[0] in QUICK}
 
+    def _directions(self, module: ContentMethod) -> Sequence[Sequence[str]]:
+        return self.directions or [module.domains, module.domains[::-1]]
+
     def _fetch(self, trainer: pl.Trainer, module: ContentMethod) -> None:
-        """The judges that are asked now, with their weights, and what their logits stand for."""
-        for name, source in self.sources.items():
+        """Give the networks that are asked now their weights."""
+        for name, judge in self.judges.items():
             if name == "embedder" and not trainer.testing:
                 continue  # it may take long to train
-            self.judges[name] = (self.judges.get(name) or make_judge(source, trainer, module)).to(module.device)
-        if "domain" in self.judges:
-            self.positive, *more = helper_targets(self.sources["domain"])
-            if more or self.positive not in module.domains:
-                known = ", ".join([self.positive, *more])
-                raise UserError(
-                    f"the domain_classifier {self.sources['domain']} knows {known}: give one with a single target, "
-                    f"{choice(module.domains)}."
-                )
-        if "attributes" in self.judges and not self.targets:
-            self.targets = helper_targets(self.sources["attributes"])
-        if trainer.testing:
-            with torch.random.fork_rng():
-                extractor = build_extractor(self.features)
-            extractor.fetch(trainer.strategy, module.data.root)
-            self.extractor = extractor.to(module.device)
+            fetch_judge(judge, trainer, module)
+        if trainer.testing and self.extractor is not None:
+            fetch_features(self.extractor, trainer, module)
 
     def _shown(self, domain: str) -> str | None:
         """The target of the classifier of attributes that is the content of a domain."""
         target = self.content.get(domain)
         return target if target in self.targets else None
 
-    def _transfer(self, trainer: pl.Trainer, module: ContentMethod, source: str, target: str) -> dict[str, Tensor]:
-        """All values of one direction, over all processes."""
-        data, testing, device, name = module.data, trainer.testing, module.device, f"{source}_to_{target}"
-        split: Split = "test" if testing else "val"
+    def _draw(self, trainer: pl.Trainer, module: ContentMethod, source: str, target: str) -> Direction:
+        """The pairs of a direction: the same at every call."""
+        data, split = module.data, part_of(trainer)
         roles = data.role_of(source), data.role_of(target)
         images, guides = (data.data(role, split) for role in roles)
         guided = target in module.contents and module.guided
-        count = self.pairs if testing else self.val_pairs
-        pairs = self._pairs(trainer, images, guides, count if guided else min(count, len(images)))
+        count = self.pairs if trainer.testing else self.val_pairs
+        count = limited(trainer, count if guided else min(count, len(images)), data.eval_batch_size)
+        pairs = draw_pairs(len(images), len(guides), count, self.seed)[trainer.global_rank :: trainer.world_size]
+        return Direction(source, target, roles, split, images, guides, guided, pairs, count)
 
-        wanted = {"removed": (self._shown(source), 0), "added": (self._shown(target), 1)}
+    def _measures(self, trainer: pl.Trainer, module: ContentMethod, direction: Direction) -> list[Measure]:
+        """What is measured of transfers."""
+        testing, device, name = trainer.testing, module.device, direction.name
+        truth, size = isinstance(module.data, TransferTruth), module.data.eval_batch_size
+        measures: list[Measure] = []
+        if (judge := self.judges.get("domain_classifier")) is not None:
+            measures.append(HitRate(name, judge, direction.target == self.positive, testing, device))
+        wanted = {"removed": (self._shown(direction.source), False), "added": (self._shown(direction.target), True)}
         asked = {key: (self.targets.index(t), value) for key, (t, value) in wanted.items() if t is not None}
-        attributes = AttributeHitRate([*asked]).to(device)
-        suffixes = ("", "_untranslated") if testing else ("",)
-        hits = {suffix: AttributeHitRate([name]).to(device) for suffix in suffixes}
-        errors = {suffix: CounterfactualError().to(device) for suffix in suffixes}
-        kept = {suffix: IdentitySimilarity().to(device) for suffix in ("", "_truth")}
-        truth = data if isinstance(data, TransferTruth) else None
-        unmasked = MeanMetric().to(device) if testing and module.masked and guided else None
-
-        enough = min(len(guides), len(images)) > 1  # for a distribution
-        distances = {"kid": KID(self.extractor), "fid": FID(self.extractor)} if testing and enough else {}
-        distances = {key: metric.to(device) for key, metric in distances.items()}
-
-        def compare(x: Tensor, real: bool) -> None:
-            features = self.extractor.features(x)
-            for metric in distances.values():
-                metric.update(features, real=real)
-
-        if distances:
-            for rows in pieces(share(trainer, len(guides)), data.eval_batch_size):
-                compare(read(guides, rows, module), real=True)
-
-        for piece in pieces(pairs, data.eval_batch_size):
-            rows, others = piece[:, 0], piece[:, 1]
-            x = read(images, rows, module)
-            guide = read(guides, others, module) if guided else None
-            output = module.translate(x, source, target, guide=guide).float().clamp(-1, 1)
-            shown = {"": output, "_untranslated": x}
-            if (judge := self.judges.get("domain")) is not None:
-                for suffix, metric in hits.items():
-                    metric.update(judge(shown[suffix]), x.new_full((len(x),), target == self.positive))
-            if asked:
-                logits = self.judges["attributes"](output)[:, [column for column, _ in asked.values()]]
-                attributes.update(logits, logits.new_tensor([value for _, value in asked.values()]).expand_as(logits))
-            if truth is not None:
-                wished, mask = (
-                    t.to(device) for t in truth.counterfactual(*roles, rows.tolist(), others.tolist(), split)
-                )
-                for suffix, error in errors.items():
-                    error.update(shown[suffix], to_float(wished), mask)
-            if testing and (judge := self.judges.get("embedder")) is not None:
-                embedded = judge.features(x)
-                kept[""].update(judge.features(output), embedded)
-                if truth is not None:
-                    kept["_truth"].update(judge.features(to_float(wished)), embedded)
-            if unmasked is not None:
-                outside = (module.mask(x, guide) < 0.5).expand_as(x)
-                unmasked.update((output - x)[outside].abs())
-            if distances:
-                compare(output, real=False)
-
-        values: dict[str, Tensor] = {}
-        if "domain" in self.judges:
-            values |= hits[""].compute()
-            if testing:
-                values[f"hit_rate_untranslated/{name}"] = hits["_untranslated"].compute()[f"hit_rate/{name}"]
         if asked:
-            found = attributes.compute()
-            values |= {f"{key}/{name}": found[f"hit_rate/{key}"] for key in asked}
-        if truth is not None:
-            for suffix, error in errors.items():
-                found = error.compute()
-                values |= {f"{k}{suffix}/{name}": found[k] for k in ("l1", "l1_inside", "l1_outside") if k in found}
-        if unmasked is not None and unmasked.weight > 0:  # a mask may cover everything
-            values[f"l1_unmasked/{name}"] = unmasked.compute()
-        if testing and "embedder" in self.judges:
-            suffixes = ("", "_truth") if truth is not None else ("",)
-            values |= {f"identity{suffix}/{name}": kept[suffix].compute()["source"] for suffix in suffixes}
-        if distances:
-            at = f"{name}@{self.extractor.name}"
-            values[f"kid/{at}"], values[f"kid_std/{at}"] = distances["kid"].compute()
-            values[f"fid/{at}"] = distances["fid"].compute()
-            real, fake = distances["kid"].n
-            values |= {f"n_real/{at}": torch.tensor(real), f"n_fake/{at}": torch.tensor(fake)}
-        return {key: value.float() for key, value in values.items()}
+            measures.append(ContentChange(name, self.judges["attributes"], asked, device))
+        if truth:
+            measures.append(TrueDistance(name, device, untranslated=testing))
+        if not truth and not has_attributes(module.data):
+            measures.append(Reconstruction(direction.source, module))
+        if not testing:
+            return measures
+        if module.masked and direction.guided:
+            measures.append(UnmaskedChange(name, module))
+        if (judge := self.judges.get("embedder")) is not None:
+            measures.append(Identity(name, judge, truth, device))
+        real = limited(trainer, len(direction.guides), size)
+        if min(real, len(direction.images), direction.total) > 1:  # one image is no distribution
+            assert self.extractor is not None
+            mine = pieces(share(trainer, len(direction.guides), size), size)
+            images = (read(direction.guides, rows, module) for rows in mine)
+            measures.append(Distribution(name, self.extractor, images, device))
+        return measures
 
-    def _pairs(self, trainer: pl.Trainer, images: ImageData, guides: ImageData, count: int) -> np.ndarray:
-        """This process' share of so many pairs [N, 2] of positions."""
-        return draw_pairs(len(images), len(guides), count, self.seed)[trainer.global_rank :: trainer.world_size]
+    def _measures_of_tasks(self, module: ContentMethod, direction: Direction) -> dict[Task, list[Measure]]:
+        """What is measured of images that are left with the content of neither domain, or given that of both."""
+        columns = [self.targets.index(t) for d in (direction.source, direction.target) if (t := self._shown(d))]
+        tasks: dict[Task, tuple[str, bool]] = {"remove": ("stripped", False), "add": ("united", True)}
+        found: dict[Task, list[Measure]] = {}
+        for task, (key, present) in tasks.items():
+            found[task] = []
+            if len(columns) == 2:
+                name = f"{key}/{direction.name}"
+                found[task].append(ContentPresence(name, self.judges["attributes"], columns, present, module.device))
+            if isinstance(module.data, TransferTruth):
+                found[task].append(TrueDistance(direction.name, module.device, prefix=f"l1_{key}"))
+        return {task: measures for task, measures in found.items() if measures}
 
-    def _remove_and_add(
-        self, trainer: pl.Trainer, module: ContentMethod, source: str, target: str
+    def _measured(
+        self, module: ContentMethod, direction: Direction, task: Task, measures: list[Measure]
     ) -> dict[str, Tensor]:
-        """Whether images can be left with the content of neither domain, and given that of both."""
-        data, name = module.data, f"{source}_to_{target}"
-        roles = data.role_of(source), data.role_of(target)
-        images, guides = (data.data(role, "test") for role in roles)
-        contents = [self._shown(domain) for domain in (source, target)]
-        columns = [self.targets.index(t) for t in contents if t is not None]
-        truth = data if isinstance(data, TransferTruth) else None
-        tasks: dict[str, tuple[Task, bool]] = {"stripped": ("remove", False), "united": ("add", True)}
-        shares = {key: MeanMetric().to(module.device) for key in tasks}
-        errors = {key: CounterfactualError().to(module.device) for key in tasks}
+        """The values of all measures, over all processes."""
+        for batch in _translated(module, direction, task):
+            for measure in measures:
+                measure.update(batch)
+        return {key: value for measure in measures for key, value in measure.compute().items()}
 
-        for piece in pieces(self._pairs(trainer, images, guides, self.pairs), data.eval_batch_size):
-            rows, others = piece[:, 0], piece[:, 1]
-            x, guide = read(images, rows, module), read(guides, others, module)
-            for key, (task, content) in tasks.items():
-                output = module.translate(x, source, target, guide=guide, task=task).float().clamp(-1, 1)
-                if len(columns) == 2:
-                    present = self.judges["attributes"](output)[:, columns] > 0
-                    shares[key].update((present == content).all(1).float())
-                if truth is not None:
-                    wished, mask = truth.counterfactual(*roles, rows.tolist(), others.tolist(), "test", task)
-                    errors[key].update(output, to_float(wished.to(output.device)), mask.to(output.device))
-
-        values = {f"{key}/{name}": metric.compute() for key, metric in shares.items() if len(columns) == 2}
-        if truth is not None:
-            values |= {f"l1_{key}/{name}": error.compute()["l1"] for key, error in errors.items()}
-        return values
+    def _rules(self, module: ContentMethod, targets: Sequence[str | None]) -> dict[str, str]:
+        """From contents to their rules over the attributes of the data, where these say."""
+        names = getattr(module.data, "attribute_names", ())
+        return {target: rule for target in targets if target and (rule := rule_of(target, names))}
 
     def _trust(self, trainer: pl.Trainer, module: ContentMethod) -> dict[str, Tensor]:
         """Balanced accuracies of the classifiers on the real test images of both domains."""
-        data, names = module.data, getattr(module.data, "attribute_names", ())
-        rules = {t: rule for d in module.domains if (t := self._shown(d)) and (rule := rule_of(t, names))}
-        domain = BalancedAccuracy(["domain"]).to(module.device)
-        attributes = BalancedAccuracy([*rules]).to(module.device)
+        data, judge = module.data, self.judges.get("domain_classifier")
+        trust = Trust(
+            (f"domain_accuracy@{judge_name(self.sources['domain_classifier'])}", judge) if judge is not None else None,
+            self.judges.get("attributes"),
+            self._rules(module, [self._shown(domain) for domain in module.domains]),
+            self.targets,
+            getattr(data, "attribute_names", ()),
+            module.device,
+        )
         for role in data.roles:
             images = data.data(role, "test")
-            for rows in pieces(share(trainer, len(images)), data.eval_batch_size):
+            for rows in pieces(share(trainer, len(images), data.eval_batch_size), data.eval_batch_size):
                 sample = images.__getitems__(rows.tolist())
-                x = to_float(sample.image.to(module.device))
-                if (judge := self.judges.get("domain")) is not None:
-                    domain.update(judge(x), x.new_full((len(x),), data.role_of(self.positive) == role))
-                if rules and sample.attributes is not None:
-                    table = sample.attributes.numpy()
-                    truth = np.stack([holds(rule, names, table) for rule in rules.values()], 1)
-                    logits = self.judges["attributes"](x)[:, [self.targets.index(t) for t in rules]]
-                    attributes.update(logits, torch.from_numpy(truth).to(x.device))
-        values: dict[str, Tensor] = {}
-        if "domain" in self.judges:
-            key = f"domain_accuracy@{judge_name(self.sources['domain'])}"
-            values[key] = domain.compute()["balanced_accuracy/domain"]
-        if rules:
-            found = attributes.compute()
-            values |= {f"judge_accuracy/{t}": found[f"balanced_accuracy/{t}"] for t in rules}
-        return {key: value for key, value in values.items() if value.isfinite()}
+                positive = judge is not None and data.role_of(self.positive) == role
+                trust.update(to_float(sample.image.to(module.device)), sample.attributes, positive)
+        return trust.compute()
 
-    def _probes(self, module: ContentMethod) -> dict[str, Tensor]:
+    def _probes(self, trainer: pl.Trainer, module: ContentMethod) -> dict[str, Tensor]:
         """What the codes know; every process computes the same."""
-        data = module.data
-        codes, truth = {}, {}
-        for split in SPLITS:
-            sides = [_codes(module, data.data(role, split), ROWS // 2)[0]["common"] for role in data.roles]
-            codes[split] = torch.cat(sides)
-            truth[split] = torch.arange(2).repeat_interleave(torch.tensor([len(side) for side in sides]))
-        fits = codes["train"], truth["train"], codes["test"], truth["test"]
-        values = {"probe/common": probe_balanced_accuracy(*fits, seed=self.seed)}
-
-        names = getattr(data, "attribute_names", ())
-        rules = {d: rule for d in module.domains if (rule := rule_of(self.content.get(d), names))}
-        if isinstance(data, AttributeDomains) and rules:
-            (x, fit), (y, tested) = (_population_codes(module, data, split, list(rules.values())) for split in SPLITS)
-            tables = data.table("train")[fit], data.table("test")[tested]
-            for domain in module.contents:
-                for other, rule in rules.items():
-                    if other != domain and domain in x:
-                        seen, unseen = (torch.from_numpy(holds(rule, names, table)) for table in tables)
-                        score = probe_balanced_accuracy(x[domain], seen, y[domain], unseen, seed=self.seed)
-                        values[f"probe/{domain}/{other}"] = score
+        rules = self._rules(module, [self.content.get(domain) for domain in module.domains])
+        by_domain = {d: rules[target] for d in module.domains if (target := self.content.get(d)) in rules}
+        values = probe_domains(trainer, module, self.seed) | probe_contents(trainer, module, by_domain, self.seed)
         return {key: value for key, value in values.items() if value.isfinite()}
+
+
+def _translated(module: ContentMethod, direction: Direction, task: Task) -> Iterator[Transfers]:
+    """The pairs of a direction, translated in batches."""
+    data = module.data
+    for piece in pieces(direction.pairs, data.eval_batch_size):
+        rows, others = piece[:, 0], piece[:, 1]
+        x = read(direction.images, rows, module)
+        guide = read(direction.guides, others, module) if direction.guided else None
+        output = module.translate(x, direction.source, direction.target, guide=guide, task=task).float().clamp(-1, 1)
+        truth = mask = None
+        if isinstance(data, TransferTruth):
+            at = rows.tolist(), others.tolist()
+            truth, mask = (t.to(x.device) for t in data.counterfactual(*direction.roles, *at, direction.split, task))
+            truth = to_float(truth)
+        yield Transfers(x, guide, output, truth, mask)
+
+
+def part_of(trainer: pl.Trainer) -> Split:
+    """The part that is being evaluated."""
+    return "test" if trainer.testing else "val"
+
+
+def has_attributes(data: BaseDataModule) -> bool:
+    """Whether something is known of what the images show."""
+    modules = data.modules.values() if isinstance(data, DomainPair) else [data]
+    return any(isinstance(module, AttributeDomains) for module in modules)
+
+
+def check_judge_fits(owner: object, option: str, source: str, data: BaseDataModule) -> bool:
+    """Whether a judge is one for this data: a recipe's judge knows images of the data that the recipe names.
+
+    On images of which nothing is known, such as folders of one's own, it is left out with a warning: it would be
+    trained for hours to judge what it has never seen. A checkpoint is taken as it is.
+
+    Raises:
+        UserError: for data with attributes, which has judges of its own.
+    """
+    modules = [data, *(data.modules.values() if isinstance(data, DomainPair) else [])]
+    known = helper_data(source)
+    if known is None or any(known in {kind.__name__ for kind in type(module).__mro__} for module in modules):
+        return True
+    here = type(modules[-1]).__name__
+    way = "leave it out, or train one on images like these and give its run folder"
+    if has_attributes(data):
+        refuse(owner, option, source, f", which learns from {known}, but the data is {here}: {way}.")
+    rank_zero_warn(
+        f"{type(owner).__name__}: {option} is left out: {source} learns from {known}, but the data is {here}. For a "
+        "judge of your own, train one on images like these and give its run folder."
+    )
+    return False
 
 
 def rule_of(target: str | None, names: tuple[str, ...]) -> str | None:
@@ -354,19 +399,3 @@ def content_method(module: pl.LightningModule) -> ContentMethod:
     if not isinstance(module, ContentMethod):
         raise UserError(f"{type(module).__name__} transfers no content: remove the callbacks that evaluate that.")
     return module
-
-
-def _codes(module: ContentMethod, data: ImageData, limit: int) -> tuple[dict[str, Tensor], np.ndarray]:
-    """Codes [N, D] of some images, and their positions."""
-    rows = spread(len(data), limit)
-    parts = [module.codes(read(data, piece, module)) for piece in pieces(rows, module.data.eval_batch_size)]
-    return {name: torch.cat([part[name].float().cpu() for part in parts]) for name in parts[0]}, rows
-
-
-def _population_codes(
-    module: ContentMethod, data: AttributeDomains, split: Split, contents: list[str]
-) -> tuple[dict[str, Tensor], np.ndarray]:
-    """Codes of some of those whom the domains are drawn from, and their positions in the whole part."""
-    rows = data.population(split, contents)
-    codes, positions = _codes(module, data.part(split).keep(rows), ROWS)
-    return codes, rows[positions]

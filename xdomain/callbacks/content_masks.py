@@ -8,13 +8,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import MeanMetric
 
-from xdomain.batch import Batch
-from xdomain.callbacks.content import content_method
-from xdomain.callbacks.evaluation import Evaluation, make_judge
-from xdomain.callbacks.reading import pieces, read, spread
+from xdomain.callbacks.content import check_judge_fits, content_method
+from xdomain.callbacks.evaluation import DrawnEvaluation, build_judge, fetch_judge
+from xdomain.callbacks.reading import limited, pieces, read, spread
 from xdomain.data.avatars import CONTENT
 from xdomain.data.base import Split
-from xdomain.errors import UserError
+from xdomain.errors import refuse
 from xdomain.features.helpers import Helper, helper_targets
 from xdomain.methods import ContentMethod, Method
 from xdomain.metrics.cam import cam_layer, gradcam
@@ -36,7 +35,7 @@ class MaskTruth(Protocol):
         """True soft masks, ``uint8`` [N, 1, H, W]."""
 
 
-class ContentMasks(Evaluation):
+class ContentMasks(DrawnEvaluation):
     """How well do a method's masks, its changes and a classifier's attention show where the content is?
 
     In the test and on data that knows the truth, for every domain D whose content has a mask: ``mask_iou/D`` of the
@@ -57,26 +56,28 @@ class ContentMasks(Evaluation):
         self.helper: Helper | None = None
         self.targets: tuple[str, ...] = ()
 
-    @torch.no_grad()
-    def begin(self, trainer: pl.Trainer, module: Method) -> None:
-        self.values: dict[str, Tensor] = {}
-        if not trainer.testing:
+    def check(self, module: Method, split: Split) -> None:
+        domains = _masked_domains(content_method(module))
+        if not domains or self.classifier is None:
             return
-        method, data = content_method(module), module.data
-        domains = [d for d in method.contents if d in data.masked_domains] if isinstance(data, MaskTruth) else []
-        if not domains:
+        if not check_judge_fits(self, "classifier", self.classifier, module.data):
+            self.classifier = None
             return
-        if self.classifier is not None:
-            self.helper = (self.helper or make_judge(self.classifier, trainer, method)).to(method.device)
-            self.targets = self.targets or helper_targets(self.classifier)
+        self.helper = self.helper or build_judge(self.classifier)
+        self.targets = self.targets or helper_targets(self.classifier)
         for domain in domains:
-            self.values |= self._masks(trainer, method, domain)
+            if (target := self.target or CONTENT.get(domain)) not in self.targets:
+                known = ", ".join(self.targets)
+                refuse(self, "target", target, f", but the classifier has {known}: give one of them.")
 
-    def add(self, module: Method, batch: Batch, testing: bool) -> None:
-        """Nothing: images are taken from the whole part."""
-
-    def report(self, trainer: pl.Trainer, testing: bool) -> dict[str, Tensor]:
-        return self.values
+    def measure(self, trainer: pl.Trainer, module: Method) -> dict[str, Tensor]:
+        method, values = content_method(module), dict[str, Tensor]()
+        domains = _masked_domains(method) if trainer.testing else []
+        if domains and self.helper is not None:
+            fetch_judge(self.helper, trainer, method)
+        for domain in domains:
+            values |= self._masks(trainer, method, domain)
+        return values
 
     def _masks(self, trainer: pl.Trainer, module: ContentMethod, domain: str) -> dict[str, Tensor]:
         """All values of one domain, over all processes."""
@@ -91,7 +92,8 @@ class ContentMasks(Evaluation):
         }
         for split, metrics in scores.items():
             images = data.data(role, split)
-            chosen = spread(len(images), self.images)[trainer.global_rank :: trainer.world_size]
+            count = limited(trainer, min(self.images, len(images)), data.eval_batch_size)
+            chosen = spread(len(images), count)[trainer.global_rank :: trainer.world_size]
             for rows in pieces(chosen, data.eval_batch_size):
                 x = read(images, rows, module)
                 true = data.content_mask(role, rows.tolist(), split).to(device)
@@ -121,10 +123,13 @@ class ContentMasks(Evaluation):
 
     def _cam(self, images: Tensor, domain: str) -> Tensor:
         assert self.helper is not None
-        target = self.target or CONTENT.get(domain)
-        if target not in self.targets:
-            known = ", ".join(self.targets)
-            raise UserError(f"target of ContentMasks is {target!r}, but the classifier has {known}: give one of them.")
         network, seen = self.helper.network, self.helper.prepared(images)
-        cam = gradcam(network, seen, cam_layer(network, seen[:1]), self.targets.index(target))
+        target = self.targets.index(self.target or CONTENT[domain])
+        cam = gradcam(network, seen, cam_layer(network, seen[:1]), target)
         return F.interpolate(cam, images.shape[2:], mode="bilinear", antialias=True)
+
+
+def _masked_domains(module: ContentMethod) -> list[str]:
+    """The domains whose content the data has true masks of."""
+    data = module.data
+    return [d for d in module.contents if d in data.masked_domains] if isinstance(data, MaskTruth) else []

@@ -10,8 +10,9 @@ from xdomain.callbacks.content import content_method
 from xdomain.callbacks.pictures import log_image, save_png
 from xdomain.callbacks.reading import read, spread
 from xdomain.data.base import Split
-from xdomain.errors import UserError
+from xdomain.errors import refuse
 from xdomain.methods import ContentMethod
+from xdomain.running.folder import run_dir
 
 
 class TransferPictures(pl.Callback):
@@ -30,8 +31,13 @@ class TransferPictures(pl.Callback):
 
     def __init__(self, count: int = 8) -> None:
         if count < 1:
-            raise UserError(f"count of TransferPictures is {count}: give a number of at least 1.")
+            refuse(self, "count", count, "give a number of at least 1.")
         self.count = count
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Refuse a method that these pictures are not for, before the first batch."""
+        if stage != "predict":
+            content_method(pl_module)
 
     @torch.no_grad()
     def pictures(self, module: ContentMethod, split: Split) -> dict[str, Tensor]:
@@ -70,7 +76,7 @@ class TransferPictures(pl.Callback):
         return shown
 
     def _show(self, trainer: pl.Trainer, module: pl.LightningModule, split: Split, when: str) -> None:
-        folder = getattr(trainer, "run_dir", None)
+        folder = run_dir(trainer)
         if not trainer.is_global_zero or trainer.sanity_checking or folder is None:
             return
         for name, picture in self.pictures(content_method(module), split).items():

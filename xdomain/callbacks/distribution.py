@@ -5,13 +5,21 @@ import torch
 from torch import Tensor
 
 from xdomain.batch import Batch, to_channels
-from xdomain.callbacks.evaluation import Evaluation, ends
-from xdomain.features import build_extractor
+from xdomain.callbacks.evaluation import (
+    BatchEvaluation,
+    build_features,
+    check_translates_alone,
+    ends,
+    fetch_features,
+)
+from xdomain.data.base import Split
+from xdomain.errors import UserError
+from xdomain.features import Extractor
 from xdomain.methods import Method
 from xdomain.metrics.distribution import FID, KID
 
 
-class DistributionDistance(Evaluation):
+class DistributionDistance(BatchEvaluation):
     """KID and FID in the test, between translated source images and real images of the target domain.
 
     ``kid@F`` with its deviation over subsets ``kid_std@F``, ``fid@F``, and the numbers of images ``n_real@F`` and
@@ -22,22 +30,32 @@ class DistributionDistance(Evaluation):
         features: the feature network F; see :func:`xdomain.features.build_extractor`.
     """
 
+    watched = ("test",)
+
     def __init__(self, features: str = "random-conv") -> None:
         self.features = features
+        self._extractor: Extractor | None = None
+
+    def check(self, module: Method, split: Split) -> None:
+        check_translates_alone(self, module)
+        if len(module.domains) != 2:
+            raise UserError(f"DistributionDistance needs two domains, but the data has {module.domains[0]}: remove it.")
+        self._extractor = self._extractor or build_features(self.features)
+        if split == "test":
+            for role, domain in zip(module.data.roles, module.domains, strict=True):
+                if (count := len(module.data.data(role, "test"))) < 2:
+                    raise UserError(
+                        f"DistributionDistance needs 2 test images of {domain}, which has {count}: add some."
+                    )
 
     def begin(self, trainer: pl.Trainer, module: Method) -> None:
         if trainer.testing:
-            with torch.random.fork_rng():
-                extractor = build_extractor(self.features)
-            extractor.fetch(trainer.strategy, module.data.root)
-            self.extractor = extractor.to(module.device)
+            self.extractor = fetch_features(self._extractor or build_features(self.features), trainer, module)
             suffixes = ("", "_untranslated")
             self.kid = {suffix: KID(self.extractor).to(module.device) for suffix in suffixes}
             self.fid = {suffix: FID(self.extractor).to(module.device) for suffix in suffixes}
 
     def add(self, module: Method, batch: Batch, testing: bool) -> None:
-        if not testing:
-            return
         shown: dict[str, Tensor] = {}
         if (a := batch.get("a")) is not None:
             shown[""] = module.translate(a.image, *ends(module))

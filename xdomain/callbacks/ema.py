@@ -44,7 +44,9 @@ class GeneratorEMA(pl.Callback):
             }
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        for averaged in self._averages.values():
+        for name, averaged in self._averages.items():
+            if averaged.n_averaged == 0:  # the checkpoint of a resume may have changed the weights since setup
+                averaged.module.load_state_dict(self._network(pl_module, name).state_dict())
             averaged.to(pl_module.device)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
@@ -86,11 +88,13 @@ class GeneratorEMA(pl.Callback):
     ) -> None:
         if not self._averages or "ema" not in checkpoint:
             return
+        counts, state = checkpoint["ema"]["count"], checkpoint["state_dict"]
         for name, averaged in self._averages.items():
+            if name not in counts:
+                continue  # it was not averaged before: its average begins with the next batch
             prefix = f"{name}."
-            state = checkpoint["state_dict"]
             averaged.module.load_state_dict(
                 {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
             )
-            averaged.n_averaged.copy_(checkpoint["ema"]["count"][name])
+            averaged.n_averaged.copy_(counts[name])
         pl_module.load_state_dict(checkpoint["ema"]["raw"], strict=False)

@@ -9,7 +9,16 @@ import torch
 from torch import Tensor
 
 from xdomain.batch import Batch, to_float
-from xdomain.callbacks.evaluation import Evaluation, ends, judge_name, make_judge
+from xdomain.callbacks.evaluation import (
+    BatchEvaluation,
+    DrawnEvaluation,
+    build_judge,
+    check_translates_alone,
+    ends,
+    fetch_judge,
+    judge_name,
+)
+from xdomain.callbacks.reading import pieces, read, share
 from xdomain.data.base import BaseDataModule, DomainPair, Split
 from xdomain.data.cache import Arrays, cached_arrays
 from xdomain.errors import UserError
@@ -35,7 +44,7 @@ class World(Protocol):
         """How this world would draw the people in images of another module of it, ``uint8`` [N, C, H, W]."""
 
 
-class IdentityRetrieval(Evaluation):
+class IdentityRetrieval(DrawnEvaluation):
     """Does a translation lead back to the person that it was made from?
 
     Taigman et al. 2017, table 4. The probe is the translation of a photo; the gallery holds one other photo of that
@@ -55,43 +64,46 @@ class IdentityRetrieval(Evaluation):
         self.name = judge_name(embedder)
         self.helper: Helper | None = None
 
-    def begin(self, trainer: pl.Trainer, module: Method) -> None:
-        self.helper = (self.helper or make_judge(self.embedder, trainer, module)).to(module.device)
-        self.ranks = self._ranks(trainer, module, "test" if trainer.testing else "val")
+    def check(self, module: Method, split: Split) -> None:
+        check_translates_alone(self, module)
+        photos = _sides(module.data)["a"]
+        if not isinstance(photos, World):
+            raise UserError(
+                f"IdentityRetrieval needs data that can draw strangers; {photos.domains[0]} cannot: remove it."
+            )
+        pairs_of_people(module.data.data("a", split).labels, photos.domains[0])
+        self.helper = self.helper or build_judge(self.embedder)
 
-    def add(self, module: Method, batch: Batch, testing: bool) -> None:
-        """Nothing: probes and matches are chosen from the whole part."""
-
-    def report(self, trainer: pl.Trainer, testing: bool) -> dict[str, Tensor]:
+    def measure(self, trainer: pl.Trainer, module: Method) -> dict[str, Tensor]:
+        self.helper = fetch_judge(self.helper or build_judge(self.embedder), trainer, module)
         values: dict[str, Tensor] = {}
-        for suffix, metric in self.ranks.items():
+        for suffix, metric in self._ranks(trainer, module, "test" if trainer.testing else "val").items():
             found = metric.compute()
             keys = ("median_rank", "mean_rank", "rank_1", "rank_5")
             values |= {f"{key}{suffix}@{self.name}": found[key].float() for key in keys}
-            if testing and not suffix:
+            if trainer.testing and not suffix:
                 values |= {f"{key}@{self.name}": found[key].float() for key in ("gallery", "n")}
         return values
 
-    @torch.no_grad()
     def _ranks(self, trainer: pl.Trainer, module: Method, split: Split) -> dict[str, RetrievalRanks]:
-        sides = module.data.modules if isinstance(module.data, DomainPair) else {"a": module.data}
+        sides, size = _sides(module.data), module.data.eval_batch_size
         photos, target = sides["a"], _world(sides.get("b"))
         data = module.data.data("a", split)
-        probes, matches = pairs_of_people(data.labels, photos.domains[0])
-        probes, matches = (rows[trainer.global_rank :: trainer.world_size] for rows in (probes, matches))
+        people = np.stack(pairs_of_people(data.labels, photos.domains[0]), 1)
+        people = people[share(trainer, len(people), size)]
         gallery = self._gallery(photos, split, module)[trainer.global_rank :: trainer.world_size]
 
         suffixes = ["", "_untranslated", *(["_reference"] if target else [])]
         ranks = {suffix: RetrievalRanks().to(module.device) for suffix in suffixes}
         for metric in ranks.values():
             metric.update_gallery(gallery)
-        for begin in range(0, len(probes), module.data.eval_batch_size):
-            rows, others = (p[begin : begin + module.data.eval_batch_size].tolist() for p in (probes, matches))
-            images = to_float(data.__getitems__(rows).image.to(module.device))
-            match = self._features(to_float(data.__getitems__(others).image), module)
+        for piece in pieces(people, size):
+            rows, others = piece[:, 0], piece[:, 1]
+            images = read(data, rows, module)
+            match = self._features(read(data, others, module), module)
             shown = {"": module.translate(images, *ends(module)).clamp(-1, 1), "_untranslated": images}
             if target:
-                shown["_reference"] = to_float(target.counterparts(split, rows, of=photos))
+                shown["_reference"] = to_float(target.counterparts(split, rows.tolist(), of=photos))
             for suffix, probe in shown.items():
                 ranks[suffix].update_queries(self._features(probe, module), match)
         return ranks
@@ -103,9 +115,9 @@ class IdentityRetrieval(Evaluation):
     def _gallery(self, photos: BaseDataModule, split: Split, module: Method) -> Tensor:
         """Features of the distractors [N, dim]; they are drawn and embedded once and kept in the cache folder."""
         count = self.distractors if split == "test" else self.val_distractors
-        if (world := _world(photos)) is None:
-            raise UserError(f"IdentityRetrieval needs data that can draw strangers; {photos.domains[0]} cannot.")
+        world = _world(photos)
         assert self.helper is not None
+        assert world is not None
         weights = hashlib.sha256()
         for value in self.helper.network.state_dict().values():
             weights.update(value.cpu().numpy().tobytes())
@@ -116,6 +128,11 @@ class IdentityRetrieval(Evaluation):
         key = f"{weights.hexdigest()} {world.world_key}"
         features = cached_arrays(f"strangers-{self.name}", f"{count} {key}", count, embed, PIECE)["features"]
         return torch.from_numpy(np.array(features)).to(module.device)
+
+
+def _sides(data: BaseDataModule) -> dict[str, BaseDataModule]:
+    """The data module of every role; of two domains in one module, that one."""
+    return data.modules if isinstance(data, DomainPair) else {"a": data}
 
 
 def _world(data: object) -> World | None:
@@ -129,21 +146,29 @@ def pairs_of_people(labels: np.ndarray | None, domain: str) -> tuple[np.ndarray,
         UserError: where identities are unknown or no one has two images.
     """
     if labels is None:
-        raise UserError(f"retrieval needs identities, but {domain} has none.")
+        raise UserError(f"retrieval needs identities, but {domain} has none: remove IdentityRetrieval.")
     order = np.argsort(labels, kind="stable")
     starts = np.flatnonzero(np.diff(labels[order], prepend=labels[order[0]] - 1))
     counts = np.diff(starts, append=len(labels))
     starts = starts[counts > 1]
     if len(starts) == 0:
-        raise UserError(f"retrieval needs two images of a person, but {domain} has one of each.")
+        raise UserError(
+            f"retrieval needs two images of a person, but {domain} has one of each: remove IdentityRetrieval."
+        )
     return order[starts], order[starts + 1]
 
 
-class IdentityVerification(Evaluation):
+class IdentityVerification(BatchEvaluation):
     """Are two photos of the same person? ``auc`` of an embedder's cosine similarity, on people it was not trained on.
 
     In the test also ``n`` (images), ``same`` and ``different`` (pairs).
     """
+
+    def check(self, module: Method, split: Split) -> None:
+        if not isinstance(module, Classifier):
+            raise UserError(f"IdentityVerification is for embedders, not for {type(module).__name__}: remove it.")
+        if module.data.data("a", split).labels is None:
+            raise UserError(f"IdentityVerification needs identities, but {module.domains[0]} has none: remove it.")
 
     def begin(self, trainer: pl.Trainer, module: Method) -> None:
         assert isinstance(module, Classifier)
@@ -151,8 +176,8 @@ class IdentityVerification(Evaluation):
 
     def add(self, module: Method, batch: Batch, testing: bool) -> None:
         assert isinstance(module, Classifier)
-        if (labels := batch["a"].label) is None:
-            raise UserError(f"IdentityVerification needs identities, but {module.domains[0]} has none: remove it.")
+        labels = batch["a"].label
+        assert labels is not None
         self.metric.update(module.features(batch["a"].image), labels)
 
     def report(self, trainer: pl.Trainer, testing: bool) -> dict[str, Tensor]:

@@ -12,17 +12,18 @@ from torch import Tensor
 from torchvision.utils import make_grid
 
 from xdomain.batch import to_channels, to_float, to_uint8
+from xdomain.callbacks.evaluation import check_translates_alone
 from xdomain.data.base import BaseDataModule
+from xdomain.files import whole_file
 from xdomain.methods.base import Method
+from xdomain.running.folder import run_dir
 from xdomain.running.metrics_file import read_metrics
 
 
 def save_png(image: Tensor, path: Path) -> None:
     """Write a ``uint8`` image [3, H, W] as PNG, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}")
-    Image.fromarray(image.permute(1, 2, 0).cpu().numpy()).save(partial, format="PNG")
-    partial.replace(path)
+    with whole_file(path) as file:
+        Image.fromarray(image.permute(1, 2, 0).cpu().numpy()).save(file, format="PNG")
 
 
 def log_image(trainer: pl.Trainer, key: str, image: Tensor) -> None:
@@ -50,17 +51,31 @@ class SampleGrid(pl.Callback):
     @torch.no_grad()
     def grid(self, datamodule: BaseDataModule, module: Method, testing: bool) -> Tensor:
         """The picture, ``uint8`` [3, H, W]."""
-        last = module.domains[-1]
         rows = []
-        for source, target in self.directions or [(module.domains[0], last), (last, last)]:
+        for source, target in self._directions(module):
             data = datamodule.data(datamodule.role_of(source), "test" if testing else "val")
             images = to_float(data.__getitems__(list(range(min(self.count, len(data))))).image.to(module.device))
             rows += [to_channels(images, 3), to_channels(module.translate(images, source, target), 3)]
-        picture: Tensor = make_grid(to_uint8(torch.cat(rows)), nrow=len(rows[0]), padding=1)
+        columns = max(map(len, rows))  # a domain with fewer images leaves the end of its rows white
+        full = [torch.cat([row, row.new_ones(columns - len(row), *row.shape[1:])]) for row in rows]
+        picture: Tensor = make_grid(to_uint8(torch.cat(full)), nrow=columns, padding=1)
         return picture
 
+    def _directions(self, module: Method) -> list[tuple[str, str]]:
+        last = module.domains[-1]
+        return self.directions or [(module.domains[0], last), (last, last)]
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Refuse what cannot be drawn, before the first batch."""
+        if stage == "predict" or not isinstance(pl_module, Method):
+            return
+        for direction in self._directions(pl_module):
+            for domain in direction:
+                pl_module.data.role_of(domain)
+            check_translates_alone(self, pl_module, direction)
+
     def _show(self, trainer: pl.Trainer, module: pl.LightningModule, name: str, testing: bool) -> None:
-        folder = getattr(trainer, "run_dir", None)
+        folder = run_dir(trainer)
         if not trainer.is_global_zero or trainer.sanity_checking or folder is None:
             return
         assert isinstance(module, Method)
@@ -79,7 +94,7 @@ class LearningCurves(pl.Callback):
     """Draws everything in ``metrics.csv`` as ``curves.png`` at every validation and at the end of training."""
 
     def _draw(self, trainer: pl.Trainer) -> None:
-        folder = getattr(trainer, "run_dir", None)
+        folder = run_dir(trainer)
         if trainer.is_global_zero and folder is not None and not trainer.sanity_checking:
             draw_curves(folder / "metrics.csv", folder / "curves.png")
 
@@ -107,6 +122,5 @@ def draw_curves(metrics: Path, picture: Path) -> None:
         axes.plot(*points.T, marker="." if len(points) < 40 else "", linewidth=1)
         axes.set_title(name, fontsize=8)
         axes.tick_params(labelsize=7)
-    partial = picture.with_name(f".{picture.name}")
-    figure.savefig(partial, format="png", dpi=100)
-    partial.replace(picture)
+    with whole_file(picture) as file:
+        figure.savefig(file, format="png", dpi=100)

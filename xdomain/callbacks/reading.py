@@ -4,10 +4,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytorch_lightning as pl
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from xdomain.batch import to_float
-from xdomain.data.base import ImageData
+from xdomain.data.base import BaseDataModule, ImageData, Split
+from xdomain.errors import UserError
 from xdomain.methods import Method
 
 
@@ -26,9 +28,20 @@ def spread(count: int, limit: int) -> np.ndarray:
     return np.linspace(0, count - 1, min(count, limit)).round().astype(np.int64)
 
 
-def share(trainer: pl.Trainer, count: int) -> np.ndarray:
-    """This process' share of so many positions."""
-    return np.arange(count)[trainer.global_rank :: trainer.world_size]
+def limited(trainer: pl.Trainer, count: int, batch_size: int) -> int:
+    """How many of so many images or pairs ``limit_val_batches`` or, in a test, ``limit_test_batches`` leaves.
+
+    A whole number is one of batches per process, as everywhere in Lightning; a share is one of the images.
+    """
+    limit = trainer.limit_test_batches if trainer.testing else trainer.limit_val_batches
+    if isinstance(limit, float):
+        return min(count, max(1, int(count * limit)))
+    return min(count, limit * batch_size * trainer.world_size)
+
+
+def share(trainer: pl.Trainer, count: int, batch_size: int) -> np.ndarray:
+    """This process' share of so many positions, as far as they are not limited; empty where others have them all."""
+    return np.arange(limited(trainer, count, batch_size))[trainer.global_rank :: trainer.world_size]
 
 
 def pieces(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
@@ -39,3 +52,13 @@ def pieces(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
 def read(data: ImageData, rows: np.ndarray, module: Method) -> Tensor:
     """Images on the device of the module, float [N, C, H, W] in [-1, 1]."""
     return to_float(data.__getitems__(rows.tolist()).image.to(module.device))
+
+
+def has_training_part(data: BaseDataModule, left_out: str) -> bool:
+    """Whether there are training images of every domain; says what is left out if not."""
+    split: Split = "train"
+    try:
+        return all(len(data.data(role, split)) > 0 for role in data.roles)
+    except UserError as error:
+        rank_zero_warn(f"{left_out} needs training images and is left out: {error}")
+        return False

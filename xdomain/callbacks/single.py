@@ -12,23 +12,24 @@ from torchmetrics.utilities import rank_zero_warn
 from torchvision.utils import make_grid
 
 from xdomain.batch import Batch, to_float, to_uint8
-from xdomain.callbacks.evaluation import Evaluation
+from xdomain.callbacks.evaluation import BatchEvaluation, build_features, fetch_features
 from xdomain.callbacks.pictures import log_image, save_png
 from xdomain.callbacks.reading import spread
-from xdomain.data.base import ROLES
+from xdomain.data.base import ROLES, Split
 from xdomain.data.video import write_video
-from xdomain.errors import UserError
-from xdomain.features import build_extractor
+from xdomain.errors import UserError, refuse
 from xdomain.features.base import Extractor
+from xdomain.features.classifier import ClassifierExtractor
 from xdomain.methods import Method, PyramidMethod
 from xdomain.metrics.base import PairMetric
 from xdomain.metrics.single import SIFID, SVFID, PatchCopyRate, PixelDiversity
 from xdomain.networks.pyramid import resize, resize_clip
+from xdomain.running.folder import run_dir
 
 CHUNK = 10  # samples made at a time: of all at once the feature maps would not fit
 
 
-class SampleQuality(Evaluation):
+class SampleQuality(BatchEvaluation):
     """How random samples compare with the one real image or clip that a method learned from.
 
     In the test ``sifid@F`` (of clips ``svfid@F``), ``diversity``, ``copied-11px`` and ``n``, the number of samples; in
@@ -66,22 +67,33 @@ class SampleQuality(Evaluation):
     ) -> None:
         for name, value in (("count", count), ("val_count", val_count)):
             if value is not None and value < 2:
-                raise UserError(f"{name} of SampleQuality is {value}: diversity needs at least 2 samples.")
+                refuse(self, name, value, "diversity needs at least 2 samples.")
         for name, value in (*(("patches", side) for side in patches), ("block", block)):
             if value is not None and value < 1:
-                raise UserError(f"{name} of SampleQuality is {value}: give a number of pixels of at least 1.")
+                refuse(self, name, value, "give a number of pixels of at least 1.")
         self.features, self.layer, self.count, self.val_count = features, layer, count, val_count
         self.patches, self.block, self.seed = patches, block, seed
         self._extractor: Extractor | None = None
 
+    def check(self, module: Method, split: Split) -> None:
+        clips = learns_clips(pyramid_of(module))
+        standard = "random-conv3d" if clips else "random-conv"
+        self._extractor = self._extractor or build_features(self.features or standard)
+        if self._extractor.dims != 2 + clips:
+            what = "clips" if clips else "images"
+            way = f", which does not look at {what}: give another, such as {standard}."
+            refuse(self, "features", self.features, way)
+        height, width = module.shapes[-1][-2:]
+        if self.block is not None and (height // self.block) * (width // self.block) < 2:
+            refuse(self, "block", self.block, f", too large for {height}x{width} pixels: give a smaller one.")
+        if not isinstance(self._extractor, ClassifierExtractor):  # which has no weights yet
+            self._check_layer(self._extractor)
+
     def begin(self, trainer: pl.Trainer, module: Method) -> None:
-        method = pyramid_of(module)
-        clips = learns_clips(method)
-        if self._extractor is None:
-            self._extractor = self._build(trainer, module, clips)
-        extractor = self._extractor.to(module.device)
-        layer = self.layer or ("2" if "2" in extractor.layers else extractor.layers[0])
-        _check_layer(extractor, layer)
+        clips = learns_clips(pyramid_of(module))
+        assert self._extractor is not None
+        extractor = fetch_features(self._extractor, trainer, module)
+        layer = self._check_layer(extractor)
         kinds = ("", "_shuffled", "_untrained", "_mirrored") if trainer.testing else ("",)
         kind_of_distance = SVFID if clips else SIFID
         self.distances = {kind: kind_of_distance(extractor, layer).to(module.device) for kind in kinds}
@@ -90,17 +102,15 @@ class SampleQuality(Evaluation):
         if trainer.testing:
             self.copies = {(p, kind): PatchCopyRate(p).to(module.device) for p in self.patches for kind in kinds}
 
-    def _build(self, trainer: pl.Trainer, module: Method, clips: bool) -> Extractor:
-        with torch.random.fork_rng():
-            extractor = build_extractor(self.features or ("random-conv3d" if clips else "random-conv"))
-        extractor.fetch(trainer.strategy, module.data.root)
-        if extractor.dims != 2 + clips:
-            what, wanted = ("clips", "random-conv3d") if clips else ("images", "random-conv")
-            raise UserError(
-                f"features of SampleQuality is {self.features}, which does not look at {what}: give another, such as "
-                f"{wanted}."
-            )
-        return extractor
+    def _check_layer(self, extractor: Extractor) -> str:
+        """The layer to look at, which must be there."""
+        layer = self.layer or ("2" if "2" in extractor.layers else extractor.layers[0])
+        probe = torch.zeros(1, 3, *((8, 64, 64) if extractor.dims == 3 else (64, 64)))
+        try:
+            extractor.maps(probe.to(next(extractor.parameters()).device), layer)
+        except ValueError as error:
+            refuse(self, "layer", layer, f", but {error}: give another.")
+        return layer
 
     def add(self, module: Method, batch: Batch, testing: bool) -> None:
         if (sample := batch.get(ROLES[len(module.domains) - 1])) is None:
@@ -140,7 +150,8 @@ class SampleQuality(Evaluation):
         for kind, diversity in self.diversity.items():
             values[f"diversity{kind}"] = diversity.compute()
         for (_, kind), copied in self.copies.items():
-            if copied.update_called:
+            # A process without a sample has measured nothing, but must take part where another has.
+            if trainer.strategy.reduce_boolean_decision(copied.update_called, all=False):
                 values[f"{copied.name}{kind}"] = copied.compute()
         return values | ({"n": torch.tensor(float(self.diversity[""].n.fake))} if testing else {})
 
@@ -163,8 +174,13 @@ class SampleSheet(pl.Callback):
     def __init__(self, count: int = 12, columns: int = 4, frames: int = 6, fps: float = 10.0, seed: int = 0) -> None:
         for name, value in (("count", count), ("columns", columns), ("frames", frames), ("fps", fps)):
             if value <= 0:
-                raise UserError(f"{name} of SampleSheet is {value}: give more than 0.")
+                refuse(self, name, value, "give more than 0.")
         self.count, self.columns, self.frames, self.fps, self.seed = count, columns, frames, fps, seed
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Refuse a method that makes no samples, before the first batch."""
+        if stage != "predict":
+            pyramid_of(pl_module)
 
     def samples(self, method: PyramidMethod) -> tuple[Tensor, Tensor]:
         """The real image or clip [1, 3, (T,) H, W] and samples of its size, ``uint8``."""
@@ -180,7 +196,7 @@ class SampleSheet(pl.Callback):
         return torch.cat([left, grid], 2)
 
     def _show(self, trainer: pl.Trainer, module: pl.LightningModule, name: str, testing: bool) -> None:
-        folder = getattr(trainer, "run_dir", None)
+        folder = run_dir(trainer)
         if not trainer.is_global_zero or trainer.sanity_checking or folder is None:
             return
         method = pyramid_of(module)
@@ -270,12 +286,12 @@ def shuffle_blocks(images: Tensor, side: int, generator: torch.Generator) -> Ten
         generator: draws the order.
 
     Raises:
-        UserError: for blocks so large that there are less than two.
+        ValueError: for blocks so large that there are less than two.
     """
     height, width = images.shape[-2:]
     rows, columns = height // side, width // side
     if rows * columns < 2:
-        raise UserError(f"block of SampleQuality is {side}, too large for {height}x{width} pixels: give a smaller one.")
+        raise ValueError(f"blocks of {side} are too large for {height}x{width} pixels")
     whole = images[..., : rows * side, : columns * side]
     blocks = whole.reshape(-1, rows, side, columns, side).transpose(2, 3).flatten(1, 2)  # [..., blocks, side, side]
     order = torch.randperm(rows * columns, generator=generator).to(images.device)
@@ -296,11 +312,3 @@ def _bordered(images: Tensor, columns: int) -> Tensor:
     """A grid with a border of one pixel around every image; make_grid leaves a single one without."""
     picture: Tensor = make_grid(images, nrow=columns, padding=1)
     return F.pad(picture, (1, 1, 1, 1)) if len(images) == 1 else picture
-
-
-def _check_layer(extractor: Extractor, layer: str) -> None:
-    probe = torch.zeros(1, 3, *((8, 64, 64) if extractor.dims == 3 else (64, 64)))
-    try:
-        extractor.maps(probe.to(next(extractor.parameters()).device), layer)
-    except ValueError as error:
-        raise UserError(f"layer of SampleQuality is {layer!r}, but {error}: give another.") from error

@@ -4,6 +4,7 @@ import sys
 
 from xdomain import __version__, discover
 from xdomain.errors import UserError
+from xdomain.running.signals import Stopped, end_with_parent, stoppable
 
 HELP = """\
 usage: xdomain COMMAND [options]
@@ -33,44 +34,65 @@ COMMANDS = ("fit", "validate", "test", "predict", "translate", "sample")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; returns the exit status (0 done, 1 some files are bad, 2 bad input)."""
-    args = sys.argv[1:] if argv is None else argv
+    """Run the command line.
+
+    Returns:
+        the exit status: 0 done, 1 some files are bad or something around the program failed, 2 bad input, 130 stopped
+        by SIGINT, 143 by SIGTERM.
+    """
+    end_with_parent()
     try:
-        if not args or args[0] in ("-h", "--help", "help"):
-            print(HELP, end="")
-            return 0
-        if args[0] == "--version":
-            print(f"xdomain {__version__}")
-            return 0
-        if args[0] == "list":
-            print(discover.catalogue())
-            return 0
-        if args[0] == "data":
-            if args[1:2] != ["check"]:
-                raise UserError("xdomain data has one command: xdomain data check DIR, or --config RECIPE.")
-            from xdomain.commands.check_data import check_command
-
-            return check_command(args[2:])
-        if args[0] == "table":
-            from xdomain.commands.table import table_command
-
-            return table_command(args[1:])
-        if args[0] not in COMMANDS:
-            raise UserError(
-                f"unknown command {args[0]!r}: choose one of {', '.join((*COMMANDS, 'data', 'table', 'list'))}."
-            )
-        if args[0] == "translate":
-            from xdomain.commands.translate import translate_command
-
-            return translate_command(args[1:])
-        if args[0] == "sample":
-            from xdomain.commands.sample import sample_command
-
-            return sample_command(args[1:])
-        from xdomain.commands.train import run
-
-        run(args)
+        with stoppable():
+            return _command(sys.argv[1:] if argv is None else argv)
+    except Stopped as stop:
+        if stop.sentence:
+            print(f"xdomain: {stop.sentence}", file=sys.stderr)
+        return int(str(stop.code))
     except UserError as error:
         print(f"xdomain: error: {error}", file=sys.stderr)
         return 2
+    except Exception as error:
+        from xdomain.commands.messages import failure
+
+        if (told := failure(error)) is None:
+            raise
+        print(f"xdomain: error: {told}", file=sys.stderr)
+        return 1
+
+
+def _command(args: list[str]) -> int:
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0
+    if args[0] == "--version":
+        print(f"xdomain {__version__}")
+        return 0
+    if args[0] == "list":
+        print(discover.catalogue())
+        return 0
+    if args[0] == "data":
+        if args[1:2] != ["check"]:
+            raise UserError("xdomain data has one command: xdomain data check DIR, or --config RECIPE.")
+        from xdomain.commands.check_data import check_command
+
+        return check_command(args[2:])
+    if args[0] == "table":
+        from xdomain.commands.table import table_command
+
+        return table_command(args[1:])
+    if args[0] not in COMMANDS:
+        raise UserError(
+            f"unknown command {args[0]!r}: choose one of {', '.join((*COMMANDS, 'data', 'table', 'list'))}."
+        )
+    if args[0] == "translate":
+        from xdomain.commands.translate import translate_command
+
+        return translate_command(args[1:])
+    if args[0] == "sample":
+        from xdomain.commands.sample import sample_command
+
+        return sample_command(args[1:])
+    from xdomain.commands.train import run
+
+    run(args)
     return 0

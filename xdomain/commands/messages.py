@@ -6,6 +6,7 @@ it adds the key under which it met that message.
 """
 
 import argparse
+import errno
 import logging
 import re
 import warnings
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 
 from xdomain.errors import choice, did_you_mean
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FINDING = re.compile(r"⟦(.*?)¦(.*?)⟧")
 NOISY = ("utilities.rank_zero", "trainer.connectors.checkpoint_connector")  # loggers of Lightning
 TYPES = {"float": "a number", "int": "a whole number", "bool": "true or false", "str": "text", "NoneType": "null"}
@@ -120,6 +122,65 @@ def _kinds(expected: str) -> list[str]:
         return [word.strip("' ") for word in literal[1].split(",")]
     name = expected.removeprefix("<class '").removesuffix("'>")
     return [TYPES.get(name, name)]
+
+
+# What goes wrong around this package, in the words of the libraries that notice it; the tests provoke what they can.
+MEMORY = "the memory is used up: give a smaller batch_size, eval_batch_size or num_workers."
+FAILURES = (
+    (r"can't allocate memory|not enough memory|Unable to allocate|CUDA out of memory|std::bad_alloc", MEMORY),
+    (r"could not create a (?:primitive|memory)", f"oneDNN could not begin an operation, most likely since {MEMORY}"),
+    (r"Cannot allocate memory|shared memory|\(shm\)", f"the system has no memory left for another process: {MEMORY}"),
+    (
+        r"DataLoader worker \(pid\(?s?\)? ?[\d, ]+\)",
+        "a process that loads the data was killed, most often for want of memory: give fewer num_workers or a smaller "
+        "batch_size, and go on with --ckpt_path.",
+    ),
+    (
+        r"gloo|ProcessGroup|NCCL|TCPStore|[Cc]onnection (?:closed|reset) by peer|DistBackend|DistNetwork",
+        "another process of this training has ended, so that this one ends too: see what it said, and go on with "
+        "--ckpt_path.",
+    ),
+    (
+        r"Early stopping conditioned on metric `(.+?)` which is not available.*any of the following: (.*)$",
+        "EarlyStopping watches {0}, which is not there: choose one of {1}.",
+    ),
+    (
+        r"`val_check_interval` \((\d+)\) must be less than or equal to the number of the training batches \((\d+)\)",
+        "trainer.val_check_interval is {0}, but an epoch has {1} batches: give at most {1}, or count over all epochs "
+        "with trainer.check_val_every_n_epoch null.",
+    ),
+    (
+        r"You set `--ntasks=(\d+)` in your SLURM",
+        "SLURM_NTASKS is {0}: start the training with `srun --ntasks-per-node={0}`, or unset SLURM_NTASKS to train in "
+        "one process.",
+    ),
+    (
+        r"You set `(devices|num_nodes)=(\d+)` in Lightning, but the number of .+?`--(\S+?)=(\d+)`",
+        "trainer.{0} is {1}, but SLURM runs with --{2}={3}: make both the same.",
+    ),
+)
+
+
+def failure(error: BaseException) -> str | None:
+    """What happened, in one sentence, where it is no fault of the program: the machine, or what a library refuses.
+
+    Args:
+        error: what was raised.
+
+    Returns:
+        the sentence, or None if nothing is known about such an error.
+    """
+    if isinstance(error, OSError) and (error.filename or error.errno in FULL):
+        place = f"{error.filename} cannot be written or read" if error.filename else "writing failed"
+        way = ": make room, and go on with --ckpt_path" if error.errno in FULL else ""
+        return f"{place} ({error.strerror}){way}."
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError):
+        return MEMORY
+    for pattern, sentence in FAILURES:
+        if (found := re.search(pattern, text)) and isinstance(error, (RuntimeError, ValueError, OSError)):
+            return sentence.format(*(group or "what is measured" for group in found.groups()))
+    return None
 
 
 @contextmanager

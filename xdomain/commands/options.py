@@ -1,14 +1,19 @@
-"""What the commands with options of their own share: the parser, the device, numbers."""
+"""What the commands with options of their own share: the parser, options out of the methods' tasks, numbers."""
 
 import argparse
+import ast
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from xdomain.commands.messages import explain
-from xdomain.errors import UserError, choice
+from xdomain.discover import TaskEntry
+from xdomain.errors import SettingError, UserError
 
-WHAT = {"batch_size": "a number of images", "steps": "a number of tiles", "frames": "a number of frames"}
+TYPES = {"int": int, "float": float, "str": str}
+ROLES = ("images", "source", "target", "guide", "mask", "task", "count", "size")
+"""Arguments of tasks that have options of their own kind: files, domains, sizes."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -18,11 +23,43 @@ class Parser(argparse.ArgumentParser):
         raise UserError(" ".join(filter(None, explain(self, message))))
 
 
-def check_use(options: argparse.Namespace, uses: Mapping[str, tuple[str, ...]]) -> None:
-    """Raise a UserError for an option that the task does not have."""
-    for name, tasks in uses.items():
-        if getattr(options, name) is not None and options.task not in tasks:
-            raise UserError(f"--{name} is for --task {choice(tasks)}, not for {options.task}: leave it out.")
+def described(tasks: Mapping[str, TaskEntry]) -> str:
+    """What every task does, a line for each."""
+    width = max(map(len, tasks))
+    return "\n".join(f"  {name:<{width}}  {entry.doc}" for name, entry in tasks.items())
+
+
+def add_task_options(parser: argparse.ArgumentParser, tasks: Mapping[str, TaskEntry]) -> None:
+    """An option for every argument of the tasks that is a number, a text or one of a few words."""
+    names = dict.fromkeys(name for entry in tasks.values() for name in entry.options if name not in ROLES)
+    for name in names:
+        of = {task: entry.options[name] for task, entry in tasks.items() if name in entry.options}
+        option = next((option for option in of.values() if option.doc), next(iter(of.values())))
+        defaults = {option.default for option in of.values()}
+        usual = f"; by default {ast.literal_eval(str(option.default))}" if len(defaults) == 1 else ""
+        words = re.match(r"Literal\[(.*)\]$", option.annotation)
+        parser.add_argument(
+            f"--{name}",
+            type=TYPES.get(option.annotation, str),
+            choices=ast.literal_eval(f"[{words[1]}]") if words else None,
+            metavar=None if words else name.upper()[0],
+            help=f"{', '.join(of)}: {option.doc.replace('``', '')}{usual}".replace("%", "%%"),
+        )
+
+
+def task_options(options: argparse.Namespace, tasks: Mapping[str, TaskEntry]) -> dict[str, Any]:
+    """The options of tasks that were given."""
+    names = {name for entry in tasks.values() for name in entry.options if name not in ROLES}
+    return {name: value for name, value in vars(options).items() if name in names and value is not None}
+
+
+@contextmanager
+def named_options() -> Iterator[None]:
+    """Call the settings that are refused inside as they are typed: with two hyphens."""
+    try:
+        yield
+    except SettingError as error:
+        raise error.under(f"--{error.option}") from error
 
 
 def check_numbers(options: argparse.Namespace, **least: int) -> None:
@@ -30,24 +67,4 @@ def check_numbers(options: argparse.Namespace, **least: int) -> None:
     for name, lowest in least.items():
         value = getattr(options, name)
         if value is not None and not lowest <= value < 2**63:
-            raise UserError(f"--{name} is {value}: give {WHAT.get(name, 'a whole number')} of at least {lowest}.")
-
-
-def find_device(wanted: str) -> str:
-    """The device to work on: ``cpu`` or ``cuda``, out of ``auto`` or one of them."""
-    import torch
-
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device is cuda, but torch finds no CUDA device: give cpu or leave it out.")
-    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
-
-
-@contextmanager
-def enough_memory() -> Iterator[None]:
-    """Turn torch's errors about memory into one sentence."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "allocate" not in str(error):
-            raise
-        raise UserError("there is not enough memory: give smaller images, or a smaller --batch_size.") from error
+            raise UserError(f"--{name} is {value}: give a whole number of at least {lowest}.")

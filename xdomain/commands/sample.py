@@ -1,57 +1,50 @@
 """``xdomain sample``: random samples and animations of a method that has learned from a single image or clip."""
 
 import argparse
-import inspect
 import math
 import re
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from xdomain.commands.options import Parser, check_numbers, check_use, enough_memory, find_device
-from xdomain.errors import UserError, choice
+from xdomain.commands.options import Parser, add_task_options, check_numbers, described, named_options, task_options
+from xdomain.discover import TaskEntry, tasks
+from xdomain.errors import UserError, choice, refuse
 from xdomain.running.outputs import MOST_PIXELS, check_folder, check_new
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from xdomain.methods import PyramidMethod
+    from xdomain.methods import Method
 
 DESCRIPTION = """\
 Draw from a method that has learned from a single image or clip; of a training that was stopped, from the finest scale
 it came to. Files are numbered: 0000.png, 0001.png ...
 
 --task says what is drawn:
-  random   samples of any size and aspect ratio, by default those of the scale
-  animate  clips that begin at the learned image and move around it
+{tasks}
 
 The same seed, number, size and batch size give the same files."""
-USES = {"size": ("random",), "frames": ("animate",), "alpha": ("animate",), "beta": ("animate",)}
 SUFFIXES = {"png": ".png", "gif": ".gif", "mp4": ".mp4", "frames": ""}
 BATCH_PIXELS = 2**20
 
 
-def _parser() -> Parser:
+def _parser(known: dict[str, TaskEntry]) -> Parser:
     parser = Parser(
         "xdomain sample",
-        description=DESCRIPTION,
+        description=DESCRIPTION.format(tasks=described(known)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     add = parser.add_argument
-    start = "first scale that draws noise; what is coarser stays as in the learned image"
     add("--ckpt_path", metavar="RUN|FILE", required=True, help="run folder (its best checkpoint) or file")
     add("--output", metavar="DIR", required=True, help="folder for the samples")
-    add("--task", choices=("random", "animate"), default="random", help="by default random")
+    add("--task", metavar="TASK", default="random", help="by default random")
     add("--n", type=int, metavar="N", help="how many; by default 50, of animations 1")
     add("--size", metavar="HxW|FxHxW", help="height and width in pixels; of clips the frames may stand in front")
-    add("--start", type=int, metavar="K", help=start)
-    add("--frames", type=int, metavar="N", help="animate: frames; by default 30")
-    add("--alpha", type=float, metavar="X", help="animate: pull back to the image, from 0 to 1; by default 0.1")
-    add("--beta", type=float, metavar="X", help="animate: smoothness, from 0 to 1; by default 0.9")
+    add_task_options(parser, known)
     add("--format", choices=tuple(SUFFIXES), help="by default png, of clips gif; frames: a folder for every clip")
     add("--fps", type=float, metavar="X", default=10.0, help="frames per second of clips; by default 10")
     add("--seed", type=int, metavar="S", default=0, help="of the random numbers; by default 0")
@@ -61,15 +54,12 @@ def _parser() -> Parser:
     return parser
 
 
-def _options(args: list[str]) -> argparse.Namespace:
-    options = _parser().parse_args(args)
-    check_use(options, USES)
-    check_numbers(options, n=1, start=0, frames=1, batch_size=1, seed=0)
+def _options(args: list[str], known: dict[str, TaskEntry]) -> argparse.Namespace:
+    options = _parser(known).parse_args(args)
+    check_numbers(options, n=1, batch_size=1, seed=0)
     if not options.fps > 0:
         raise UserError(f"--fps is {options.fps:g}: give a number of frames per second above 0.")
     options.size = parse_size(options.size) if options.size is not None else None
-    options.frames = options.frames or 30
-    options.n = options.n or (50 if options.task == "random" else 1)
     return options
 
 
@@ -101,68 +91,75 @@ def sample_command(args: list[str]) -> int:
     Raises:
         UserError: where nothing can be drawn, or would be overwritten; nothing has been written then.
     """
-    options = _options(args)
+    known = {name: entry for name, entry in tasks().items() if "images" not in entry.options}
+    options = _options(args, known)
     check_folder(Path(options.output))
 
     import torch
 
-    from xdomain.inference.loading import load_method
+    from xdomain.inference.device import enough_memory, find_device
+    from xdomain.inference.loading import load
+    from xdomain.inference.tasks import parameters
 
-    device = find_device(options.device)
-    method = load_method(options.ckpt_path)
-    pyramid = _check_method(method, options)
-    with enough_memory():
-        shape = _shape(pyramid, options)
-    kind = _format(options, clips=len(shape) == 3)
-    digits = max(4, len(str(options.n - 1)))
-    files = [Path(options.output) / f"{i:0{digits}d}{SUFFIXES[kind]}" for i in range(options.n)]
-    check_new(files, options.overwrite)
-    _check_replaceable(files)
+    method, more = load(options.ckpt_path), task_options(options, known)
+    with named_options(), torch.inference_mode(), enough_memory():
+        method.to(find_device(options.device))
+        function = _function(method, options, more)
+        clips = "count" not in parameters(function)  # one at a time
+        shape = _shape(method, function, options, more)
+        kind, count = _format(options, len(shape) == 3), options.n or (1 if clips else 50)
+        digits = max(4, len(str(count - 1)))
+        files = [Path(options.output) / f"{i:0{digits}d}{SUFFIXES[kind]}" for i in range(count)]
+        check_new(files, options.overwrite)
+        _check_replaceable(files)
 
-    pyramid.to(device)
-    torch.manual_seed(options.seed)
-    with torch.inference_mode(), enough_memory(), tqdm(total=options.n, unit="sample", disable=None) as bar:
-        for file, sample in zip(files, _draw(pyramid, options, shape), strict=True):
-            _write(sample, file, options.fps)
-            bar.update()
-    what = ("sample" if options.task == "random" else "animation") + ("" if options.n == 1 else "s")
-    reached, scales = pyramid.finest + 1, pyramid.scales
-    partial = f", of scale {reached} of {scales}: training came no further" if reached < scales else ""
-    print(f"wrote {options.n} {what} of {_times(shape)}{partial}")
+        torch.manual_seed(options.seed)
+        steps = _drawn_clips(function, count, more)
+        if not clips:
+            batch_size = options.batch_size or max(1, BATCH_PIXELS // math.prod(shape))
+            steps = _drawn(function, count, batch_size, more | ({"size": shape} if options.size else {}))
+        with tqdm(total=count, unit="sample", disable=None) as bar:
+            for file, sample in zip(files, steps, strict=True):
+                _write(sample, file, options.fps)
+                bar.update()
+    what = ("animation" if clips else "sample") + ("" if count == 1 else "s")
+    print(f"wrote {count} {what} of {_times(shape)}{_unfinished(method)}")
     return 0
 
 
-def _check_method(method: object, options: argparse.Namespace) -> "PyramidMethod":
-    """The method, known to be able to do the task."""
-    from xdomain.methods import PyramidMethod
+def _function(method: "Method", options: argparse.Namespace, more: dict[str, Any]) -> Callable[..., Any]:
+    """The function of the task, known to take the options."""
+    from xdomain.inference.tasks import chosen, of_noise
 
-    holder = f"{options.ckpt_path} holds a {type(method).__name__}"
-    if not isinstance(method, PyramidMethod) or type(method).sample is PyramidMethod.sample:
-        raise UserError(f"{holder}, which makes no random samples: give another.")
-    method.finest  # noqa: B018 - refuses a method without training
-    work = method.sample if options.task == "random" else getattr(method, "animate", None)
-    if work is None:
-        raise UserError(f"{holder}, which does not animate: leave --task out.")
-    if options.start is not None and "start" not in inspect.signature(work).parameters:
-        raise UserError(f"{holder}, which has no scales to start at: leave --start out.")
-    return method
+    if not (tasks := of_noise(method)):
+        raise UserError(f"{options.ckpt_path} holds a {type(method).__name__}, which makes no random samples.")
+    return chosen(method, tasks, options.task, [*more, *(["size"] if options.size else [])])
 
 
-def _shape(method: "PyramidMethod", options: argparse.Namespace) -> tuple[int, ...]:
+def _shape(
+    method: "Method", function: Callable[..., Any], options: argparse.Namespace, more: dict[str, Any]
+) -> tuple[int, ...]:
     """Height and width of what will be drawn; of clips with the frames in front."""
-    import torch
+    from xdomain.inference.tasks import parameters
 
-    with torch.inference_mode():
-        usual = tuple(method.sample(1).shape[2:])
-    if options.task == "animate":
-        return (options.frames, *usual)
+    usual = tuple(method.tasks["random"](1).shape[2:])
+    if frames := parameters(function).get("frames"):
+        return (more.get("frames", frames.default), *usual)
     size = options.size or usual
     if len(size) > len(usual):
-        holder = f"{options.ckpt_path} holds a {type(method).__name__}"
-        raise UserError(f"--size is {_times(size)}, but {holder}, which samples images: give HEIGHTxWIDTH.")
+        refuse(method, "size", _times(size), f", but a {type(method).__name__} samples images: give HEIGHTxWIDTH.")
     size = (*usual[: len(usual) - len(size)], *size)
     _check_pixels(size)
     return size
+
+
+def _unfinished(method: "Method") -> str:
+    """What to say of a training that was stopped before its last scale."""
+    from xdomain.methods import PyramidMethod
+
+    if not isinstance(method, PyramidMethod) or method.finest + 1 == method.scales:
+        return ""
+    return f", of scale {method.finest + 1} of {method.scales}: training came no further"
 
 
 def _format(options: argparse.Namespace, clips: bool) -> str:
@@ -176,27 +173,28 @@ def _format(options: argparse.Namespace, clips: bool) -> str:
 
 def _check_replaceable(files: list[Path]) -> None:
     """Refuse to replace a folder that holds anything but frames, or a file by a folder and the other way round."""
+    from xdomain.data.video import check_frames
+
     for file in files:
         if file.is_dir() != (file.suffix == "") and file.exists():
             raise UserError(f"{file} is a {'folder' if file.is_dir() else 'file'}: remove it or give another --output.")
-        if file.is_dir() and (other := [x for x in file.iterdir() if not re.fullmatch(r"\d+\.png", x.name)]):
-            raise UserError(f"the folder {file} holds {other[0].name}, which is no frame: give another --output.")
+        check_frames(file)
 
 
-def _draw(method: "PyramidMethod", options: argparse.Namespace, shape: tuple[int, ...]) -> "Iterator[Tensor]":
-    """What to write: images ``uint8`` [3, H, W] or clips [T, 3, H, W]."""
+def _drawn(function: Callable[..., Any], count: int, batch_size: int, more: dict[str, Any]) -> "Iterator[Tensor]":
+    """Samples to write: images ``uint8`` [3, H, W] or clips [T, 3, H, W]."""
     from xdomain.batch import to_uint8
 
-    more = {} if options.start is None else {"start": options.start}
-    if options.task == "animate":
-        more |= {name: getattr(options, name) for name in ("alpha", "beta") if getattr(options, name) is not None}
-        for _ in range(options.n):
-            yield to_uint8(method.animate(options.frames, **more))  # type: ignore[operator]
-        return
-    batch_size = options.batch_size or max(1, BATCH_PIXELS // math.prod(shape))
-    for done in range(0, options.n, batch_size):
-        samples = to_uint8(method.sample(min(batch_size, options.n - done), shape if options.size else None, **more))
-        yield from samples.transpose(1, 2) if len(shape) == 3 else samples
+    for done in range(0, count, batch_size):
+        samples = to_uint8(function(min(batch_size, count - done), **more))
+        yield from samples.transpose(1, 2) if samples.ndim == 5 else samples
+
+
+def _drawn_clips(function: Callable[..., Any], count: int, more: dict[str, Any]) -> "Iterator[Tensor]":
+    """Animations to write, ``uint8`` [T, 3, H, W]."""
+    from xdomain.batch import to_uint8
+
+    return (to_uint8(function(**more)) for _ in range(count))
 
 
 def _write(sample: "Tensor", file: Path, fps: float) -> None:
@@ -205,13 +203,8 @@ def _write(sample: "Tensor", file: Path, fps: float) -> None:
 
     if sample.ndim == 3:
         write_image(sample, file)
-        return
-    if not file.is_dir():
-        write_video(sample, file, fps)
-        return
-    write_video(sample, new := file.with_name(f".{file.name}-new"), fps)
-    shutil.rmtree(file)  # frames of before, as has been checked
-    new.replace(file)
+    else:
+        write_video(sample, file, fps)  # a folder holds frames of before, as has been checked
 
 
 def _times(size: tuple[int, ...]) -> str:

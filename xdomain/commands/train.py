@@ -25,8 +25,9 @@ from xdomain.commands.messages import explain, mark, quiet
 from xdomain.data import BaseDataModule
 from xdomain.discover import find_config
 from xdomain.errors import SettingError, UserError, refusal
+from xdomain.files import whole_file
 from xdomain.methods import Method
-from xdomain.running.folder import CHECKPOINTS, resolve_checkpoint
+from xdomain.running.folder import CHECKPOINTS, newest_config, resolve_checkpoint, run_dir
 from xdomain.running.publishing import changed
 from xdomain.running.trainer import Trainer
 
@@ -61,23 +62,23 @@ class SaveConfig(SaveConfigCallback):
     """Saves the whole config in the run's own folder; a resumed run adds a file instead of replacing one."""
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if stage == "fit":
-            super().setup(trainer, pl_module, stage)
+        """Nothing: until training starts, a checkpoint that does not fit may still end the run."""
 
-    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        assert isinstance(trainer, Trainer)
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        folder = run_dir(trainer)
+        if not trainer.is_global_zero or folder is None:
+            return
         config = self.config.clone()
         config.trainer.recipe = None  # the run's name stands in run.json; here it would outlive a copy's own
-        text = self.parser.dump(config, skip_none=False)
-        for number in range(1000):
-            path = trainer.run_dir / (f"config_resumed_{number}.yaml" if number else "config.yaml")
-            if path.exists() and path.read_text() == text:
+        text, newest = self.parser.dump(config, skip_none=False), newest_config(folder)
+        if newest.exists():
+            if newest.read_text() == text:
                 return
-            if not path.exists():
-                partial = path.with_suffix(".part")
-                partial.write_text(text)
-                partial.replace(path)
-                return
+            newest = (
+                folder / f"config_resumed_{int(newest.stem.rpartition('_')[2]) + 1 if '_' in newest.stem else 1}.yaml"
+            )
+        with whole_file(newest) as file:
+            file.write(text.encode())
 
 
 class XDomainCLI(LightningCLI):
@@ -244,9 +245,9 @@ def _run_config(checkpoint: str) -> Path:
     if not given.exists():
         raise UserError(f"checkpoint {checkpoint} does not exist: give a run folder or file, or add --config RECIPE.")
     folder = given if given.is_dir() else given.parent.parent if given.parent.name == CHECKPOINTS else None
-    if folder is None or not (folder / "config.yaml").is_file():
+    if folder is None or not newest_config(folder).is_file():
         raise UserError(f"{checkpoint} has no run folder with a config.yaml around it: add --config RECIPE.")
-    return folder / "config.yaml"
+    return newest_config(folder)
 
 
 def _name_of(config: Path) -> str:

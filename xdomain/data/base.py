@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -9,7 +10,9 @@ from typing import Any, Literal
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.utilities import CombinedLoader
+from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -111,6 +114,26 @@ class SourceLoader:
         return len(self.loader)
 
 
+class EmptyBatches:
+    """Batches without images, for a process that has none to look at.
+
+    Without any batch Lightning would leave out the whole validation, with it all checkpoints, pictures and metrics;
+    in one of several processes, the others would wait for ever.
+
+    Args:
+        limit: ``limit_val_batches`` or ``limit_test_batches``, of which a share must leave one batch.
+    """
+
+    def __init__(self, limit: int | float) -> None:
+        self.count = 1 if isinstance(limit, int) or limit == 0 else math.ceil(1 / limit) + 1
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter([{}] * self.count)
+
+    def __len__(self) -> int:
+        return self.count
+
+
 class BaseDataModule(pl.LightningDataModule):
     """Base of all data modules: one or two domains, one set of loaders.
 
@@ -128,6 +151,7 @@ class BaseDataModule(pl.LightningDataModule):
         channels: number of image channels of every domain.
         image_size: height and width in pixels.
         root: folder that holds the data sets.
+        subfolder: where the files of this set lie below ``root``; None where it reads none there.
         paired: whether the same position of both roles shows the same thing in validation and test.
         pairs: whether training batches hold pairs as well.
     """
@@ -136,6 +160,7 @@ class BaseDataModule(pl.LightningDataModule):
     channels: tuple[int, ...]
     image_size: int
     root: Path
+    subfolder: str | None = None
     paired = False
     pairs = False
 
@@ -202,15 +227,21 @@ class BaseDataModule(pl.LightningDataModule):
         data = {role: self.data(role, "train") for role in self.roles}
         length = max(len(d) for d in data.values())
         rank, world_size = self._shard()
+        repeat = self.trainer is not None and bool(self.trainer.overfit_batches)  # type: ignore[attr-defined]
         loaders = {}
         for number, (role, images) in enumerate(data.items()):
             stream = 0 if self.pairs else number
-            sampler = EpochBatchSampler(len(images), length, self.batch_size, self.seed, stream, rank, world_size)
+            sampler = EpochBatchSampler(
+                len(images), length, self.batch_size, self.seed, stream, rank, world_size, repeat=repeat
+            )
             loaders[role] = ResumableLoader(images, sampler, self.num_workers)
         return CombinedLoader(loaders, mode="min_size")
 
     def _eval_dataloader(self, split: Split) -> CombinedLoader:
         rank, world_size = self._shard()
+        if not self._is_watched(split) or all(len(self.data(role, split)) <= rank for role in self.roles):
+            limit = 1.0 if self.trainer is None else getattr(self.trainer, f"limit_{split}_batches")
+            return CombinedLoader(EmptyBatches(limit), mode="sequential")
         loaders = {}
         for role in self.roles:
             images = self.data(role, split)
@@ -218,12 +249,28 @@ class BaseDataModule(pl.LightningDataModule):
             loaders[role] = ResumableLoader(images, sampler, self.num_workers)
         return CombinedLoader(loaders, mode="max_size")  # the role that ends first is None from then on
 
+    def _is_watched(self, split: Split) -> bool:
+        """Whether the method or a callback looks at the batches of a validation or test.
+
+        A callback does if it has a hook for them, but for those of the parts that its ``watched`` leaves out.
+        """
+        if self.trainer is None or split in getattr(self.trainer.lightning_module, "watched", (split,)):
+            return True
+        stage = "validation" if split == "val" else "test"
+        hooks = [f"on_{stage}_batch_start", f"on_{stage}_batch_end"]
+        callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        return any(
+            split in getattr(callback, "watched", (split,)) and any(is_overridden(hook, callback) for hook in hooks)
+            for callback in callbacks
+            if not isinstance(callback, ProgressBar)
+        )
+
     def val_dataloader(self) -> CombinedLoader:
-        """Every validation image once."""
+        """Every validation image once; without images where no callback and no method looks at them."""
         return self._eval_dataloader("val")
 
     def test_dataloader(self) -> CombinedLoader:
-        """Every test image once."""
+        """Every test image once; without images where no callback and no method looks at them."""
         return self._eval_dataloader("test")
 
     def predict_dataloader(self) -> "SourceLoader":

@@ -102,6 +102,8 @@ class CelebA(AttributeDomains):
 
     attribute_names = ATTRIBUTES
 
+    subfolder = "celeba"
+
     def __init__(
         self,
         domains: str | dict[str, str] = "smile_glasses",
@@ -147,7 +149,7 @@ class CelebA(AttributeDomains):
     @cached_property
     def _listed(self) -> tuple[list[str], np.ndarray]:
         """Names and attributes of all images that are listed and there, in the order of the attribute file."""
-        folder = self.root / "celeba"
+        folder = self.root / self.subfolder
         attribute_file, image_folder = folder / "list_attr_celeba.txt", folder / "img_align_celeba"
         partition = [folder / "list_eval_partition.txt"] if self.split == "official" else []
         self._find(folder, [image_folder, attribute_file, *partition])
@@ -169,7 +171,7 @@ class CelebA(AttributeDomains):
         names, table = self._listed
         if self.split == "first64":
             return self._first(table[rows])
-        file = self.root / "celeba" / "list_eval_partition.txt"
+        file = self.root / self.subfolder / "list_eval_partition.txt"
         parts: np.ndarray = _read_column(file, names, set(PARTITION.values()).__contains__, "0, 1 or 2")[rows]
         return parts
 
@@ -177,7 +179,7 @@ class CelebA(AttributeDomains):
     def _everything(self) -> tuple[ImageData, np.ndarray]:
         """All usable images in the order of the attribute file, and the part of each, as in the partition file."""
         names, table = self._listed
-        folder = self.root / "celeba"
+        folder = self.root / self.subfolder
         pixels, good = decoded_images("celeba", folder / "img_align_celeba", names, 3, self.geometry, self.on_bad_file)
         usable, identities = np.flatnonzero(good), None
         if (identity_file := folder / "identity_CelebA.txt").is_file():
@@ -195,7 +197,7 @@ class CelebA(AttributeDomains):
     def files(self) -> dict[tuple[str, str], list[Path]]:
         """All files of the domains, by domain and part; a file of both domains stands under both names joined."""
         names, table = self._listed
-        folder, parts = self.root / "celeba" / "img_align_celeba", self._partition(np.arange(len(names)))
+        folder, parts = self.root / self.subfolder / "img_align_celeba", self._partition(np.arange(len(names)))
         member = {name: holds(rule, self.attribute_names, table) for name, rule in self.rules.items()}
         found: dict[tuple[str, str], list[Path]] = {}
         for row, name in enumerate(names):

@@ -187,6 +187,8 @@ class CorruptedCIFAR(SingleDomain):
     channels = (3,)
     image_size = 32
 
+    subfolder: str
+
     def __init__(
         self,
         corruption: str,

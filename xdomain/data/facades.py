@@ -60,6 +60,7 @@ class Facades(BaseDataModule):
 
     domains = ("photo", "labels")
     channels = (3, 3)
+    subfolder = "facades"
     paired = True
     aspect = 2.0
 
@@ -86,7 +87,7 @@ class Facades(BaseDataModule):
     @cached_property
     def _names(self) -> dict[Split, list[Path]]:
         """Files of every part, relative to the folder of the set."""
-        folder = self.root / "facades"
+        folder = self.root / self.subfolder
         names: dict[Split, list[Path]] = {}
         for split in ("train", "val", "test"):
             if (folder / split).is_dir():
@@ -111,7 +112,9 @@ class Facades(BaseDataModule):
     def files(self) -> dict[tuple[str, str], list[Path]]:
         """The image files by split; each holds both domains."""
         both = "+".join(self.domains)
-        return {(both, split): [self.root / "facades" / name for name in names] for split, names in self._names.items()}
+        return {
+            (both, split): [self.root / self.subfolder / name for name in names] for split, names in self._names.items()
+        }
 
     def contents(self) -> dict[str, Any]:
         return {"files": file_versions(self.root / "facades", self.files())}
@@ -123,7 +126,7 @@ class Facades(BaseDataModule):
         if (role, split) not in self._loaded:
             half = {"a": (0.0, 0.0, 0.5, 1.0), "b": (0.5, 0.0, 1.0, 1.0)}[role]
             geometry = Geometry(self.image_size, half, "bicubic", self.aspect)
-            names, folder = self._names[split], self.root / "facades"
+            names, folder = self._names[split], self.root / self.subfolder
             name = f"facades-{self.domains[self.roles.index(role)]}-{split}"
             images, good = decoded_images(name, folder, names, 3, geometry, self.on_bad_file)
             if not good.any():

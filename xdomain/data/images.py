@@ -1,5 +1,6 @@
 """Image files: what every kind becomes, and writing them whole or not at all."""
 
+import io
 import os
 import re
 import warnings
@@ -15,6 +16,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from xdomain.errors import UserError
+from xdomain.files import whole_file
 
 ENDINGS = (
     *(".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"),
@@ -145,18 +147,10 @@ def write_image(image: Tensor, path: Path) -> None:
         raise UserError(f"{path} ends in none of {' '.join(ENDINGS)}: rename it.")
     pixels = image.permute(1, 2, 0).cpu().numpy()
     picture = Image.fromarray(pixels[:, :, 0] if image.shape[0] == 1 else pixels)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    if path.exists() and not path.is_file():
-        raise UserError(f"{path} cannot be written: it is no regular file.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            picture.save(partial, Image.registered_extensions()[path.suffix.lower()], quality=95)  # for JPEG and WebP
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
+    content = io.BytesIO()  # first: encoders report a full disk as an error of their own
+    picture.save(content, Image.registered_extensions()[path.suffix.lower()], quality=95)  # for JPEG and WebP
+    with whole_file(path) as file:
+        file.write(content.getbuffer())
 
 
 def walk(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[tuple[Path, str]]:

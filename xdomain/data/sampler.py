@@ -36,14 +36,24 @@ class EpochBatchSampler(Sampler[list[int]]):
         stream: number of the role, so that two domains are shuffled independently.
         rank: this process.
         world_size: number of processes.
+        repeat: every epoch is the first one again.
     """
 
     def __init__(
-        self, size: int, length: int, batch_size: int, seed: int, stream: int = 0, rank: int = 0, world_size: int = 1
+        self,
+        size: int,
+        length: int,
+        batch_size: int,
+        seed: int,
+        stream: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        repeat: bool = False,
     ) -> None:
         self.size, self.batch_size, self.seed, self.stream = size, batch_size, seed, stream
         self.rank, self.world_size = rank, world_size
         self.batches = max(1, length // (batch_size * world_size))
+        self.repeat = repeat
         self.epoch = 0
         self.start = 0
 
@@ -61,9 +71,15 @@ class EpochBatchSampler(Sampler[list[int]]):
         generator = torch.Generator().manual_seed(derive_seed(self.seed, self.stream, number))
         return torch.randperm(self.size, generator=generator)
 
+    def first_batches(self) -> torch.Tensor:
+        """Number of the batch that every image is first seen in, counted over all ranks: ``int64`` [size]."""
+        place = torch.empty(self.size, dtype=torch.int64)
+        place[self._permutation(0)] = torch.arange(self.size)
+        return place // (self.batch_size * self.world_size) * self.world_size + place % self.world_size
+
     def __iter__(self) -> Iterator[list[int]]:
         per_batch = self.batch_size * self.world_size
-        first = self.epoch * self.batches * per_batch
+        first = 0 if self.repeat else self.epoch * self.batches * per_batch
         permutations: dict[int, torch.Tensor] = {}
         for batch in range(self.start, self.batches):
             begin = first + batch * per_batch + self.rank

@@ -1,13 +1,12 @@
 """Videos: reading and writing them, and the data module for methods that learn from a single one."""
 
-import os
+import io
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from xdomain.data.images import ENDINGS, open_image, read_image, write_image
 from xdomain.data.single import DRAWN, SingleSample, find_sample, pair_names, read_picture, shrink, worth_learning
 from xdomain.engines.clips import KINDS, render_clip
 from xdomain.errors import UserError, did_you_mean, refuse
+from xdomain.files import whole_file, whole_folder
 
 ANIMATIONS = (".gif", ".webp")  # read by PIL, which lays their frames over each other as their rules say
 
@@ -170,11 +170,11 @@ def write_video(video: Tensor, path: Path, fps: float = 10.0) -> None:
 
     Args:
         video: ``uint8`` [T, 3, H, W].
-        path: file to write or replace, or a folder that is new or empty; missing parents are made.
+        path: file or folder to write or replace; missing parents are made.
         fps: frames per second.
 
     Raises:
-        UserError: for an unknown ending, a folder with something in it, or where nothing can be written.
+        UserError: for an unknown ending, a folder that holds more than frames, or where nothing can be written.
         ValueError: for a tensor of another kind, or a frame rate that is not positive.
     """
     if video.dtype != torch.uint8 or video.ndim != 4 or video.shape[1] != 3 or len(video) == 0:
@@ -183,33 +183,30 @@ def write_video(video: Tensor, path: Path, fps: float = 10.0) -> None:
         raise ValueError(f"the frame rate is {fps}, but must be positive")
     if path.suffix.lower() not in ("", ".gif", ".mp4"):
         raise UserError(f"the video {path} must end in .mp4 or .gif, or in nothing for a folder of frames: rename it.")
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            match path.suffix.lower():
-                case ".mp4":
-                    _write_mp4(video.cpu(), unfinished, fps)
-                case ".gif":
-                    _write_gif(video.cpu(), unfinished, fps)
-                case _:
-                    for number, image in enumerate(video):
-                        write_image(image, unfinished / f"{number:05d}.png")
-            unfinished.replace(path)
-        finally:
-            if unfinished.is_dir():
-                shutil.rmtree(unfinished)
-            unfinished.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
+    if not path.suffix:
+        check_frames(path)
+        with whole_folder(path) as folder:
+            for number, image in enumerate(video):
+                write_image(image, folder / f"{number:05d}.png")
+        return
+    content = io.BytesIO()
+    (_write_gif if path.suffix.lower() == ".gif" else _write_mp4)(video.cpu(), content, fps)
+    with whole_file(path) as file:
+        file.write(content.getbuffer())
 
 
-def _write_gif(video: Tensor, path: Path, fps: float) -> None:
+def check_frames(folder: Path) -> None:
+    """Raise a UserError for a folder that holds anything but numbered frames: it is not replaced."""
+    if folder.is_dir() and (other := [file for file in folder.iterdir() if not re.fullmatch(r"\d+\.png", file.name)]):
+        raise UserError(f"the folder {folder} holds {other[0].name}, which is no frame: give another output.")
+
+
+def _write_gif(video: Tensor, file: BinaryIO, fps: float) -> None:
     first, *others = (Image.fromarray(image) for image in video.permute(0, 2, 3, 1).numpy())
-    first.save(path, "GIF", save_all=True, append_images=others, duration=max(10, round(100 / fps) * 10), loop=0)
+    first.save(file, "GIF", save_all=True, append_images=others, duration=max(10, round(100 / fps) * 10), loop=0)
 
 
-def _write_mp4(video: Tensor, path: Path, fps: float) -> None:
+def _write_mp4(video: Tensor, file: BinaryIO, fps: float) -> None:
     import av
 
     height, width = video.shape[-2:]
@@ -217,17 +214,14 @@ def _write_mp4(video: Tensor, path: Path, fps: float) -> None:
     even = video[:, :, rows][..., columns].permute(0, 2, 3, 1).contiguous().numpy()
     # Nearly lossless: what is judged are the frames, not the compression.
     codec, quality = ("libx264", {"crf": "12"}) if "libx264" in av.codecs_available else ("mpeg4", {"qmax": "3"})
-    try:
-        with av.open(str(path), "w", format="mp4") as container:
-            stream = cast(
-                av.VideoStream, container.add_stream(codec, rate=Fraction(fps).limit_denominator(1000), options=quality)
-            )
-            stream.height, stream.width, stream.pix_fmt = len(rows), len(columns), "yuv420p"
-            for pixels in even:
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-            container.mux(stream.encode())
-    except av.FFmpegError as error:
-        raise OSError(error.errno, error.strerror) from error
+    with av.open(file, "w", format="mp4") as container:
+        stream = cast(
+            av.VideoStream, container.add_stream(codec, rate=Fraction(fps).limit_denominator(1000), options=quality)
+        )
+        stream.height, stream.width, stream.pix_fmt = len(rows), len(columns), "yuv420p"
+        for pixels in even:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
 
 
 def _drawn(path: str, start: int, frames: int, stride: int, width: int, seed: int) -> Tensor:

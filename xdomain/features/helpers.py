@@ -4,30 +4,35 @@ A helper is named by its recipe (``street_classifier``), by a recipe with overla
 by a checkpoint of the user's own. Recipes and overlays can also be paths that end in ``.yaml``.
 """
 
+import contextlib
 import hashlib
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from pytorch_lightning.strategies import Strategy
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import xdomain.data
+import xdomain.engines as engines_room
 from xdomain import __version__
 from xdomain.batch import to_channels
 from xdomain.discover import find_config
 from xdomain.errors import UserError
-from xdomain.paths import cache_dir
-from xdomain.running.folder import resolve_checkpoint
+from xdomain.paths import cache_dir, data_root
+from xdomain.running.folder import resolve_checkpoint, write_json
+from xdomain.running.signals import PARENT
 
 Spec = dict[str, Any]
 RANK_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_", "NODE_RANK", "GROUP_", "ROLE_", "SLURM_", "TORCHELASTIC_", "PL_")
@@ -75,7 +80,7 @@ class Helper(nn.Module):
         state: dict[str, Tensor] | str = {}
         if strategy.is_global_zero:
             try:
-                state = load_weights(self.source, root)
+                state = load_weights(self.source, root, _shows_progress(strategy))
             except UserError as error:  # the others must hear of it, or they wait for ever
                 state = str(error)
         state = strategy.broadcast(state)
@@ -96,7 +101,7 @@ class Helper(nn.Module):
         """Images [N, C, H, W] with the channels and of the size that the network knows."""
         images, size = to_channels(images, self.channels), self.image_size
         if size is not None and images.shape[2:] != (size, size):
-            images = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
+            images = F.interpolate(images.float(), (size, size), mode="bilinear", antialias=True)  # no bf16 on CPUs
         return images
 
     def classify(self, features: Tensor) -> Tensor:
@@ -170,15 +175,28 @@ def helper_targets(source: str) -> tuple[str, ...]:
     return tuple(targets[-1])  # a later overlay replaces them
 
 
+def helper_data(source: str) -> str | None:
+    """Name of the class of data that a helper learns from, or None for a checkpoint, which has learned."""
+    if _is_checkpoint(source):
+        return None
+    named = [_setting(config, "data", "class_path") for config in _configs(source)]
+    return next((str(name).rsplit(".", 1)[-1] for name in reversed(named) if name), None)
+
+
 def _argument(config: Path, name: str) -> Any:
     """An argument of the model in a config, or None where it is not given."""
+    return _setting(config, "model", "init_args", name)
+
+
+def _setting(config: Path, *keys: str) -> Any:
+    """A setting in a config, or None where it is not given."""
     try:
         content = yaml.safe_load(config.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         spot = getattr(error, "problem_mark", None)
         where = f"{config}, line {spot.line + 1}," if spot else str(config)
         raise UserError(f"{where} is not YAML.") from error
-    for key in ("model", "init_args", name):
+    for key in keys:
         content = content.get(key) if isinstance(content, dict) else None
     return content
 
@@ -196,13 +214,19 @@ def _read_checkpoint(source: str) -> dict[str, Any]:
     return checkpoint
 
 
-def load_weights(source: str | Spec, root: Path | None = None) -> dict[str, Tensor]:
-    """Weights of a helper's network, trained first if no one has."""
+def _shows_progress(strategy: Strategy) -> bool:
+    """Whether the training that asks for a helper shows its own progress."""
+    module = getattr(strategy, "lightning_module", None)
+    return module is None or module._trainer is None or module._trainer.progress_bar_callback is not None
+
+
+def load_weights(source: str | Spec, root: Path | None = None, progress: bool = True) -> dict[str, Tensor]:
+    """Weights of a helper's network, trained first if no one has; see :func:`train_once`."""
     if isinstance(source, dict):
         raise UserError("a helper given as a bare network has no weights of its own: load its owner's checkpoint.")
     if _is_checkpoint(source):
         return _network_state(_read_checkpoint(source))
-    return load_file(train_once(source, root))
+    return load_file(train_once(source, root, progress))
 
 
 def _network_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
@@ -210,47 +234,115 @@ def _network_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     return {k.removeprefix("network."): v.contiguous() for k, v in state.items() if k.startswith("network.")}
 
 
-def train_once(name: str, root: Path | None = None) -> Path:
+def train_once(name: str, root: Path | None = None, progress: bool = True) -> Path:
     """The weights file of a zoo recipe; trains it if the cache has none.
 
-    One process trains while others wait. The file's hash is checked at every use.
+    One process trains while others wait. The file's name holds a hash of everything that the weights depend on: the
+    recipe, the data, what draws them and the version. What has changed since it was written is trained again.
 
     Args:
         name: recipe, with overlays after ``+``.
         root: data root for the training; the recipe's own by default.
+        progress: show how far the training is.
 
     Raises:
-        UserError: if the training fails or the file has changed since it was written.
+        UserError: if the training fails, or if the cache folder cannot be written.
     """
-    configs = _configs(name)
-    key = hashlib.sha256("\0".join([__version__, *(path.read_text() for path in configs)]).encode()).hexdigest()[:12]
-    folder = cache_dir() / "zoo"
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = folder / f"{'+'.join(path.stem for path in configs)}-{key}.safetensors"
-    card = weights.with_suffix(".json")
-    with FileLock(weights.with_suffix(".lock")):
-        if not card.exists():
-            _train(name, configs, root, weights, card)
-        if hashlib.sha256(weights.read_bytes()).hexdigest() != json.loads(card.read_text())["sha256"]:
-            raise UserError(f"{weights} is damaged: delete it and {card.name}, and it is trained again.")
+    configs, folder = _configs(name), cache_dir() / "zoo"
+    stem = "+".join(path.stem for path in configs)
+    if _is_whole(weights := folder / f"{stem}-{_key(configs, root)}.safetensors"):
+        return weights  # without a lock: the folder may be read-only
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f"{stem}.lock"):
+            if weights.exists() and not _is_whole(weights):
+                print(f"the helper network {name} in {weights} is damaged and is trained again", file=sys.stderr)
+            if not _is_whole(weights):
+                weights = _train(name, configs, root, progress, folder / f"{stem}.training")
+    except OSError as error:
+        raise UserError(
+            f"the helper network {name} cannot be kept in {folder} ({error.strerror}): make room there, or let the "
+            "environment variable XDOMAIN_CACHE name another folder."
+        ) from error
     return weights
 
 
-def _train(name: str, configs: list[Path], root: Path | None, weights: Path, card: Path) -> None:
+def _key(configs: list[Path], root: Path | None) -> str:
+    """A hash of everything that the weights of a recipe depend on."""
+    engines = sorted(Path(engines_room.__file__).parent.glob("*.py"))
+    parts = [__version__, *(path.read_text() for path in (*configs, *engines)), *_data(configs, root)]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
+
+
+def _data(configs: list[Path], root: Path | None) -> Iterator[str]:
+    """The files that a recipe learns from: where they are, their names, sizes and times."""
+    for config in configs:
+        for settings in _mappings(yaml.safe_load(config.read_text()), "data"):
+            kind = getattr(xdomain.data, str(settings.get("class_path")).rpartition(".")[2], None)
+            if (below := getattr(kind, "subfolder", None)) is not None:
+                own = (settings.get("init_args") or {}).get("root")
+                yield from _contents((data_root(own) if own or root is None else Path(root)) / below)
+            for value in settings.values():
+                if isinstance(value, str) and os.sep in value and Path(value).expanduser().exists():
+                    yield from _contents(Path(value).expanduser())
+
+
+def _mappings(content: Any, key: str | None = None) -> Iterator[dict[str, Any]]:
+    """All mappings in a config, or all below one of its keys."""
+    if isinstance(content, dict):
+        if key is None:
+            yield content
+        for name, value in content.items():
+            if key in (None, name):
+                yield from _mappings(value)
+    elif isinstance(content, list):
+        for value in content:
+            yield from _mappings(value)
+
+
+def _contents(path: Path) -> Iterator[str]:
+    yield str(path.absolute())
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    for file in files:
+        if file.exists():
+            facts = file.stat()
+            yield f"{file.name} {'' if file.is_dir() else facts.st_size} {facts.st_mtime_ns}"
+
+
+def _is_whole(weights: Path) -> bool:
+    """Whether a file of weights is there as it was written."""
+    try:
+        card = json.loads(weights.with_suffix(".json").read_text())
+        return bool(hashlib.sha256(weights.read_bytes()).hexdigest() == card["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _train(name: str, configs: list[Path], root: Path | None, progress: bool, scratch: Path) -> Path:
     """Run the recipe in a process of its own: it shares no random state, device state or rank with this one."""
-    print(f"training the helper network {name} (once; kept in {weights})", file=sys.stderr)
+    _tidy(scratch.parent)
+    print(f"training the helper network {name} (once; kept in {scratch.parent})", file=sys.stderr)
     environment = {k: v for k, v in os.environ.items() if not k.startswith(RANK_VARIABLES) and k != "LOCAL_RANK"}
+    environment[PARENT] = str(os.getpid())
     if root is not None:
         environment["XDOMAIN_DATA"] = str(root)
-    with tempfile.TemporaryDirectory(dir=weights.parent) as scratch:
-        run = Path(scratch) / "run"
-        command = [sys.executable, "-m", "xdomain", "fit", "--trainer.run_dir", str(run), "--trainer.devices", "1"]
-        for config in configs:
-            command += ["--config", str(config)]
+    run = scratch / "run"
+    command = [sys.executable, "-m", "xdomain", "fit", "--trainer.run_dir", str(run), "--trainer.devices", "1"]
+    for config in configs:
+        command += ["--config", str(config)]
+    if not progress:
+        command += ["--trainer.enable_progress_bar", "false"]
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    try:
         if (status := subprocess.run(command, env=environment, stdout=sys.stderr).returncode) != 0:
             raise UserError(f"training the helper network {name} failed with status {status}: see the lines above.")
         checkpoint = _read_checkpoint(str(run))
-        partial = Path(scratch) / weights.name
+        wanted = [steps for config in configs if isinstance(steps := _setting(config, "trainer", "max_steps"), int)]
+        if wanted and checkpoint["global_step"] < wanted[-1]:
+            steps = f"after {checkpoint['global_step']:,} of {wanted[-1]:,} steps"
+            raise UserError(f"training the helper network {name} ended {steps}: it is not kept.")
+        partial = scratch / "weights"
         save_file(_network_state(checkpoint), partial)
         facts = {
             "recipe": name,
@@ -258,7 +350,17 @@ def _train(name: str, configs: list[Path], root: Path | None, weights: Path, car
             "version": __version__,
             "steps": checkpoint["global_step"],
         }
+        # Named now: where the training fetched its data first, they were not there before.
+        weights = scratch.with_name(f"{scratch.stem}-{_key(configs, root)}.safetensors")
         partial.replace(weights)
-        partial_card = Path(scratch) / card.name
-        partial_card.write_text(json.dumps(facts, indent=2))
-        partial_card.replace(card)
+        write_json(weights.with_suffix(".json"), facts)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return weights
+
+
+def _tidy(folder: Path) -> None:
+    """Remove the folders in which killed processes trained; what another one trains in is locked."""
+    for scratch in folder.glob("*.training"):
+        with contextlib.suppress(Timeout), FileLock(scratch.with_suffix(".lock"), blocking=False):
+            shutil.rmtree(scratch, ignore_errors=True)

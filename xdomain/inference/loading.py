@@ -11,7 +11,7 @@ from xdomain.methods import Method
 from xdomain.running.folder import resolve_checkpoint
 
 
-def load_method(path: str | os.PathLike[str]) -> Method:
+def load(path: str | os.PathLike[str]) -> Method:
     """A trained method from its checkpoint alone: no recipe, no data, no helper network is needed.
 
     Args:

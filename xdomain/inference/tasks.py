@@ -1,126 +1,87 @@
-"""What ``xdomain translate`` can ask of a method: to translate, to move content, to work out of a single image."""
+"""What can be asked of a method: the tasks that it offers, and the options that each of them takes."""
 
 import inspect
-from argparse import Namespace
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
 
 from torch import Tensor
 from torchvision.utils import make_grid
 
 from xdomain.batch import to_uint8
-from xdomain.errors import UserError, choice, did_you_mean
-from xdomain.methods import Method, PyramidMethod
-from xdomain.methods.content import ContentMethod
+from xdomain.errors import SettingError, UserError, choice, did_you_mean, refuse
+from xdomain.methods import Method
 
-SINGLE = ("paint", "harmonise", "edit", "super_resolve")
-"""Tasks of methods that have learned from a single image; but for the first, each is a function of the method."""
-NO_GUIDES = "which takes no guides: leave --guide out"
+ROLES = ("images", "source", "target", "guide", "mask", "task", "count", "size")
+"""Arguments of tasks that are no options of their own: pictures, domains, the task itself, and what is drawn."""
 
 
-def direction(method: Method, options: Namespace) -> tuple[str, str]:
-    """Source and target: those of the options, otherwise the method's first and last domain.
-
-    ``remove`` and ``swap`` begin where there is content. A guide turns the pair "with" and "without" around, unless the
-    options name a domain: its content can only be wanted in the images that have none.
-    """
-    first, last = method.domains[0], method.domains[-1]
-    if isinstance(method, ContentMethod):
-        if options.task in ("remove", "swap"):
-            first = method.contents[0]
-        elif options.task in ("transfer", "add") and options.guide and not (options.source or options.target):
-            first, last = (first, last) if last in method.contents else (last, first)
-    return options.source or first, options.target or last
+def of_images(method: Method) -> dict[str, Callable[..., Any]]:
+    """The tasks of a method that work on images."""
+    return {name: function for name, function in method.tasks.items() if "images" in parameters(function)}
 
 
-def check_task(method: Method, options: Namespace, source: str, target: str) -> None:
-    """Raise a UserError if the method cannot do the task, or for a guide that is missing or of no use."""
-    task, holder = options.task, f"{options.ckpt_path} holds a {type(method).__name__}"
-    _check_single(method, options, holder)
-    if isinstance(method, PyramidMethod):
-        method.finest  # noqa: B018 - refuses one without training
-    if not isinstance(method, ContentMethod):
-        if task not in ("transfer", *SINGLE):
-            raise UserError(f"{holder}, which knows no content to {task}: leave --task out.")
-        if options.guide:
-            raise UserError(f"{holder}, {NO_GUIDES}.")
-        return
-    if task == "mask" and not method.masked:
-        raise UserError(f"{holder}, which has no masks: give another --task.")
-    if task == "swap" and not method.guided:
-        raise UserError(f"{holder}, which takes no guides, but --task swap needs them: give another --task.")
-    if task == "swap" and source not in method.contents:
-        raise UserError(f"images of {source} have no content to swap: give --source {choice(method.contents)}.")
-    codes = ("common", *(method.contents if method.guided else ()))
-    if task == "interpolate" and options.fixed not in codes:
-        hint = did_you_mean(options.fixed, codes, f": give {choice(codes)}.")
-        raise UserError(f"--fixed {options.fixed} is no code of {options.ckpt_path}{hint}")
-    _check_guide(method, options, source, target)
+def of_noise(method: Method) -> dict[str, Callable[..., Any]]:
+    """The tasks of a method that draw something out of nothing."""
+    return {name: function for name, function in method.tasks.items() if "images" not in parameters(function)}
 
 
-def _check_single(method: Method, options: Namespace, holder: str) -> None:
-    """What methods that have learned from a single image can do, and others cannot."""
-    task, pyramid = options.task, isinstance(method, PyramidMethod)
-    translates = type(method).translate is not Method.translate
-    if task in SINGLE and not (pyramid and translates if task == "paint" else hasattr(method, task)):
-        raise UserError(f"{holder}, which knows no task {task}: give another --task or checkpoint.")
-    if task not in SINGLE and not translates:
-        hint = " but makes random samples: use xdomain sample" if pyramid else ": give another"
-        raise UserError(f"{holder}, which does not translate{hint}.")
-    work = getattr(method, task) if task in SINGLE[1:] else method.translate
-    start = inspect.signature(work).parameters.get("start")
-    if options.start is not None and start is None:
-        raise UserError(f"{holder}, which has no scales to start at: leave --start out.")
-    if options.start is None and start is not None and start.default is start.empty:
-        raise UserError(f"--task {task} needs --start: give the number of a scale.")
+def parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """The arguments of a task by name."""
+    return inspect.signature(function).parameters
 
 
-def _check_guide(method: ContentMethod, options: Namespace, source: str, target: str) -> None:
-    task = options.task
-    giving = task in ("transfer", "add")  # content of the target
-    needed = method.guided and (task in ("swap", "interpolate") or (giving and target in method.contents))
-    if needed and not options.guide:
-        way = f" from {source} to {target}" if giving else ""
-        images = "images" if task == "interpolate" else f"images of {target if giving else source}"
-        raise UserError(f"--task {task}{way} needs a guide: give {images} with --guide.")
-    if needed or not options.guide:
-        return
-    if not method.guided:
-        raise UserError(f"{options.ckpt_path} holds a {type(method).__name__}, {NO_GUIDES}.")
-    if not giving:
-        raise UserError(f"--task {task} takes nothing from a guide: leave --guide out.")
-    hint = f"leave --guide out, or give --target {choice(method.contents)}."
-    raise UserError(f"images of {target} have no content that a guide could give: {hint}")
-
-
-def pictures(
-    method: Method, images: Tensor, guides: Tensor | None, options: Namespace, source: str, target: str
-) -> Iterable[Tensor]:
-    """What the task makes of images.
+def chosen(
+    method: Method, tasks: Mapping[str, Callable[..., Any]], task: str, given: Collection[str]
+) -> Callable[..., Any]:
+    """The function of a task.
 
     Args:
-        method: the method.
-        images: float [N, C, H, W] in [-1, 1].
-        guides: as many as images, likewise, or None; where the task needs them, masks [N, 1, H, W] in [0, 1].
-        options: with ``task``, and with ``fixed``, ``steps``, ``start`` and ``factor``, where it needs them.
-        source: name of the domain of the images.
-        target: name of the domain to translate into.
+        method: whose tasks they are, for the sentences.
+        tasks: the tasks that there are.
+        task: name of the one that is wanted.
+        given: names of the arguments that will be given.
 
-    Returns:
-        N pictures, ``uint8`` [C, H, W]: masks have one channel, interpolations are grids of tiles.
+    Raises:
+        SettingError: for an unknown task, an option that it does not take, and one that it cannot do without.
     """
-    start = {} if options.start is None else {"start": options.start}
-    if options.task in ("harmonise", "edit"):
-        return to_uint8(getattr(method, options.task)(images, guides, **start))
-    if options.task == "super_resolve":
-        return to_uint8(getattr(method, options.task)(images, options.factor))
-    if not isinstance(method, ContentMethod):
-        return to_uint8(method.translate(images, source, target, **start))
-    if options.task == "mask":
-        return to_uint8(2 * method.mask(images) - 1)
-    if options.task == "interpolate":
-        others = images if guides is None else guides  # a method without guides ignores them
-        return map(_grid, method.interpolate(images, others, options.fixed, options.steps))
-    return to_uint8(method.translate(images, source, target, guide=guides, task=options.task))
+    kind = type(method).__name__
+    if task not in tasks:
+        hint = did_you_mean(task, tasks, f": give {choice(tasks)}.")
+        refuse(method, "task", task, f", which is nothing that this {kind} can do{hint}")
+    takes = parameters(tasks[task])
+    for name in given:
+        if name not in takes:
+            others = [other for other, function in tasks.items() if name in parameters(function)]
+            known = [option for option in takes if option not in ("images", "task", "count")]
+            why = f"is no option of {task} by this {kind}, which takes {' and '.join(known)}"
+            if others:
+                why = f"is for {choice(others)}, not for {task}"
+            raise SettingError(method, name, f"{why}: leave it out.")
+    for name, parameter in takes.items():
+        optional = parameter.default is not parameter.empty or name in ("images", "source", "target", "count", "guide")
+        if not optional and name not in given:
+            what = "give images that are white where the work is to be done" if name == "mask" else "give a value"
+            raise SettingError(method, name, f"is needed by {task}: {what}.")
+    return tasks[task]
+
+
+def no_translation(method: Method) -> UserError:
+    """The sentence about a method that has no task for images."""
+    way = " but makes random samples: use xdomain sample" if of_noise(method) else ": give another"
+    return UserError(f"a {type(method).__name__} does not translate{way}.")
+
+
+def pictures(task: str, made: Tensor) -> Iterable[Tensor]:
+    """What a task made, ``uint8`` [C, H, W]: masks in grey, interpolations as grids of tiles.
+
+    Args:
+        task: its name.
+        made: what the function of the task returned: float [N, C, H, W] in [-1, 1], masks [N, 1, H, W] in [0, 1], or
+            tiles [N, rows, columns, C, H, W] in [-1, 1].
+    """
+    if made.ndim == 6:
+        return map(_grid, made)
+    return to_uint8(2 * made - 1 if task == "mask" else made)
 
 
 def _grid(tiles: Tensor) -> Tensor:

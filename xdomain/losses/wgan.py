@@ -12,6 +12,9 @@ def gradient_penalty(D: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) 
     Gulrajani et al. 2017, (3), as SinGAN and its successors compute it: one random number for the whole batch, the
     gradient of the sum of all scores, its length over the channels of every position, mean over the positions.
 
+    Always in float32: in mixed precision D runs without autocast here, since lengths of gradients need more than 8
+    bits. Where D is compiled, it runs as it was: torch.compile knows no gradients of gradients.
+
     Args:
         D: gives a map of scores of images.
         real: [N, C, ...], or [1, C, ...] for all of ``fake``.
@@ -21,9 +24,11 @@ def gradient_penalty(D: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) 
         scalar, without its weight.
     """
     u = torch.rand((), device=real.device)
-    between = torch.lerp(fake.detach(), real, u).requires_grad_()
-    (gradient,) = torch.autograd.grad(D(between).sum(), between, create_graph=True)
-    penalty: Tensor = (gradient.norm(dim=1) - 1).square().mean()
+    fake, real = (images.to(torch.promote_types(images.dtype, torch.float32)) for images in (fake.detach(), real))
+    between = torch.lerp(fake, real, u).requires_grad_()
+    with torch.autocast(real.device.type, enabled=False), torch.compiler.set_stance("force_eager"):
+        (gradient,) = torch.autograd.grad(D(between).sum(), between, create_graph=True)
+        penalty: Tensor = (gradient.norm(dim=1) - 1).square().mean()
     return penalty
 
 

@@ -14,9 +14,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from xdomain.batch import Batch, Sample, to_uint8
-from xdomain.data.base import BaseDataModule
-from xdomain.errors import SettingError, UserError, refuse
+from xdomain.data.base import BaseDataModule, Split
+from xdomain.errors import SettingError, UserError, choice, did_you_mean, refuse
 from xdomain.optim import GANAdam, advance, carried_over, go_on, settings_of, settings_of_schedule
+from xdomain.running.loop import LossWatch
 
 
 class Phase(NamedTuple):
@@ -132,7 +133,10 @@ class Method(pl.LightningModule):
         updates: updates of the weights so far: batches by ``accumulate``.
         asked_for: from the name of an optimiser to its settings and those of its schedule, as text.
         gradient_scale: loss scale of the gradients that wait for the rest of their batches.
+        any_size: whether images of any size and shape can be translated; other methods take squares of ``image_size``.
     """
+
+    any_size = False
 
     def __init__(
         self,
@@ -152,6 +156,7 @@ class Method(pl.LightningModule):
         self.domains, self.channels, self.image_size = tuple(domains), tuple(channels), image_size
         self.shapes = tuple(tuple(shape) for shape in shapes or [(image_size, image_size)] * len(self.domains))
         self.optimizer, self.scheduler, self.clip, self.accumulate = optimizer, scheduler, clip, accumulate
+        self.losses = LossWatch()
         self._index: dict[str, int] = {}
         self._stepped: set[str] = set()
         self.updates, self.gradient_scale = 0, 1.0
@@ -170,19 +175,62 @@ class Method(pl.LightningModule):
         """The phases of training, in order."""
         return (Phase("train"),)
 
-    def translate(self, images: Tensor, source: str, target: str, **options: Any) -> Tensor:
+    @property
+    def directions(self) -> tuple[tuple[str, str], ...]:
+        """The pairs (source, target) of domains that it translates, the usual one first; none if it does not."""
+        return ()
+
+    @property
+    def tasks(self) -> dict[str, Callable[..., Any]]:
+        """What can be asked of the trained method, by name.
+
+        Tasks that take ``images`` belong to ``xdomain translate``, the others to ``xdomain sample``. ``source``,
+        ``target``, ``guide`` and ``mask`` are domains and pictures; every other argument is an option of the command
+        by its own name. Write the names as literals: the command's help is made of them without importing torch.
+        """
+        return {"transfer": self.translate} if self.directions else {}
+
+    def translate(self, images: Tensor, source: str, target: str) -> Tensor:
         """Translate images from one domain to another.
 
         Args:
             images: float [N, C, H, W] in [-1, 1], with the channels of the source domain.
             source: name of the domain that the images come from.
             target: name of the domain to translate into.
-            options: what the method offers beside.
 
         Returns:
             float [N, C', H, W] in [-1, 1], with the channels of the target domain.
         """
         raise NotImplementedError(f"{type(self).__name__} does not translate")
+
+    def direction(
+        self, task: str, source: str | None = None, target: str | None = None, guided: bool = False
+    ) -> tuple[str, str]:
+        """Source and target of a task: what is given, completed by the first of :attr:`directions` that fits.
+
+        Args:
+            task: name of the task.
+            source: name of the domain of the images, if it is given.
+            target: name of the domain to translate into, if it is given.
+            guided: whether there are guides.
+
+        Raises:
+            SettingError: for a domain or a direction that the method does not know.
+        """
+        self.check_domains(source, target)
+        fitting = [pair for pair in self.directions if source in (None, pair[0]) and target in (None, pair[1])]
+        if not fitting:
+            option, name = ("source", source) if target is None else ("target", target)
+            ways = choice(f"from {a} to {b}" for a, b in self.directions)
+            refuse(self, option, name, f", but this {type(self).__name__} translates {ways}.")
+        return fitting[0]
+
+    def check_domains(self, source: str | None, target: str | None) -> None:
+        """Raise a SettingError for a name that is given and is no domain."""
+        for option, name in (("source", source), ("target", target)):
+            if name is not None and name not in self.domains:
+                hint = did_you_mean(name, self.domains, f": give {choice(self.domains)}.")
+                refuse(self, option, name, f", which is no domain of this {type(self).__name__}{hint}")
 
     # The trainer's side
 
@@ -364,6 +412,7 @@ class Method(pl.LightningModule):
         position = self.trainer.global_step % self.accumulate
         with self.updating(name) as optimizer:
             value = loss()
+            self.losses.note(name, self.trainer.global_step, value)
             if position == 0:
                 optimizer.zero_grad()
             self._match_scale(optimizer, first=position == 0)
@@ -429,6 +478,17 @@ class Method(pl.LightningModule):
             super().on_validation_model_zero_grad()
 
     # Evaluation: metrics and pictures are callbacks that call translate()
+
+    @property
+    def watched(self) -> tuple[Split, ...]:
+        """The parts whose batches a step or hook of its own looks at; those of other parts need not be loaded."""
+        stages: dict[Split, str] = {"val": "validation", "test": "test"}
+
+        def looks(stage: str) -> bool:
+            names = f"{stage}_step", f"on_{stage}_batch_start", f"on_{stage}_batch_end"
+            return any(getattr(type(self), name) is not getattr(Method, name) for name in names)
+
+        return tuple(split for split, stage in stages.items() if looks(stage))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Nothing to do here; callbacks evaluate the batch."""

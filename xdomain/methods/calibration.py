@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import nn
 
@@ -16,7 +17,7 @@ class Calibration(pl.Callback):
 
     Args:
         learned: what is fitted. Rank 0 fits it for all ranks.
-        fit: fits it, by the images of the running trainer's data.
+        fit: fits it, by the images of the running trainer's data; called in evaluation mode and without gradients.
         ready: whether it was fitted before; by default it counts as such.
     """
 
@@ -26,26 +27,30 @@ class Calibration(pl.Callback):
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
-            self._calibrate(trainer)
+            self._calibrate(trainer, pl_module)
         else:
-            self._complete(trainer)
+            self._complete(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._fitted_at != trainer.global_step:
-            self._calibrate(trainer)
+            self._calibrate(trainer, pl_module)
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._complete(trainer)
+        self._complete(trainer, pl_module)
 
     on_predict_start = on_test_start
 
-    def _complete(self, trainer: pl.Trainer) -> None:
+    def _complete(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if not self._ready():
-            self._calibrate(trainer)
+            self._calibrate(trainer, module)
 
-    def _calibrate(self, trainer: pl.Trainer) -> None:
+    def _calibrate(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
-            self._fit()
+            training = module.training
+            module.eval()
+            with torch.no_grad():
+                self._fit()
+            module.train(training)
         state: dict[str, Any] = {name: value.cpu() for name, value in self._learned.state_dict().items()}
         self._learned.load_state_dict(trainer.strategy.broadcast(state))
         self._fitted_at = trainer.global_step

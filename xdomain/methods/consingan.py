@@ -1,6 +1,6 @@
 """ConSinGAN: one growing generator of features that learns from one image, several stages at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import repeat
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from xdomain.batch import Batch, to_float, to_uint8
 from xdomain.data.base import ROLES
-from xdomain.errors import UserError, refuse
+from xdomain.errors import refuse
 from xdomain.losses import gradient_penalty
 from xdomain.methods.pyramid import PyramidMethod, check_at_least_one, check_walk
 from xdomain.networks.consingan import GrowingGenerator
@@ -195,28 +195,34 @@ class ConSinGAN(PyramidMethod):
         pictures: Tensor = self.G(self.known(self.finest), self.sizes)
         return pictures
 
+    @property
+    def directions(self) -> tuple[tuple[str, str], ...]:
+        return tuple((domain, self.domains[-1]) for domain in self.domains)
+
+    @property
+    def tasks(self) -> dict[str, Callable[..., Any]]:
+        return super().tasks | {"paint": self.translate, "harmonise": self.harmonise, "animate": self.animate}
+
     @torch.no_grad()
-    def sample(self, count: int, size: Size | None = None, **options: Any) -> Tensor:
+    def sample(self, count: int, size: Size | None = None) -> Tensor:
         """Random samples of any size and aspect ratio; of harmonisation, varied copies of the image.
 
         Args:
             count: how many.
             size: height and width in pixels; by default those of the finest stage that training has come to.
-            options: none.
         """
         sizes = self.sizes_to(size or self.sizes[self.finest])
         pictures: Tensor = self.G(self.draw(self.finest, count, sizes), sizes)
         return pictures
 
     @torch.no_grad()
-    def translate(self, images: Tensor, source: str, target: str, **options: Any) -> Tensor:
+    def translate(self, images: Tensor, source: str, target: str) -> Tensor:
         """Images in the look of the learned one: they take the place of the coarsest noise.
 
         Args:
             images: float [N, 3, H, W] in [-1, 1], of any size.
             source: name of any domain.
             target: name of the learned domain.
-            options: none.
 
         Returns:
             float [N, 3, H', W'] in [-1, 1], with the aspect ratio of the images and the longest side of the finest
@@ -243,12 +249,12 @@ class ConSinGAN(PyramidMethod):
             float [N, 3, H', W'] in [-1, 1]; outside of the dilated mask the images themselves.
         """
         if start != 0:
-            raise UserError(f"start is {start}, but the stages of ConSinGAN above 0 take features, no images: give 0.")
+            refuse(self, "start", start, ", but the stages of ConSinGAN above 0 take features, no images: give 0.")
         learned = self.domains[-1]
         return self.blend(self.translate(images, learned, learned), images, mask, radius)
 
     @torch.no_grad()
-    def animate(self, frames: int, alpha: float = 0.1, beta: float = 0.9, start: int = 1) -> Tensor:
+    def animate(self, frames: int = 30, alpha: float = 0.1, beta: float = 0.9, start: int = 1) -> Tensor:
         """A clip that begins at the image: the noise wanders around that of its reconstruction.
 
         Args:
@@ -261,11 +267,9 @@ class ConSinGAN(PyramidMethod):
             float [frames, 3, H, W] in [-1, 1].
         """
         if start == 0 and self.mode != "animation":
-            raise UserError(
-                f"start is 0, where the input of mode {self.mode} is the image: give 1, or train animation."
-            )
+            refuse(self, "start", 0, f", where the input of mode {self.mode} is the image: give 1, or train animation.")
         self.check_start(start)
-        check_walk(frames, alpha, beta)
+        check_walk(self, frames, alpha, beta)
         anchors = [self.get_buffer(f"z_{i}") for i in range(self.finest + 1)]
         walks = [repeat(z) if i < start else random_walk(z, frames, alpha, beta, 0.01) for i, z in enumerate(anchors)]
         clip = []

@@ -9,9 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from xdomain.batch import Batch, to_channels, to_float
+from xdomain.batch import Batch, to_channels
 from xdomain.data.base import BaseDataModule
+from xdomain.data.sampler import EpochBatchSampler
 from xdomain.errors import UserError
+from xdomain.features.cache import FeatureCache
 from xdomain.features.helpers import Helper, Spec
 from xdomain.losses import l_d, l_gang, total_variation
 from xdomain.losses.dtn import FAKE_A, FAKE_B, REAL_B
@@ -49,7 +51,7 @@ class DTN(Method):
         view: random transform through which f sees the translations in L_CONST; with it, a translation must be
             legible from many sides, and g cannot satisfy f with a pattern that only f reads.
         d_optimizer: makes the optimiser of D; None uses ``optimizer`` for both.
-        cache_features: compute f of all training images once; only where nothing augments them.
+        cache_features: compute f of a training image once, when it is first seen; only where nothing augments it.
         options: see :class:`Method`.
     """
 
@@ -88,7 +90,7 @@ class DTN(Method):
         self.D = D(channels, self.image_size)
         self.register_buffer("feature_mean", torch.zeros(self.f.dim))
         self.register_buffer("feature_std", torch.ones(self.f.dim))
-        self._cache: dict[str, Tensor] = {}
+        self._cache: dict[str, FeatureCache] = {}
 
     # f, frozen
 
@@ -115,28 +117,32 @@ class DTN(Method):
         self.f.fetch(self.trainer.strategy, self.data.root)
 
     def on_fit_start(self) -> None:
-        """Get f, the statistics of its features, and, where no augmentation changes the images, all its features."""
+        """Get f and the statistics of its features; what it says of images that no augmentation changes is kept."""
         self._fetch()
         data = self.data
-        cached = {role: self.cache_features and data.augmentation(role) is None for role in data.roles}
-        features = {role: self._all_features(data, role) for role, cache in cached.items() if cache}
+        features = {role: self._features(data, role) for role in data.roles}
         if self.feature_norm == "standardize":
-            a = features["a"] if "a" in features else self._all_features(data, "a")
+            a = features["a"].all(self.device)
             self.feature_mean.copy_(a.mean(0))
             self.feature_std.copy_(a.std(0).clamp_min(1e-3))
-        self._cache = {role: self._content_from(f) for role, f in features.items()}
+        kept = [role for role in data.roles if self.cache_features and data.augmentation(role) is None]
+        self._cache = {role: features[role] for role in kept}
 
     on_validation_start = on_test_start = on_predict_start = _fetch
 
-    @torch.no_grad()
-    def _all_features(self, data: BaseDataModule, role: str) -> Tensor:
-        images, step = data.data(role, "train"), data.eval_batch_size
-        positions = [list(range(i, min(i + step, len(images)))) for i in range(0, len(images), step)]
-        parts = (images.__getitems__(part).image.to(self.device) for part in positions)
-        return torch.cat([self.f.features(to_float(part)) for part in parts])
+    def _features(self, data: BaseDataModule, role: str) -> FeatureCache:
+        """What f says of the training images of a role, computed batch by batch as the first pass sees them."""
+        images, stream = data.data(role, "train"), data.roles.index(role)
+        ranks = (self.global_rank, self.trainer.world_size)
+        order = EpochBatchSampler(len(images), len(images), data.batch_size, data.seed, stream, *ranks)
+        return FeatureCache(images, order.first_batches(), self.f.features)
 
+    @torch.no_grad()
     def _content_of(self, batch: Batch, role: str) -> Tensor:
-        return self._cache[role][batch[role].position] if role in self._cache else self.content(batch[role].image)
+        if role not in self._cache:
+            return self.content(batch[role].image)
+        with torch.autocast(self.device.type, enabled=False):
+            return self._content_from(self._cache[role].of(batch[role].position))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Name f by its network: its weights are part of the checkpoint, which then loads without the zoo."""
@@ -204,7 +210,11 @@ class DTN(Method):
             if logits is not None:
                 self.log(f"d_accuracy/{name}", (logits.argmax(1) == label).float().mean())
 
-    def translate(self, images: Tensor, source: str, target: str, **options: Any) -> Tensor:
+    @property
+    def directions(self) -> tuple[tuple[str, str], ...]:
+        return tuple((domain, self.domains[1]) for domain in self.domains)
+
+    def translate(self, images: Tensor, source: str, target: str) -> Tensor:
         """G = g(f(.)); from any domain into the last one, in evaluation mode.
 
         Raises:

@@ -8,7 +8,6 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from xdomain.batch import Batch
-from xdomain.errors import UserError
 from xdomain.methods.content import ContentMethod, Task
 from xdomain.networks import ContentDecoder, ContentEncoder, FaderDiscriminator
 from xdomain.networks.codes import trunk
@@ -109,9 +108,8 @@ class FaderNetwork(ContentMethod):
         own = self.domains.index(source)
         return self.slide(images, float(1 - own if given is None else self.domains.index(given)))
 
-    def interpolate(self, images: Tensor, others: Tensor, fixed: str, steps: int) -> Tensor:
-        """The code stays, y runs from the first domain to the second: [N, 1, steps, C, H, W]; ``others`` is ignored."""
-        if fixed != "common":
-            raise UserError(f"fixed is {fixed!r}, but a FaderNetwork has only the code common: give that.")
+    def interpolate(self, images: Tensor, guide: Tensor | None = None, fixed: str = "common", steps: int = 7) -> Tensor:
+        """The code stays, y runs from the first domain to the second: [N, 1, steps, C, H, W]; ``guide`` is ignored."""
+        self.check_interpolation(fixed, steps)
         row = [self.slide(images, amount) for amount in torch.linspace(0, 1, steps).tolist()]
         return torch.stack(row, 1)[:, None]

@@ -32,6 +32,7 @@ class GramStyleTransfer(Method):
         options: see :class:`xdomain.methods.base.Method`.
     """
 
+    any_size = True
     real_a: Tensor
 
     def __init__(
@@ -106,14 +107,17 @@ class GramStyleTransfer(Method):
         (content,) = self.network.pyramid(batch["a"].image[:1], [self.content_layer])
         return content, [gram(maps) for maps in self.network.pyramid(batch["b"].image[:1], self.style_layers)]
 
-    def translate(self, images: Tensor, source: str, target: str, **options: Any) -> Tensor:
+    @property
+    def directions(self) -> tuple[tuple[str, str], ...]:
+        return ((self.domains[0], self.domains[-1]),)
+
+    def translate(self, images: Tensor, source: str, target: str) -> Tensor:
         """The result, for the image that it was made from.
 
         Args:
             images: that image, float [N, 3, H, W] in [-1, 1].
             source: its domain, the first.
             target: the last domain.
-            options: none.
 
         Returns:
             the picture [N, 3, H, W] in [-1, 1].

@@ -3,8 +3,8 @@
 from typing import Any
 
 import numpy as np
+import pytorch_lightning as pl
 import torch
-from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from xdomain.batch import Batch, to_channels, to_float
 from xdomain.data.avatars import Avatars
 from xdomain.errors import UserError, refuse
+from xdomain.methods.calibration import Calibration
 from xdomain.methods.classifier import Classifier
 
 WHITENED_PEOPLE = 4000  # training identities that the whitening is learned from; more change nothing
@@ -28,8 +29,8 @@ class IdentityEmbedder(Classifier):
         network: see :class:`xdomain.methods.classifier.Classifier`.
         naming: weight of the cross-entropy on identities; 0 trains by the reading alone, for any number of identities.
         reading: weight of the reading; 0 trains by identities alone.
-        whiten: learn the network's :class:`xdomain.networks.faces.Whitening` from the training images before every
-            validation. Training itself goes on with the features as they are before it.
+        whiten: learn the network's :class:`xdomain.networks.faces.Whitening` from the training images at every
+            validation and at the end of training. Training itself goes on with the features as they are before it.
         options: see :class:`xdomain.methods.classifier.Classifier`.
     """
 
@@ -90,18 +91,13 @@ class IdentityEmbedder(Classifier):
 
         self.log("loss", self.step("c", loss), prog_bar=True)
 
-    def on_validation_start(self) -> None:
-        """Learn the whitening from what the network makes of the training images by now; rank 0 does it for all."""
-        state = self.trainer.state
-        if not self.whiten or state.fn != TrainerFn.FITTING or self.trainer.sanity_checking:
-            return
-        whitening: nn.Module = self.network.whitening  # type: ignore[assignment]
-        if self.trainer.is_global_zero:
-            whitening.fit(self._features_by_person())  # type: ignore[operator]
-        learned = self.trainer.strategy.broadcast({k: v.cpu() for k, v in whitening.state_dict().items()})
-        whitening.load_state_dict(learned)
+    def configure_callbacks(self) -> list[pl.Callback]:
+        callbacks = super().configure_callbacks()
+        if self.whiten:
+            whitening: nn.Module = self.network.whitening  # type: ignore[assignment]
+            callbacks.append(Calibration(whitening, lambda: whitening.fit(self._features_by_person())))  # type: ignore[operator]
+        return callbacks
 
-    @torch.no_grad()
     def _features_by_person(self) -> Tensor:
         """Features [people, images, dim] of training images before the whitening, equally many of each person."""
         data = self.data.data("a", "train")

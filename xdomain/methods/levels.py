@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from xdomain.batch import Batch, to_float, to_uint8
 from xdomain.data.base import ROLES
-from xdomain.errors import UserError, refuse
+from xdomain.errors import refuse
 from xdomain.losses import gradient_penalty
 from xdomain.methods.base import Phase
 from xdomain.methods.pyramid import PyramidMethod, check_at_least_one
@@ -197,18 +197,17 @@ class LevelMethod(PyramidMethod):
         sizes = self.sizes[: self.finest + 1]
         if size is not None and len(size) != self.dims:
             sides = "frames, height and width" if self.dims == 3 else "height and width"
-            raise UserError(f"size is {tuple(size)}: give {sides}.")
+            refuse(self, "size", tuple(size), f"give {sides}.")
         return sizes if size is None else sizes_like(sizes, size)
 
     @torch.no_grad()
-    def sample(self, count: int, size: Size | None = None, **options: Any) -> Tensor:
+    def sample(self, count: int, size: Size | None = None) -> Tensor:
         """Random samples of any size, of clips any number of frames too.
 
         Args:
             count: how many.
             size: height and width in pixels, of clips frames, height and width; by default those of the finest level
                 that training has come to.
-            options: none.
         """
         sizes = self.sizes_to(size)
         chunks = [self.random(min(CHUNK, count - done), sizes) for done in range(0, count, CHUNK)]

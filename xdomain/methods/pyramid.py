@@ -29,6 +29,7 @@ class PyramidMethod(Method):
         options: see :class:`xdomain.methods.base.Method`; ``scheduler`` is not used.
     """
 
+    any_size = True
     begun: Tensor
 
     def __init__(
@@ -61,13 +62,16 @@ class PyramidMethod(Method):
     def begin_scale(self, scale: int, batch: Batch) -> None:
         """Called at the first batch of a scale: copy weights of the scale before, measure the noise."""
 
-    def sample(self, count: int, size: Size | None = None, **options: Any) -> Tensor:
+    @property
+    def tasks(self) -> dict[str, Callable[..., Any]]:
+        return super().tasks | {"random": self.sample}
+
+    def sample(self, count: int, size: Size | None = None) -> Tensor:
         """New samples, of the finest scale that training has come to.
 
         Args:
             count: how many.
             size: height and width in pixels (of clips: frames, height and width); by default that of the scale.
-            options: what the method offers beside.
 
         Returns:
             float [count, 3, (T,) H, W] in [-1, 1].
@@ -108,12 +112,12 @@ class PyramidMethod(Method):
         """Raise a UserError for a domain that was not learned."""
         learned = self.domains[-1]
         if target != learned:
-            raise UserError(f"target is {target}, but this {type(self).__name__} has learned {learned}: give that.")
+            refuse(self, "target", target, f", but this {type(self).__name__} has learned {learned}: give that.")
 
     def check_start(self, start: int, lowest: int = 0) -> None:
         """Raise a UserError for a scale that an image cannot take the place of."""
         if not lowest <= start <= self.finest:
-            raise UserError(f"start is {start}: give a scale from {lowest} to {self.finest}.")
+            refuse(self, "start", start, f"give a scale from {lowest} to {self.finest}.")
 
     def blend(self, made: Tensor, images: Tensor, mask: Tensor, radius: float) -> Tensor:
         """What was made of images where a mask is, and the images around it, with a soft edge.
@@ -129,11 +133,11 @@ class PyramidMethod(Method):
         """
         if mask.ndim != 4 or mask.shape[0] not in (1, len(images)) or mask.shape[1:] != (1, *images.shape[2:]):
             expected = f"[{len(images)}, 1, {images.shape[2]}, {images.shape[3]}]"
-            raise UserError(f"the mask is {list(mask.shape)}: give one of {expected}, or one for all images.")
+            refuse(self, "mask", list(mask.shape), f"give one of {expected}, or one for all images.")
         size, unit = made.shape[2:], max(made.shape[2:]) / 250
         inside = resize(mask.float(), size)
         if not (inside > 0.5).flatten(1).any(1).all():
-            raise UserError("the mask is empty: mark a region of every image with 1.")
+            raise SettingError(self, "mask", "is empty: mark a region of every image with 1.")
         return torch.lerp(resize(images, size), made, soft_mask(inside, radius * unit, 5 * unit))
 
     @contextmanager
@@ -191,10 +195,10 @@ def check_at_least_one(method: Method, **counts: int) -> None:
             refuse(method, name, count, "give at least 1.")
 
 
-def check_walk(frames: int, alpha: float, beta: float) -> None:
-    """Raise a UserError for an animation that does not exist."""
+def check_walk(method: Method, frames: int, alpha: float, beta: float) -> None:
+    """Refuse an animation that does not exist."""
     if frames < 1:
-        raise UserError(f"frames is {frames}: give at least 1.")
+        refuse(method, "frames", frames, "give a number of frames of at least 1.")
     for name, value in {"alpha": alpha, "beta": beta}.items():
         if not 0 <= value <= 1:
-            raise UserError(f"{name} is {value}: give a number from 0 to 1.")
+            refuse(method, name, value, "give a number from 0 to 1.")

@@ -1,7 +1,7 @@
 """SinGAN: a pyramid of patch GANs that learns from one image."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from xdomain.batch import Batch, to_float, to_uint8
 from xdomain.data.base import ROLES
-from xdomain.errors import UserError
+from xdomain.errors import refuse
 from xdomain.losses import l_critic
 from xdomain.methods.pyramid import PyramidMethod, check_at_least_one, check_walk
 from xdomain.networks.patches import PatchGenerator, init_normal, patch_stack, warm_start
@@ -189,14 +189,27 @@ class SinGAN(PyramidMethod):
         noises = ((i, self.draw(i, count, sizes[i])) for i in range(start, scale + 1))
         return resize(self.climb(y, noises, sizes), size)
 
-    def sample(self, count: int, size: Size | None = None, start: int = 0, **options: Any) -> Tensor:
+    @property
+    def directions(self) -> tuple[tuple[str, str], ...]:
+        return tuple((domain, self.domains[-1]) for domain in self.domains)
+
+    @property
+    def tasks(self) -> dict[str, Callable[..., Any]]:
+        return super().tasks | {
+            "paint": self.translate,
+            "harmonise": self.harmonise,
+            "edit": self.edit,
+            "super_resolve": self.super_resolve,
+            "animate": self.animate,
+        }
+
+    def sample(self, count: int, size: Size | None = None, start: int = 0) -> Tensor:
         """Random samples of any size and aspect ratio.
 
         Args:
             count: how many.
             size: height and width in pixels; by default those of the finest scale that training has come to.
             start: first scale that draws noise; below it stands the image itself, so that its layout is kept.
-            options: none.
         """
         self.check_start(start)
         size = size or self.sizes[self.finest]
@@ -227,7 +240,7 @@ class SinGAN(PyramidMethod):
             given = resize(resize(images, sizes[start - 1]), sizes[start])  # no sharper than the scale before
             return self.pictures(len(images), self.finest, size, start, given, sizes).clamp(-1, 1)
 
-    def translate(self, images: Tensor, source: str, target: str, start: int = 1, **options: Any) -> Tensor:
+    def translate(self, images: Tensor, source: str, target: str, start: int = 1) -> Tensor:
         """Images in the look of the learned one, as "paint to image" does with clip art.
 
         Args:
@@ -235,7 +248,6 @@ class SinGAN(PyramidMethod):
             source: name of any domain.
             target: name of the learned domain.
             start: scale that the images are injected at, from 1; a coarse one changes their layout too.
-            options: none.
 
         Returns:
             float [N, 3, H', W'] in [-1, 1], with the aspect ratio of the images and the longest side of the finest
@@ -272,7 +284,7 @@ class SinGAN(PyramidMethod):
         """
         return self.blend(self.inject(images, start), images, mask, radius)
 
-    def super_resolve(self, images: Tensor, factor: float) -> Tensor:
+    def super_resolve(self, images: Tensor, factor: float = 4.0) -> Tensor:
         """Enlarge images in steps of about the ratio of two scales; after each the finest G adds details.
 
         Args:
@@ -283,7 +295,7 @@ class SinGAN(PyramidMethod):
             float [N, 3, factor H, factor W] in [-1, 1].
         """
         if not factor > 1:
-            raise UserError(f"factor is {factor}: give a number above 1.")
+            refuse(self, "factor", f"{factor:g}", "give a number above 1.")
         n = self.finest
         ratio = max(self.sizes[n]) / max(self.sizes[n - 1]) if n else factor
         steps = max(1, round(math.log(factor) / math.log(ratio)))
@@ -294,7 +306,7 @@ class SinGAN(PyramidMethod):
                 y = self.climb(y, [(n, self.draw(n, len(y), size))], {n: size})
         return y.clamp(-1, 1)
 
-    def animate(self, frames: int, alpha: float = 0.1, beta: float = 0.9, start: int = 2) -> Tensor:
+    def animate(self, frames: int = 30, alpha: float = 0.1, beta: float = 0.9, start: int = 2) -> Tensor:
         """A clip that begins at the image: the noise wanders around that of its reconstruction (supplement).
 
         Args:
@@ -307,7 +319,7 @@ class SinGAN(PyramidMethod):
             float [frames, 3, H, W] in [-1, 1].
         """
         self.check_start(start)
-        check_walk(frames, alpha, beta)
+        check_walk(self, frames, alpha, beta)
         scales = range(self.finest + 1)
         with self.evaluating():
             known = [self.z_star if i == 0 else self.known(i) for i in scales]

@@ -48,7 +48,6 @@ class StructuralAnalogy(PyramidMethod):
         options: see :class:`xdomain.methods.pyramid.PyramidMethod`.
     """
 
-    reversible = True
     amps: Tensor
     z_star_a: Tensor
     z_star_b: Tensor
@@ -245,9 +244,14 @@ class StructuralAnalogy(PyramidMethod):
         a = self.climb("a", torch.zeros(count, 3, *sizes[0], device=self.device), range(n + 1), sizes)
         return a.clamp(-1, 1), self.G_b[n](a, a).clamp(-1, 1)
 
-    def sample(self, count: int, size: Size | None = None, **options: Any) -> Tensor:
+    def sample(self, count: int, size: Size | None = None) -> Tensor:
         """Random pictures with the look of b in layouts of a; see :meth:`sample_pairs`."""
         return self.sample_pairs(count, size)[1]
+
+    @property
+    def directions(self) -> tuple[tuple[str, str], ...]:
+        first, second = self.domains
+        return (first, second), (second, first)
 
     @torch.no_grad()
     def translate(
@@ -257,7 +261,6 @@ class StructuralAnalogy(PyramidMethod):
         target: str,
         start: int | None = None,
         path: Literal["source", "target"] = "source",
-        **options: Any,
     ) -> Tensor:
         """Bring images into the look of the target.
 
@@ -271,14 +274,17 @@ class StructuralAnalogy(PyramidMethod):
             start: the scale of the injection, 0 is the coarsest.
             path: ``source`` goes on through the source's pyramid and has the target's finest generator translate, as
                 training makes m_ab; ``target`` has the target's generators translate at every scale from ``start`` on.
-            options: none.
 
         Returns:
             float [N, 3, (T,) H, W] in [-1, 1], of the size of the images.
         """
         if images.ndim == 5:
-            frames = [self.translate(c.transpose(0, 1), source, target, start, path, clip=True) for c in images]
-            return torch.stack(frames).transpose(1, 2)
+            clips = [self._brought(clip.transpose(0, 1), source, target, start, path, clip=True) for clip in images]
+            return torch.stack(clips).transpose(1, 2)
+        return self._brought(images, source, target, start, path, clip=False)
+
+    def _brought(self, images: Tensor, source: str, target: str, start: int | None, path: str, clip: bool) -> Tensor:
+        """Images [N, 3, H, W], or the frames of one clip, in the look of the target."""
         a, b = (self._role(domain) for domain in (source, target))
         n = self.finest
         start = (n + 1) // 2 if start is None else start
@@ -286,7 +292,6 @@ class StructuralAnalogy(PyramidMethod):
         height, width = images.shape[-2:]
         size = size_of_longest(height, width, max(self.sizes[a][n]))
         sizes = sizes_like(self.sizes[a][: n + 1], size)
-        clip = bool(options.get("clip"))
         if path == "target":
             y = self.climb(b, images, range(start, n + 1), sizes, clip)
         else:

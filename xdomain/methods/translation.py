@@ -19,6 +19,8 @@ DiscriminatorFactory = Callable[[int], nn.Module]
 class TranslationMethod(Method):
     """Base class for methods with a generator from one domain to another, or one for each direction."""
 
+    any_size = True
+
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         if len(self.domains) != 2:
@@ -26,7 +28,7 @@ class TranslationMethod(Method):
 
     @property
     def directions(self) -> tuple[tuple[str, str], ...]:
-        """Pairs of domains, source and target, that the method translates between."""
+        """Both ways; a method with one generator overrides it."""
         return (self.domains[0], self.domains[1]), (self.domains[1], self.domains[0])
 
     @property
@@ -50,11 +52,9 @@ class TranslationMethod(Method):
             float [N, C', H, W] in [-1, 1].
 
         Raises:
-            UserError: for a direction that the method does not have.
+            SettingError: for a direction that the method does not have.
         """
-        if (source, target) not in self.directions:
-            ways = " and ".join(f"from {a} to {b}" for a, b in self.directions)
-            raise UserError(f"{type(self).__name__} translates {ways}, not from {source} to {target}.")
+        self.direction("transfer", source, target)
         height, width = images.shape[2:]
         training = self.training
         self.eval()

@@ -1,13 +1,36 @@
 """Bases of the metrics of images and videos."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torchmetrics import Metric
+from torchmetrics.utilities.distributed import gather_all_tensors
 
 from xdomain.features.base import Extractor
+
+
+def gather_rows(rows: Tensor, group: Any = None) -> list[Tensor]:
+    """Rows [N, ...] of all processes, also where some have none; a value for ``dist_sync_fn`` of a metric.
+
+    A process without rows does not know their width or type, which torchmetrics takes to be equal everywhere.
+
+    Args:
+        rows: those of this process; any empty tensor if it has none.
+        group: the processes; all by default.
+
+    Returns:
+        the rows of every process, in order.
+    """
+    kinds: list[Any] = [None] * dist.get_world_size(group)
+    dist.all_gather_object(kinds, (rows.shape, rows.dtype), group)
+    if shape_and_type := next(((shape, kind) for shape, kind in kinds if shape.numel() > 0), None):
+        shape, kind = shape_and_type
+        rows = rows if rows.numel() > 0 else rows.new_empty((0, *shape[1:]), dtype=kind)
+    gathered: list[Tensor] = gather_all_tensors(rows, group)
+    return gathered
 
 
 class Count(NamedTuple):
@@ -35,7 +58,7 @@ class ImageMetric(Metric):
     full_state_update = False
 
     def __init__(self, name: str, network: nn.Module | None = None) -> None:
-        super().__init__()
+        super().__init__(dist_sync_fn=gather_rows)
         self.name, self.n = name, Count(0, 0)
         self._held = (network,)
 

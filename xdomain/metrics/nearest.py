@@ -5,6 +5,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from xdomain.metrics.base import gather_rows
+
 
 class NearestNeighbourAccuracy(Metric):
     """Accuracy in [0, 1] of a 1-nearest-neighbour classifier (Euclidean, on pixels).
@@ -32,7 +34,7 @@ class NearestNeighbourAccuracy(Metric):
     query_labels: list[Tensor]
 
     def __init__(self, chunk: int = 512) -> None:
-        super().__init__()
+        super().__init__(dist_sync_fn=gather_rows)
         self.chunk = chunk
         for name in ("gallery", "gallery_labels", "queries", "query_labels"):
             self.add_state(name, default=[], dist_reduce_fx="cat")

@@ -6,6 +6,8 @@ from torch.nn import functional as F
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from xdomain.metrics.base import gather_rows
+
 TIE = 1e-12  # cosines that differ by less are equal but for the rounding of float64
 
 
@@ -37,7 +39,7 @@ class RetrievalRanks(Metric):
     targets: list[Tensor]
 
     def __init__(self, chunk: int = 2048) -> None:
-        super().__init__()
+        super().__init__(dist_sync_fn=gather_rows)
         self.chunk = chunk
         for name in ("distractors", "queries", "targets"):
             self.add_state(name, default=[], dist_reduce_fx="cat")

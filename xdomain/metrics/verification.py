@@ -6,6 +6,8 @@ from torch.nn import functional as F
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from xdomain.metrics.base import gather_rows
+
 CHUNK = 65536  # pairs that are compared at a time: 33 MB for features of 128
 
 
@@ -33,7 +35,7 @@ class VerificationAUC(Metric):
     identities: list[Tensor]
 
     def __init__(self, max_pairs: int = 500_000) -> None:
-        super().__init__()
+        super().__init__(dist_sync_fn=gather_rows)
         self.max_pairs = max_pairs
         self.add_state("features", default=[], dist_reduce_fx="cat")
         self.add_state("identities", default=[], dist_reduce_fx="cat")

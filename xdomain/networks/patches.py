@@ -12,29 +12,39 @@ Norm = Literal["batch", "instance", "none"]
 Edges = Literal["zeros", "replicate"]
 
 
-class Conv3d(nn.Conv3d):
-    """A 3D convolution that runs on a CPU as one 2D convolution, numerically equal to :class:`torch.nn.Conv3d`.
+SLOW = 20480
 
-    The temporal taps are stacked on the channels and time is folded into the batch. On a CPU that is several times
-    faster, most of all where gradients of gradients are needed, as for a gradient penalty. On other devices, with a
-    stride or a dilation, it is the usual convolution.
+
+class Conv3d(nn.Conv3d):
+    """A 3D convolution that runs as one 2D convolution where that is faster; equal to :class:`torch.nn.Conv3d`.
+
+    On a CPU torch hands a single float32 clip to oneDNN only if its channels x frames x rows are more than ``SLOW``
+    (``use_mkldnn`` in aten/src/ATen/native/Convolution.cpp), and computes a smaller one with a kernel of its own.
+    Stacking the temporal taps on the channels and taking time for the batch is three to eight times faster than
+    that, at any width; it is slower than oneDNN's 3D convolution, which has all other cases. Measured by
+    ``benchmarks/conv3d.py``.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         plain = {*self.stride, *self.dilation} == {1} and self.groups == 1
-        if x.device.type != "cpu" or not plain or self.padding_mode not in ("zeros", "replicate"):
+        if not plain or self.padding_mode not in ("zeros", "replicate") or not _is_slow(x):
             return super().forward(x)
         time, high, wide = (int(p) for p in self.padding)
         if self.padding_mode == "replicate":
             x = F.pad(x, (wide, wide, high, high, time, time), mode="replicate")
             time = high = wide = 0
-        x = F.pad(x.transpose(1, 2), (0, 0, 0, 0, 0, 0, time, time))  # [N, T, C, H, W]
+        frames = F.pad(x[0].transpose(0, 1), (0, 0, 0, 0, 0, 0, time, time))  # [T, C, H, W]
         taps = self.kernel_size[0]
-        frames = x.shape[1] - taps + 1
-        stacked = torch.cat([x[:, k : k + frames] for k in range(taps)], 2)
+        count = len(frames) - taps + 1
+        stacked = torch.cat([frames[k : k + count] for k in range(taps)], 1)
         weight = self.weight.transpose(1, 2).flatten(1, 2)
-        y = F.conv2d(stacked.flatten(0, 1), weight, self.bias, padding=(high, wide))
-        return y.view(len(x), frames, *y.shape[1:]).transpose(1, 2)
+        return F.conv2d(stacked, weight, self.bias, padding=(high, wide)).transpose(0, 1)[None]
+
+
+def _is_slow(x: Tensor) -> bool:
+    """Whether torch would convolve clips [N, C, T, H, W] without oneDNN."""
+    full = x.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
+    return x.device.type == "cpu" and full and len(x) == 1 and x[0, ..., 0].numel() <= SLOW
 
 
 def conv(dims: int, inputs: int, outputs: int, padding: int = 0, kernel: int = 3, edges: Edges = "zeros") -> nn.Module:

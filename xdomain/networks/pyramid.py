@@ -169,10 +169,15 @@ def width_at(scale: int, base: int = 32, most: int = 128) -> int:
 
 
 def resize(images: Tensor, size: Sequence[int]) -> Tensor:
-    """Resize images float [N, C, H, W] in [-1, 1] to (height, width): bicubic, antialiased, clamped."""
+    """Resize images float [N, C, H, W] in [-1, 1] to (height, width): bicubic, antialiased, clamped; in float32.
+
+    Mixed precision gives bfloat16, for which torch has no such resizing on CPUs.
+    """
     if tuple(images.shape[-2:]) == tuple(size):
         return images
-    return F.interpolate(images, size=tuple(size), mode="bicubic", align_corners=False, antialias=True).clamp(-1, 1)
+    return F.interpolate(images.float(), size=tuple(size), mode="bicubic", align_corners=False, antialias=True).clamp(
+        -1, 1
+    )
 
 
 def resize_clip(clips: Tensor, size: Sequence[int]) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 
 from xdomain.discover import PACKAGE
 from xdomain.errors import UserError, refuse
+from xdomain.files import cannot_write, whole_file
 
 CHECKPOINTS = "checkpoints"
 LONGEST_NAME = 240
@@ -36,6 +37,32 @@ def new_run_dir(parent: Path) -> Path:
             number += 1
         else:
             return folder
+
+
+def run_dir(trainer: object) -> Path | None:
+    """The folder of the run that a trainer works in.
+
+    None before the run has one, under ``fast_dev_run``, which writes nothing, and for Lightning's own trainer.
+    """
+    found = getattr(trainer, "run_dir", None)
+    return Path(found) if found else None
+
+
+def facts_of(folder: Path) -> dict[str, Any]:
+    """What ``run.json`` of a run folder says; nothing where there is none."""
+    path = folder / "run.json"
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is damaged: delete it, or give another run folder.") from error
+
+
+def newest_config(folder: Path) -> Path:
+    """The config of a run's last continuation; ``config.yaml`` where there was none, or no config at all."""
+    numbers = {int(m[1]): p for p in folder.glob("config_resumed_*.yaml") if (m := re.search(r"_(\d+)\.yaml$", p.name))}
+    return numbers[max(numbers)] if numbers else folder / "config.yaml"
 
 
 def run_dir_of(checkpoint: str | os.PathLike[str]) -> Path | None:
@@ -78,19 +105,20 @@ def write_json(path: Path, content: Any) -> None:
         UserError: where it cannot be written.
     """
     text = json.dumps(content, indent=2) + "\n"
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        if path.exists() and not path.is_file():
-            path.write_text(text)
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and not path.is_file():
         try:
-            partial.write_text(text)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
+            path.write_text(text)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        return
+    with whole_file(path) as file:
+        file.write(text.encode())
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Remove what a killed process left half written in a run folder."""
+    for file in folder.rglob(".*.part"):
+        file.unlink(missing_ok=True)
 
 
 def git_commit() -> str | None:

@@ -1,12 +1,14 @@
 """The metrics file of a run."""
 
 import csv
-import os
+import io
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
+
+from xdomain.files import whole_file
 
 
 class MetricsFile(Logger):
@@ -47,18 +49,20 @@ class MetricsFile(Logger):
             self._columns += new
             self._rewrite(rows)
         line = ",".join(_cell(row.get(name)) for name in self._columns)
-        with self.path.open("a", newline="") as file:
-            file.write(line + "\n")  # one write: a kill leaves the whole row or none of it
+        try:
+            with self.path.open("a", newline="") as file:
+                file.write(line + "\n")  # one write: a kill leaves the whole row or none of it
+        except OSError as error:
+            error.filename = str(self.path)  # a full disk is told by a number alone
+            raise
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
         assert self.path is not None
         self._columns = self._columns or list(rows[0] if rows else ["step"])
-        partial = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        with partial.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self._columns, restval="", lineterminator="\n")
+        with whole_file(self.path) as file, io.TextIOWrapper(file, newline="") as text:
+            writer = csv.DictWriter(text, self._columns, restval="", lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
-        partial.replace(self.path)
 
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:

@@ -23,7 +23,7 @@ def check_folder(folder: Path) -> None:
 
 def check_new(files: Sequence[Path], overwrite: bool) -> None:
     """Raise a UserError if any of the files to write exists, unless they may be overwritten."""
-    existing = [file for file in files if file.exists()]
+    existing = [file for file in files if os.path.lexists(file)]  # links too, wherever they lead
     if existing and not overwrite:
         more = f" and {len(existing) - 1} more of the output files exist" if existing[1:] else " exists"
-        raise UserError(f"{existing[0]}{more} already: give another --output, or add --overwrite.")
+        raise UserError(f"{existing[0]}{more} already: give another output, or overwrite.")

@@ -1,17 +1,19 @@
 """The run folder, its facts, and its checkpoints."""
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 
 from xdomain import __version__
-from xdomain.running.folder import CHECKPOINTS, git_commit, hardware, write_json
+from xdomain.errors import UserError
+from xdomain.running.folder import CHECKPOINTS, facts_of, git_commit, hardware, run_dir, write_json
+from xdomain.running.loop import refuse_loss
 from xdomain.running.metrics_file import MetricsFile
 
 if TYPE_CHECKING:
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 class RunFolder(pl.Callback):
     """Settles the run folder before anything is written and keeps ``run.json``: recipe, seed, commit, hardware, time.
 
-    The training time is part of the checkpoint, so that a resumed run counts what it did before.
+    The training time is part of the checkpoint, so that a resumed run counts what it did before. The settings that
+    were changed on the command line add up over all continuations.
     """
 
     def __init__(self) -> None:
@@ -29,26 +32,42 @@ class RunFolder(pl.Callback):
         self._since = 0.0
 
     def setup(self, trainer: "Trainer", pl_module: pl.LightningModule, stage: str) -> None:  # type: ignore[override]
-        trainer.settle_run_dir()
+        folder = trainer.settle_run_dir()
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+                callback.dirpath = str(folder / CHECKPOINTS)  # Lightning's own choice is shared by all runs
 
     def on_train_start(self, trainer: "Trainer", pl_module: pl.LightningModule) -> None:  # type: ignore[override]
         self._since = time.monotonic()
+        folder = run_dir(trainer)
+        assert folder is not None
         for logger in trainer.loggers:
             if isinstance(logger, MetricsFile):
-                logger.open(trainer.run_dir / "metrics.csv", before_step=trainer.global_step)
+                logger.open(folder / "metrics.csv", before_step=trainer.global_step)
         self._write(trainer)
+        if trainer.is_global_zero:
+            (folder / "requeued").unlink(missing_ok=True)
 
     def on_train_end(self, trainer: "Trainer", pl_module: pl.LightningModule) -> None:  # type: ignore[override]
         self._write(trainer)
+
+    def on_exception(self, trainer: "Trainer", pl_module: pl.LightningModule, exception: BaseException) -> None:  # type: ignore[override]
+        if self._since and not isinstance(exception, OSError):  # a full disk takes nothing more
+            self._write(trainer)
+        trainer.leave_run_dir()
+
+    def teardown(self, trainer: "Trainer", pl_module: pl.LightningModule, stage: str) -> None:  # type: ignore[override]
+        trainer.leave_run_dir()
 
     def _elapsed(self) -> float:
         return self.wall_seconds + (time.monotonic() - self._since if self._since else 0.0)
 
     def _write(self, trainer: "Trainer") -> None:
-        if trainer.is_global_zero:
+        folder = run_dir(trainer)
+        if trainer.is_global_zero and folder is not None:
             facts = {
                 "recipe": trainer.recipe,
-                "overrides": trainer.overrides,
+                "overrides": {**facts_of(folder).get("overrides", {}), **trainer.overrides},
                 "seed": trainer.seed,
                 "commit": git_commit(),
                 "version": __version__,
@@ -58,7 +77,7 @@ class RunFolder(pl.Callback):
                 "steps": trainer.global_step,
                 "wall_seconds": round(self._elapsed(), 1),
             }
-            write_json(trainer.run_dir / "run.json", facts)
+            write_json(folder / "run.json", facts)
 
     def state_dict(self) -> dict[str, Any]:
         return {"wall_seconds": self._elapsed()}
@@ -68,50 +87,100 @@ class RunFolder(pl.Callback):
 
 
 class RunCheckpoint(Checkpoint):
-    """Keeps ``checkpoints/last.ckpt``, written after every validation and at the end, and ``best.ckpt``.
+    """Keeps ``checkpoints/last.ckpt``, and ``best.ckpt`` where a metric chooses it.
 
-    After a validation all that belongs to the finished batches has been logged and nothing of the next has begun: the
-    one place in the loop from which a resumed run is equal to one that was never stopped.
+    ``last`` is written after every validation, every few minutes between two batches, on a signal and at the end: the
+    places in the loop where all that belongs to the finished batches has been logged and nothing of the next has
+    begun, from which a resumed run is equal to one that was never stopped. Weights or losses that are not finite are
+    never saved.
 
     Args:
         monitor: metric that chooses ``best``; None keeps only ``last``.
         mode: whether the metric should be ``max`` or ``min``.
+        minutes: between two checkpoints; None writes none beside those of the validations.
     """
 
-    def __init__(self, monitor: str | None = None, mode: str = "max") -> None:
-        self.monitor, self.mode = monitor, mode
+    def __init__(self, monitor: str | None = None, mode: str = "max", minutes: float | None = 10.0) -> None:
+        self.monitor, self.mode, self.minutes = monitor, mode, minutes
         self.best: float | None = None
         self._saved_at = -1
+        self._saved_when = time.monotonic()
 
-    def _path(self, trainer: "Trainer", name: str) -> Path:
-        return trainer.run_dir / CHECKPOINTS / f"{name}.ckpt"
+    def due(self) -> bool:
+        """Whether it is time for a checkpoint between two batches."""
+        return self.minutes is not None and time.monotonic() - self._saved_when >= 60 * self.minutes
 
-    def _save(self, trainer: "Trainer") -> None:
+    def save_last(self, trainer: "Trainer") -> None:
+        """Write ``last``, unless it holds this step."""
         if trainer.global_step == self._saved_at:
             return
-        self._saved_at = trainer.global_step
-        value = trainer.callback_metrics.get(self.monitor) if self.monitor else None
-        sign = 1 if self.mode == "max" else -1
-        improved = value is not None and (self.best is None or sign * float(value) > sign * self.best)
-        if improved:
-            assert value is not None
-            self.best = float(value)
-            trainer.save_checkpoint(self._path(trainer, "best"))
-        trainer.save_checkpoint(self._path(trainer, "last"))
+        self._save(trainer, "last")
+        self._saved_at, self._saved_when = trainer.global_step, time.monotonic()
+
+    def _save(self, trainer: "Trainer", name: str) -> None:
+        check_finite(trainer)
+        folder = run_dir(trainer)
+        assert folder is not None
+        trainer.save_checkpoint(folder / CHECKPOINTS / f"{name}.ckpt")
+
+    def on_train_start(self, trainer: "Trainer", pl_module: pl.LightningModule) -> None:  # type: ignore[override]
+        self._saved_when = time.monotonic()
+
+    def on_validation_start(self, trainer: "Trainer", pl_module: pl.LightningModule) -> None:  # type: ignore[override]
+        if trainer.state.fn == "fit":
+            check_finite(trainer)  # before anything is measured
 
     def on_validation_end(self, trainer: "Trainer", pl_module: pl.LightningModule) -> None:  # type: ignore[override]
-        if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._save(trainer)
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
+            return
+        if (absent := self.monitor is not None and self.monitor not in trainer.callback_metrics) or not self._improved(
+            trainer
+        ):
+            self.save_last(trainer)
+        else:
+            self._save(trainer, "best")
+            self.save_last(trainer)
+        if absent:
+            there = ", ".join(sorted(trainer.callback_metrics)) or "nothing"
+            raise UserError(
+                f"the monitored metric {self.monitor} is not there after a validation, which measured {there}: monitor "
+                "one of these, or nothing."
+            )
+
+    def _improved(self, trainer: "Trainer") -> bool:
+        if self.monitor is None:
+            return False
+        value, sign = float(trainer.callback_metrics[self.monitor]), 1 if self.mode == "max" else -1
+        if math.isnan(value) or not (self.best is None or sign * value > sign * self.best):
+            return False
+        self.best = value
+        return True
 
     def on_train_end(self, trainer: "Trainer", pl_module: pl.LightningModule) -> None:  # type: ignore[override]
         with _unfinished_epoch(trainer):
-            self._save(trainer)
+            self.save_last(trainer)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best}
+        return {"best": self.best, "monitor": self.monitor, "mode": self.mode}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best = state_dict["best"]
+        best = state_dict["best"]
+        same = (state_dict.get("monitor", self.monitor), state_dict.get("mode", self.mode)) == (self.monitor, self.mode)
+        self.best = best if same and best is not None and not math.isnan(best) else None
+
+
+def check_finite(trainer: "Trainer") -> None:
+    """Raise a UserError if a loss was not finite, or if a weight is not: nobody could use such a state."""
+    module = trainer.lightning_module
+    if (losses := getattr(module, "losses", None)) is not None and (bad := losses.find()) is not None:
+        refuse_loss(trainer, bad)
+    weights = list(module.named_parameters())
+    if weights and not bool(torch.stack([w.detach().isfinite().all() for _, w in weights]).all()):
+        name = next(n for n, w in weights if not bool(w.detach().isfinite().all()))
+        raise UserError(
+            f"the weights {name} are not finite after step {trainer.global_step - 1:,}: train with a smaller learning "
+            "rate or clip; the checkpoints hold an earlier state."
+        )
 
 
 @contextmanager

@@ -1,12 +1,10 @@
 """What ``test`` leaves behind: a table on the screen and a JSON file in the run folder."""
 
-import json
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytorch_lightning as pl
 
-from xdomain.running.folder import git_commit, hardware, write_json
+from xdomain.running.folder import facts_of, git_commit, hardware, run_dir, write_json
 from xdomain.running.publishing import RESULTS, changed
 
 if TYPE_CHECKING:
@@ -22,10 +20,14 @@ class Results(pl.Callback):
     """
 
     def on_test_end(self, trainer: "Trainer", pl_module: pl.LightningModule) -> None:  # type: ignore[override]
+        folder = run_dir(trainer)
         if not trainer.is_global_zero:
             return
         metrics = {name: rounded(float(value)) for name, value in trainer.callback_metrics.items()}
-        run, commit = _facts(trainer.run_dir), git_commit()
+        print(table(metrics))
+        if folder is None:
+            return
+        run, commit = facts_of(folder), git_commit()
         result = {
             "recipe": trainer.recipe,
             "metrics": metrics,
@@ -37,21 +39,15 @@ class Results(pl.Callback):
             "steps": run.get("steps"),
             "overrides": {**run.get("overrides", {}), **trainer.overrides},
         }
-        target = trainer.run_dir / RESULTS
+        target = folder / RESULTS
         write_json(target, result)
-        print(table(metrics))
-        print(f"numbers:  {target}\npictures: {trainer.run_dir / 'samples'}")
-        print(f"run:      {trainer.run_dir}{changed(result['overrides'])}")
+        print(f"numbers:  {target}\npictures: {folder / 'samples'}")
+        print(f"run:      {folder}{changed(result['overrides'])}")
 
 
 def rounded(value: float) -> float:
     """Six decimals, and of small numbers six figures."""
     return round(value, 6) if abs(value) >= 0.1 else float(f"{value:.6g}")
-
-
-def _facts(run_dir: Path) -> dict[str, Any]:
-    path = run_dir / "run.json"
-    return dict(json.loads(path.read_text())) if path.is_file() else {}
 
 
 def table(metrics: dict[str, float]) -> str:

@@ -1,4 +1,4 @@
-"""Random states in the checkpoint, so that a resumed run draws what the straight run would have drawn."""
+"""What a checkpoint needs beside weights, so that a resumed run does what the straight run would have done."""
 
 import random
 from typing import Any
@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 
 def random_states() -> dict[str, Any]:
@@ -33,27 +36,49 @@ def set_random_states(states: dict[str, Any]) -> None:
 
 
 class ExactResume(pl.Callback):
-    """Saves the random states of every rank and brings them back before the first batch after a resume."""
+    """Saves what every rank has of its own and brings it back before the first batch after a resume.
+
+    These are the random states, and the buffers that are not those of the first rank, such as BatchNorm statistics.
+    Weights that stand in a checkpoint as averages come back as they were trained, also where nothing is averaged now.
+    """
 
     def __init__(self) -> None:
-        self._waiting: list[dict[str, Any]] | None = None
+        self._states: list[dict[str, Any]] = []
+        self._buffers: list[dict[str, Tensor]] = []
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        states: list[Any] = [random_states()]
+        checkpoint["random_states"] = _of_all_ranks(trainer, random_states())
         if trainer.world_size > 1:
-            states = [None] * trainer.world_size
-            torch.distributed.all_gather_object(states, random_states())
-        checkpoint["random_states"] = states
+            own = {name: buffer.cpu() for name, buffer in pl_module.named_buffers()}
+            first = trainer.strategy.broadcast(own)
+            different = {name: buffer for name, buffer in own.items() if not torch.equal(buffer, first[name])}
+            checkpoint["rank_buffers"] = _of_all_ranks(trainer, different)
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        self._waiting = checkpoint.get("random_states")
+        if trainer.state.fn == TrainerFn.FITTING:
+            self._states, self._buffers = checkpoint.get("random_states", []), checkpoint.get("rank_buffers", [])
+            pl_module.load_state_dict(checkpoint.get("ema", {}).get("raw", {}), strict=False)
 
-    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        if self._waiting is not None:
-            if len(self._waiting) == trainer.world_size:  # another number of ranks is another run
-                set_random_states(self._waiting[trainer.global_rank])
-            self._waiting = None
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        states, buffers, self._states, self._buffers = self._states, self._buffers, [], []
+        if len(states) == trainer.world_size:  # another number of ranks is another run
+            set_random_states(states[trainer.global_rank])
+        if len(buffers) == trainer.world_size:
+            own = dict(pl_module.named_buffers())
+            with torch.no_grad():
+                for name, value in buffers[trainer.global_rank].items():
+                    own[name].copy_(value)
+            if isinstance(model := trainer.strategy.model, DistributedDataParallel):
+                model.require_forward_param_sync = False  # its first forward would give all ranks the first one's
+
+
+def _of_all_ranks(trainer: pl.Trainer, value: Any) -> list[Any]:
+    values: list[Any] = [value]
+    if trainer.world_size > 1:
+        values = [None] * trainer.world_size
+        torch.distributed.all_gather_object(values, value)
+    return values

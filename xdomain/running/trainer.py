@@ -1,34 +1,54 @@
 """The trainer: Lightning's, with a run folder of its own, metrics in a file and checkpoints that resume exactly."""
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from filelock import FileLock, Timeout
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from pytorch_lightning.trainer.states import TrainerFn
 
-from xdomain.running.folder import checked_name, new_run_dir, run_dir_of
+from xdomain.errors import UserError, refuse
+from xdomain.files import whole_file
+from xdomain.running.folder import CHECKPOINTS, checked_name, new_run_dir, remove_partial_files, run_dir_of
+from xdomain.running.loggers import RunLoggers
+from xdomain.running.loop import Checkpoints, EpochLoop, Signals, job
 from xdomain.running.metrics_file import MetricsFile
 from xdomain.running.outputs import check_folder
 from xdomain.running.record import RunCheckpoint, RunFolder
 from xdomain.running.resume import ExactResume
 
+PRECISIONS = (None, "32", 32, "32-true", "16", 16, "16-mixed", "bf16", "bf16-mixed")
+
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and moves it there when it is complete."""
+    """Writes a checkpoint beside its place and moves it there when it is complete; names one that cannot be read."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
     ) -> None:
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.part")
-        with partial.open("wb") as file:
-            torch.save(checkpoint, file)
+        with whole_file(Path(path)) as file:
+            try:
+                torch.save(checkpoint, file)
+            except RuntimeError as error:  # its writer hides what the system said
+                raise error.__context__ if isinstance(error.__context__, OSError) else error from None
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(target)
+
+    def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
+        try:
+            checkpoint: dict[str, Any] = super().load_checkpoint(path, *args, **options)
+            whole = isinstance(checkpoint["state_dict"], dict)
+        except OSError:
+            raise
+        except Exception as error:  # torch, pickle and zip errors of many kinds
+            raise UserError(f"{path} cannot be read as a checkpoint ({type(error).__name__}): give another.") from error
+        if not whole:
+            raise UserError(f"{path} holds no weights: give a checkpoint of `xdomain fit`.")
+        return checkpoint
 
 
 class Trainer(pl.Trainer):
@@ -44,6 +64,7 @@ class Trainer(pl.Trainer):
             the configs.
         monitor: metric that chooses the checkpoint ``best``; None keeps only ``last``.
         monitor_mode: whether the monitored metric should be ``max`` or ``min``.
+        save_minutes: minutes between two checkpoints beside those after every validation; None writes none.
         kwargs: everything that Lightning's trainer takes.
     """
 
@@ -54,6 +75,7 @@ class Trainer(pl.Trainer):
         recipe: str | None = None,
         monitor: str | None = None,
         monitor_mode: str = "max",
+        save_minutes: float | None = 10.0,
         **kwargs: Any,
     ) -> None:
         self.recipe = checked_name(self, "run" if recipe is None else recipe)
@@ -61,8 +83,20 @@ class Trainer(pl.Trainer):
         self._run_dir = Path(run_dir) if run_dir else None
         self.seed: int | None = None
         self.overrides: dict[str, Any] = {}
-        _complete(kwargs, RunCheckpoint(monitor, monitor_mode))
+        if kwargs.get("precision") not in PRECISIONS:
+            way = ", but images reach the networks in 32 bits: give 32-true, bf16-mixed or 16-mixed."
+            refuse(self, "precision", kwargs["precision"], way)
+        if save_minutes is not None and save_minutes < 0:
+            refuse(self, "save_minutes", save_minutes, "give a number of at least 0, or null.")
+        self._checkpoint = RunCheckpoint(monitor, monitor_mode, save_minutes)
+        self._lock: FileLock | None = None
+        self._resumes = False
+        _complete(kwargs, self._checkpoint)
         super().__init__(**kwargs)
+        self.signals = self._signal_connector = Signals(self)
+        self._checkpoint_connector = Checkpoints(self)
+        limits = self.fit_loop.epoch_loop
+        self.fit_loop.epoch_loop = EpochLoop(self, limits.min_steps, limits.max_steps)
 
     @property
     def runs_dir(self) -> Path:
@@ -70,25 +104,88 @@ class Trainer(pl.Trainer):
         return Path(self.default_root_dir) / self.recipe
 
     @property
-    def run_dir(self) -> Path:
-        """Folder of this run."""
-        if self._run_dir is None:
-            raise RuntimeError("the run folder is made when a run starts")
-        return self._run_dir
+    def run_dir(self) -> Path | None:
+        """Folder of this run; None before a run starts and under ``fast_dev_run``."""
+        return self._run_dir if any(isinstance(c, RunFolder) for c in self.callbacks) else None  # type: ignore[attr-defined]
 
     def continue_from(self, checkpoint: Path) -> str:
         """Work in the run folder that a checkpoint lies in, unless a folder was given; returns the path as text."""
         self._run_dir = self._run_dir or run_dir_of(checkpoint)
         return str(checkpoint)
 
-    def settle_run_dir(self) -> None:
-        """Choose the run folder, the same on every rank: the given one, or a new one."""
-        chosen = self._run_dir
-        check_folder(chosen or self.runs_dir)
-        if chosen is None and self.is_global_zero:
-            chosen = new_run_dir(self.runs_dir)
-        self._run_dir = Path(self.strategy.broadcast(str(chosen)))
-        self._run_dir.mkdir(parents=True, exist_ok=True)
+    def settle_run_dir(self) -> Path:
+        """Choose the run folder, the same on every rank: the given one, or a new one.
+
+        Raises:
+            UserError: if it cannot be written, if another run is in it, or if another process trains in it.
+        """
+        chosen: str | UserError = ""
+        if self.is_global_zero:
+            try:
+                chosen = str(self._choose_run_dir())
+            except UserError as error:  # the others must hear of it, or they wait for ever
+                chosen = error
+        chosen = self.strategy.broadcast(chosen)
+        if isinstance(chosen, UserError):
+            raise chosen if self.is_global_zero else SystemExit(2)  # one process tells it
+        self._run_dir = Path(chosen)
+        return self._run_dir
+
+    def _choose_run_dir(self) -> Path:
+        check_folder(self._run_dir or self.runs_dir)
+        folder = self._run_dir or new_run_dir(self.runs_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.state.fn != TrainerFn.FITTING:
+            return folder
+        if not self._resumes and any((folder / CHECKPOINTS).glob("*.ckpt")):
+            way = f"give another, or go on with --ckpt_path {folder}."
+            raise UserError(f"the run folder {folder} holds a run with its checkpoints already: {way}")
+        self._lock = FileLock(folder / ".lock")
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout as error:
+            self._lock = None
+            raise UserError(
+                f"another process trains in {folder}: wait for it, or train in a folder of its own."
+            ) from error
+        remove_partial_files(folder)
+        return folder
+
+    def leave_run_dir(self) -> None:
+        """Let other processes train in the run folder; remove it if nothing was written."""
+        if self._lock is None or self._run_dir is None:
+            return
+        Path(self._lock.lock_file).unlink(missing_ok=True)
+        self._lock.release()
+        self._lock = None
+        with contextlib.suppress(OSError):  # it is not empty
+            self._run_dir.rmdir()
+
+    def saving_is_due(self) -> bool:
+        """Whether it is time for a checkpoint between two batches."""
+        return self._checkpoint in self.callbacks and self._checkpoint.due()  # type: ignore[attr-defined]
+
+    def save_last(self) -> bool:
+        """Write the newest checkpoint now, between two batches; whether this run keeps any."""
+        if self._checkpoint not in self.callbacks:  # type: ignore[attr-defined]
+            return False
+        self._checkpoint.save_last(self)
+        return True
+
+    def _run(self, model: pl.LightningModule, ckpt_path: Any = None, weights_only: bool | None = None) -> Any:
+        if self.state.fn == TrainerFn.FITTING:
+            ckpt_path = ckpt_path or self._requeued()
+            self._resumes = ckpt_path is not None
+        return super()._run(model, ckpt_path=ckpt_path, weights_only=weights_only)
+
+    def _requeued(self) -> str | None:
+        """The checkpoint from which a SLURM job that was started again goes on."""
+        number, runs = job(), [self._run_dir] if self._run_dir else sorted(self.runs_dir.glob("[0-9]*"))
+        for run in runs:
+            note, last = run / "requeued", run / CHECKPOINTS / "last.ckpt"
+            if number and last.is_file() and note.is_file() and note.read_text() == number:
+                return self.continue_from(last)
+        return None
 
 
 def _complete(options: dict[str, Any], checkpoint: RunCheckpoint) -> None:
@@ -101,8 +198,9 @@ def _complete(options: dict[str, Any], checkpoint: RunCheckpoint) -> None:
         return
     saving = options.get("enable_checkpointing") is not False
     callbacks, plugins = _as_list(options.get("callbacks")), _as_list(options.get("plugins"))
-    options["callbacks"] = [RunFolder(), *callbacks, ExactResume(), *([checkpoint] if saving else [])]
-    options["logger"] = [MetricsFile(), *(x for x in _as_list(options.get("logger")) if not isinstance(x, bool))]
+    loggers = RunLoggers([x for x in _as_list(options.get("logger")) if not isinstance(x, bool)])
+    options["callbacks"] = [RunFolder(), loggers, *callbacks, ExactResume(), *([checkpoint] if saving else [])]
+    options["logger"] = [MetricsFile()]  # the last of all: `trainer.logger` is the first
     options["plugins"] = [*plugins, AtomicCheckpointIO()]
 
 

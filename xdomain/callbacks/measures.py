@@ -1,0 +1,283 @@
+"""What is measured of content transfer: one small object per question, each adding up batches of translated pairs."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics import MeanMetric
+
+from xdomain.data.attributes import holds
+from xdomain.features import Extractor
+from xdomain.features.helpers import Helper
+from xdomain.methods import ContentMethod
+from xdomain.metrics.attributes import AttributeHitRate, BalancedAccuracy
+from xdomain.metrics.counterfactual import CounterfactualError
+from xdomain.metrics.distribution import FID, KID
+from xdomain.metrics.verification import IdentitySimilarity
+
+
+class Transfers(NamedTuple):
+    """A batch of translations, images float [N, C, H, W] in [-1, 1].
+
+    Attributes:
+        images: what was translated.
+        guides: where their new content comes from, or None without guides.
+        outputs: the translations.
+        truth: what they should be, or None where the data does not know.
+        mask: where the truth may differ from the images, ``uint8`` [N, 1, H, W], or None likewise.
+    """
+
+    images: Tensor
+    guides: Tensor | None
+    outputs: Tensor
+    truth: Tensor | None = None
+    mask: Tensor | None = None
+
+
+class Measure(Protocol):
+    """Adds up batches of translations; over several processes, one of which may have none, ``compute`` reduces."""
+
+    def update(self, batch: Transfers) -> None:
+        """Add a batch."""
+
+    def compute(self) -> dict[str, Tensor]:
+        """The values by the names of their metrics; what does not exist, such as 0 / 0, is left out."""
+
+
+class HitRate:
+    """How many translations a classifier of the two domains takes for the target domain.
+
+    Args:
+        direction: such as ``smile_to_glasses``; it stands in the names of all metrics.
+        judge: classifier with one logit.
+        wanted: whether the logit of the target domain is the positive one.
+        untranslated: also judge the images as they are.
+    """
+
+    def __init__(self, direction: str, judge: Helper, wanted: bool, untranslated: bool, device: torch.device) -> None:
+        self.direction, self.judge, self.wanted = direction, judge, wanted
+        self.hits = AttributeHitRate([direction]).to(device)
+        self.untranslated = AttributeHitRate([direction]).to(device) if untranslated else None
+
+    def update(self, batch: Transfers) -> None:
+        wanted = batch.images.new_full((len(batch.images),), self.wanted)
+        self.hits.update(self.judge(batch.outputs), wanted)
+        if self.untranslated is not None:
+            self.untranslated.update(self.judge(batch.images), wanted)
+
+    def compute(self) -> dict[str, Tensor]:
+        values = self.hits.compute()
+        if self.untranslated is not None:
+            before = self.untranslated.compute()
+            values[f"hit_rate_untranslated/{self.direction}"] = before[f"hit_rate/{self.direction}"]
+        return values
+
+
+class ContentChange:
+    """Whether the source's content is gone and the target's is there, by a classifier of attributes.
+
+    Args:
+        direction: see :class:`HitRate`.
+        judge: the classifier.
+        asked: from ``removed`` and ``added`` to the logit of that content and whether it should be positive.
+    """
+
+    def __init__(self, direction: str, judge: Helper, asked: dict[str, tuple[int, bool]], device: torch.device) -> None:
+        self.direction, self.judge, self.asked = direction, judge, asked
+        self.hits = AttributeHitRate([*asked]).to(device)
+
+    def update(self, batch: Transfers) -> None:
+        logits = self.judge(batch.outputs)[:, [column for column, _ in self.asked.values()]]
+        wanted = logits.new_tensor([value for _, value in self.asked.values()])
+        self.hits.update(logits, wanted.expand_as(logits))
+
+    def compute(self) -> dict[str, Tensor]:
+        found = self.hits.compute()
+        return {f"{key}/{self.direction}": found[f"hit_rate/{key}"] for key in self.asked}
+
+
+class ContentPresence:
+    """Share of images in which a classifier of attributes sees all of some contents, or none of them.
+
+    Args:
+        name: of the metric.
+        judge: the classifier.
+        columns: the logits of these contents.
+        present: whether the contents should be there.
+    """
+
+    def __init__(self, name: str, judge: Helper, columns: list[int], present: bool, device: torch.device) -> None:
+        self.name, self.judge, self.columns, self.present = name, judge, columns, present
+        self.share = MeanMetric().to(device)
+
+    def update(self, batch: Transfers) -> None:
+        seen = self.judge(batch.outputs)[:, self.columns] > 0
+        self.share.update((seen == self.present).all(1).float())
+
+    def compute(self) -> dict[str, Tensor]:
+        return {self.name: self.share.compute()}
+
+
+class TrueDistance:
+    """Distance from the true result, of data that knows it: in whole, where the content is, and elsewhere.
+
+    Args:
+        direction: see :class:`HitRate`.
+        untranslated: also that of the images as they are.
+        prefix: name of the distance in whole, where only that is wanted.
+    """
+
+    def __init__(
+        self, direction: str, device: torch.device, untranslated: bool = False, prefix: str | None = None
+    ) -> None:
+        self.direction, self.prefix = direction, prefix
+        self.errors = {s: CounterfactualError().to(device) for s in ("", *(["_untranslated"] if untranslated else []))}
+
+    def update(self, batch: Transfers) -> None:
+        assert batch.truth is not None
+        self.errors[""].update(batch.outputs, batch.truth, batch.mask)
+        if "_untranslated" in self.errors:
+            self.errors["_untranslated"].update(batch.images, batch.truth, batch.mask)
+
+    def compute(self) -> dict[str, Tensor]:
+        if self.prefix is not None:
+            return {f"{self.prefix}/{self.direction}": self.errors[""].compute()["l1"]}
+        values: dict[str, Tensor] = {}
+        for suffix, error in self.errors.items():
+            found, keys = error.compute(), ("l1", "l1_inside", "l1_outside")
+            values |= {f"{key}{suffix}/{self.direction}": found[key] for key in keys if key in found}
+        return values
+
+
+class Identity:
+    """Whether a translation still shows the same person: cosine similarity of features to those of the source.
+
+    Args:
+        direction: see :class:`HitRate`.
+        embedder: gives the features.
+        truth: also measure the true result, which is the most that a translation can reach.
+    """
+
+    def __init__(self, direction: str, embedder: Helper, truth: bool, device: torch.device) -> None:
+        self.direction, self.embedder = direction, embedder
+        self.kept = {s: IdentitySimilarity().to(device) for s in ("", *(["_truth"] if truth else []))}
+
+    def update(self, batch: Transfers) -> None:
+        features = self.embedder.features(batch.images)
+        self.kept[""].update(self.embedder.features(batch.outputs), features)
+        if "_truth" in self.kept and batch.truth is not None:
+            self.kept["_truth"].update(self.embedder.features(batch.truth), features)
+
+    def compute(self) -> dict[str, Tensor]:
+        return {f"identity{suffix}/{self.direction}": m.compute()["source"] for suffix, m in self.kept.items()}
+
+
+class Distribution:
+    """KID and FID between the translations and the real images of the target domain.
+
+    Args:
+        direction: see :class:`HitRate`.
+        extractor: the feature network.
+        real: this process' real images, in batches.
+    """
+
+    def __init__(self, direction: str, extractor: Extractor, real: Iterable[Tensor], device: torch.device) -> None:
+        self.direction, self.extractor = direction, extractor
+        self.kid, self.fid = KID(extractor).to(device), FID(extractor).to(device)
+        for images in real:
+            self._add(images, real=True)
+
+    def _add(self, images: Tensor, real: bool) -> None:
+        features = self.extractor.features(images)
+        self.kid.update(features, real=real)
+        self.fid.update(features, real=real)
+
+    def update(self, batch: Transfers) -> None:
+        self._add(batch.outputs, real=False)
+
+    def compute(self) -> dict[str, Tensor]:
+        at = f"{self.direction}@{self.extractor.name}"
+        mean, deviation = self.kid.compute()
+        values = {f"kid/{at}": mean, f"kid_std/{at}": deviation, f"fid/{at}": self.fid.compute()}
+        real, fake = self.kid.n
+        return values | {f"n_real/{at}": torch.tensor(real), f"n_fake/{at}": torch.tensor(fake)}
+
+
+class UnmaskedChange:
+    """How much changes where the method's own mask is below 0.5; nothing where a mask covers everything."""
+
+    def __init__(self, direction: str, method: ContentMethod) -> None:
+        self.direction, self.method = direction, method
+        self.mean = MeanMetric().to(method.device)
+
+    def update(self, batch: Transfers) -> None:
+        outside = (self.method.mask(batch.images, batch.guides) < 0.5).expand_as(batch.images)
+        self.mean.update((batch.outputs - batch.images)[outside].abs())
+
+    def compute(self) -> dict[str, Tensor]:
+        value = self.mean.compute()  # on every process: it waits for the others
+        return {f"l1_unmasked/{self.direction}": value} if value.isfinite() else {}
+
+
+class Reconstruction:
+    """Distance between images and what a method makes of them from their domain to itself, in [0, 2]."""
+
+    def __init__(self, domain: str, method: ContentMethod) -> None:
+        self.domain, self.method = domain, method
+        self.mean = MeanMetric().to(method.device)
+
+    def update(self, batch: Transfers) -> None:
+        again = self.method.translate(batch.images, self.domain, self.domain).float().clamp(-1, 1)
+        self.mean.update((again - batch.images).abs().mean((1, 2, 3)))
+
+    def compute(self) -> dict[str, Tensor]:
+        return {f"l1_reconstruction/{self.domain}": self.mean.compute()}
+
+
+class Trust:
+    """How far the classifiers can be trusted: their balanced accuracies on real images of both domains.
+
+    Args:
+        domain: name of the metric of the classifier of domains, and the classifier, if there is one.
+        attributes: the classifier of attributes, if there is one.
+        rules: from its targets that are asked for to their rules over the data's attributes.
+        targets: all its targets, in the order of its logits.
+        names: of the data's attributes.
+    """
+
+    def __init__(
+        self,
+        domain: tuple[str, Helper] | None,
+        attributes: Helper | None,
+        rules: dict[str, str],
+        targets: Sequence[str],
+        names: Sequence[str],
+        device: torch.device,
+    ) -> None:
+        self.domain, self.attributes, self.rules, self.names = domain, attributes, rules, names
+        self.columns = [targets.index(target) for target in rules]
+        self.of_domain = BalancedAccuracy(["domain"]).to(device)
+        self.of_attributes = BalancedAccuracy([*rules]).to(device)
+
+    def update(self, images: Tensor, attributes: Tensor | None, positive: bool) -> None:
+        """Add real images; ``positive`` is whether they are of the domain of the positive logit."""
+        if self.domain is not None:
+            self.of_domain.update(self.domain[1](images), images.new_full((len(images),), positive))
+        if self.rules and attributes is not None:
+            assert self.attributes is not None
+            table = attributes.numpy()
+            truth = np.stack([holds(rule, self.names, table) for rule in self.rules.values()], 1)
+            self.of_attributes.update(
+                self.attributes(images)[:, self.columns], torch.from_numpy(truth).to(images.device)
+            )
+
+    def compute(self) -> dict[str, Tensor]:
+        values: dict[str, Tensor] = {}
+        if self.domain is not None:
+            values[self.domain[0]] = self.of_domain.compute()["balanced_accuracy/domain"]
+        if self.rules:
+            found = self.of_attributes.compute()
+            values |= {f"judge_accuracy/{t}": found[f"balanced_accuracy/{t}"] for t in self.rules}
+        return {key: value for key, value in values.items() if value.isfinite()}

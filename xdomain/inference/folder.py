@@ -1,0 +1,262 @@
+"""A folder of images through a trained method."""
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+from xdomain.batch import to_float, to_uint8
+from xdomain.data.images import image_files, read_image, write_image
+from xdomain.errors import UserError, choice, refuse
+from xdomain.inference.device import enough_memory, find_device
+from xdomain.inference.tasks import chosen, no_translation, of_images, parameters, pictures
+from xdomain.methods import Method
+from xdomain.networks.pyramid import resize, size_of_longest
+from xdomain.running.outputs import MOST_PIXELS, check_folder, check_new
+
+PathLike = str | os.PathLike[str]
+Size = Literal["keep", "model"]
+UNUSABLE_NAMES = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
+"""What a file system says of a name that it does not take."""
+
+
+class Translated(NamedTuple):
+    """How many images were translated, and how many images and guides were skipped."""
+
+    images: int
+    skipped: int
+    skipped_guides: int
+
+
+class _Image(NamedTuple):
+    """An image as the method sees it, float [C, h, w] in [-1, 1], its mask [1, h, w] in [0, 1], and its own size."""
+
+    pixels: Tensor
+    mask: Tensor | None
+    size: tuple[int, int]
+
+
+def translate_folder(
+    method: Method,
+    input: PathLike,
+    output: PathLike,
+    *,
+    task: str = "transfer",
+    source: str | None = None,
+    target: str | None = None,
+    guide: PathLike | None = None,
+    mask: PathLike | None = None,
+    size: Size = "keep",
+    seed: int = 0,
+    overwrite: bool = False,
+    batch_size: int = 64,
+    device: str = "auto",
+    **options: Any,
+) -> Translated:
+    """Translate an image file, or all images of a folder with its subfolders, as ``xdomain translate`` does.
+
+    Every translation gets the name of its image below the output folder. Images and guides that cannot be used are
+    named on standard error and skipped.
+
+    Args:
+        method: a trained method, such as from :func:`xdomain.load`. It is moved to the device.
+        input: image file or folder.
+        output: folder for the translations, outside of the input.
+        task: one of ``method.tasks`` that take images.
+        source: domain of the images; by default the method's usual one.
+        target: domain to translate into; likewise.
+        guide: image file or folder; image number i takes guide number i, and after the last comes the first again.
+        mask: image file or folder, white where the work is to be done; one for each image, or one for all.
+        size: ``keep`` gives a translation the size of its image, ``model`` leaves it as the method made it. What the
+            method did not shrink or stretch beforehand stays as it was made, and so do grids of tiles.
+        seed: of methods that draw random numbers.
+        overwrite: replace files that are in the output folder already.
+        batch_size: images per step; methods that take any size work on one at a time.
+        device: ``auto`` (CUDA if there is one), ``cpu`` or ``cuda``.
+        options: arguments of the task, such as ``steps``; one that it does not have is refused.
+
+    Returns:
+        how many were translated and skipped.
+
+    Raises:
+        UserError: where nothing can be translated, or would be overwritten; nothing has been written then. Also where
+            a file cannot be written later on; what was written stays.
+    """
+    if size not in get_args(Size):
+        refuse(None, "size", size, f"give {choice(get_args(Size))}.")
+    if batch_size < 1:
+        refuse(None, "batch_size", batch_size, "give a number of images of at least 1.")
+    roles = {"source": source, "target": target, "guide": guide, "mask": mask}
+    device = find_device(device)
+    folder, names = image_files(Path(input))
+    if not (tasks := of_images(method)):
+        raise no_translation(method)
+    function = chosen(method, tasks, task, [*(name for name, value in roles.items() if value is not None), *options])
+    takes = parameters(function)
+    source, target = method.direction(task, source, target, guided=guide is not None)
+    guide_files = _files_of("guide", guide) if guide is not None else []
+    mask_files = _masks(mask, len(names)) if mask is not None else []
+    written = _output_files(Path(output), Path(input), folder, names, {"guides": guide, "masks": mask}, task == "mask")
+    check_new(written, overwrite)
+
+    method.to(device)
+    torch.manual_seed(seed)
+    channels = method.channels[method.domains.index(source)]
+    fit: Callable[[Tensor], Tensor] = partial(_square, size=method.image_size)
+    if method.any_size:
+        factor = options.get("factor", takes["factor"].default) if "factor" in takes else None
+        fit, batch_size = partial(_shrunk, size=method.image_size, factor=factor), 1
+    guides, broken = _guides(guide_files, len(names), channels, fit)
+    if guide_files and not guides:
+        refuse(None, "guide", guide, ", which holds no image that can be read: give another.")
+    ends = {name: value for name, value in {"source": source, "target": target}.items() if name in takes}
+    done = 0
+    with torch.inference_mode(), enough_memory(), tqdm(total=len(names), unit="image", disable=None) as bar:
+        for start in range(0, len(names), batch_size):
+            chunk = range(start, min(start + batch_size, len(names)))
+            images: dict[int, _Image] = {}
+            for i in chunk:
+                own_mask = mask_files[i % len(mask_files)] if mask_files else None
+                if (image := _read(folder / names[i], channels, fit, own_mask)) is not None:
+                    images[i] = image
+            if images:
+                given: dict[str, Any] = {**ends, **options}
+                if guides:
+                    given["guide"] = to_float(torch.stack([guides[i % len(guides)] for i in images])).to(device)
+                if mask_files:
+                    given["mask"] = torch.stack([x.mask for x in images.values() if x.mask is not None]).to(device)
+                made = function(torch.stack([image.pixels for image in images.values()]).to(device), **given)
+                for (i, image), picture in zip(images.items(), pictures(task, made), strict=True):
+                    result = picture.cpu() if size == "model" or made.ndim == 6 else _kept(picture.cpu(), image)
+                    done += _write(result, written[i])
+            bar.update(len(chunk))
+    return Translated(done, len(names) - done, broken)
+
+
+def _files_of(option: str, path: PathLike) -> list[Path]:
+    if not Path(path).exists():
+        refuse(None, option, path, ", which does not exist: give an image file or a folder of them.")
+    folder, names = image_files(Path(path))
+    return [folder / name for name in names]
+
+
+def _masks(path: PathLike, count: int) -> list[Path]:
+    files = _files_of("mask", path)
+    if len(files) not in (1, count):
+        many = f", which holds {len(files)} masks for {count} image{'' if count == 1 else 's'}"
+        refuse(None, "mask", path, f"{many}: give one for each, or a single one.")
+    return files
+
+
+def _output_files(
+    output: Path, source: Path, folder: Path, names: Sequence[Path], others: dict[str, PathLike | None], as_png: bool
+) -> list[Path]:
+    """The file to write for every image."""
+    _check_output(output, source, folder, "input")
+    for of, path in others.items():
+        if path is not None:
+            given = Path(path)
+            _check_output(output, given, given if given.is_dir() else given.parent, of)
+    files = [output / name for name in names]
+    for parent in {file.parent for file in files}:
+        if not parent.resolve().is_relative_to(output.resolve()):
+            raise UserError(f"{parent} is a link that leads out of the output folder: remove it, or give another.")
+    if as_png:  # lossy formats would blur masks
+        files = [file if file.suffix.lower() == ".png" else file.with_suffix(".png") for file in files]
+        image_of: dict[Path, Path] = {}
+        for name, file in zip(names, files, strict=True):
+            if image_of.setdefault(file, name) != name:
+                raise UserError(f"{image_of[file]} and {name} would both have the mask {file}: rename one of them.")
+    return files
+
+
+def _check_output(output: Path, source: Path, folder: Path, of: str) -> None:
+    check_folder(output)
+    inside = source.is_dir() and output.resolve().is_relative_to(folder.resolve())
+    if inside or output.resolve() == folder.resolve():
+        raise UserError(f"the output {output} lies in the folder of the {of}: give one outside of it.")
+
+
+def _square(image: Tensor, size: int) -> Tensor:
+    """An image [1, C, H, W] resized to a square."""
+    return interpolate(image, (size, size), mode="bicubic", antialias=True).clamp(-1, 1)
+
+
+def _shrunk(image: Tensor, size: int, factor: float | None) -> Tensor:
+    """An image [1, C, H, W] with its longer side shrunk to ``size``; one that will be enlarged stays as it is."""
+    height, width = image.shape[2:]
+    if factor is not None:
+        if height * width * factor**2 > MOST_PIXELS:
+            raise UserError(
+                f"factor {factor:g} makes more than {MOST_PIXELS:,} pixels of an image of {height}x{width}."
+            )
+        return image
+    return resize(image, size_of_longest(height, width, size)) if max(height, width) > size else image
+
+
+def _kept(picture: Tensor, image: _Image) -> Tensor:
+    """A picture ``uint8`` [C, h, w] resized as the image would have to be to get its own size back."""
+    was, seen = image.size, image.pixels.shape[1:]
+    size = [max(1, round(side * own / fitted)) for side, own, fitted in zip(picture.shape[1:], was, seen, strict=True)]
+    if size == list(picture.shape[1:]):
+        return picture
+    return interpolate(picture[None], size, mode="bicubic", antialias=True)[0]
+
+
+def _read(file: Path, channels: int, fit: Callable[[Tensor], Tensor], mask: Path | None = None) -> _Image | None:
+    """An image with its mask; one that cannot be used is told of and None."""
+    try:
+        image = to_float(read_image(file, channels))[None]
+        size = (image.shape[2], image.shape[3])
+        fitted = fit(image)[0]
+        if mask is None:
+            return _Image(fitted, None, size)
+        where = to_float(read_image(mask, 1))[None]
+        if where.shape[2:] != image.shape[2:]:
+            sizes = [f"{x.shape[2]}x{x.shape[3]}" for x in (image, where)]
+            raise UserError(f"{file} has {sizes[0]} pixels, but its mask {mask} {sizes[1]}: make them alike.")
+        where = (fit(where)[0] + 1) / 2
+        if not (where > 0.5).any():
+            raise UserError(f"the mask {mask} of {file} is empty: make it white where the work is to be done.")
+        return _Image(fitted, where, size)
+    except UserError as error:
+        _tell(error)
+        return None
+
+
+def _tell(error: UserError) -> None:
+    tqdm.write(f"xdomain: skipped: {error}", file=sys.stderr)
+
+
+def _guides(files: list[Path], count: int, channels: int, fit: Callable[[Tensor], Tensor]) -> tuple[list[Tensor], int]:
+    """The first ``count`` guides that can be read, ``uint8`` [channels, H, W], and how many could not."""
+    guides: list[Tensor] = []
+    broken = 0
+    for file in files:
+        if len(guides) == count:
+            break
+        if (image := _read(file, channels, fit)) is None:
+            broken += 1
+        else:
+            guides.append(to_uint8(image.pixels))  # a quarter of the memory
+    return guides, broken
+
+
+def _write(picture: Tensor, file: Path) -> bool:
+    """Write a picture; a name that the file system does not take is told of and False."""
+    try:
+        write_image(picture, file)
+    except UserError as error:
+        if getattr(error.__cause__, "errno", None) not in UNUSABLE_NAMES:
+            raise
+        _tell(error)
+        return False
+    return True
