@@ -3,8 +3,9 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -154,6 +155,7 @@ class BaseDataModule(pl.LightningDataModule):
         subfolder: where the files of this set lie below ``root``; None where it reads none there.
         paired: whether the same position of both roles shows the same thing in validation and test.
         pairs: whether training batches hold pairs as well.
+        palettes: from the name of a domain of label maps to the RGB colours of its classes.
     """
 
     domains: tuple[str, ...]
@@ -163,6 +165,7 @@ class BaseDataModule(pl.LightningDataModule):
     subfolder: str | None = None
     paired = False
     pairs = False
+    palettes: Mapping[str, Sequence[tuple[int, int, int]]] = MappingProxyType({})
 
     def __init__(self, batch_size: int = 64, eval_batch_size: int = 250, num_workers: int = 0, seed: int = 0) -> None:
         super().__init__()

@@ -2,6 +2,7 @@
 
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from xdomain.data.images import image_files
 from xdomain.engines import facades as engine
 from xdomain.errors import UserError
 from xdomain.paths import data_root
+
+PALETTES = MappingProxyType({"labels": engine.PALETTE})
 
 
 class FacadeJitter(nn.Module):
@@ -62,6 +65,7 @@ class Facades(BaseDataModule):
     channels = (3, 3)
     subfolder = "facades"
     paired = True
+    palettes = PALETTES
     aspect = 2.0
 
     def __init__(
@@ -156,6 +160,7 @@ class FacadeWorld(BaseDataModule):
     domains = ("photo", "labels")
     channels = (3, 3)
     paired = True
+    palettes = PALETTES
 
     def __init__(
         self,

@@ -20,6 +20,7 @@ from xdomain.methods.patch_vaegan import PatchVAEGAN
 from xdomain.methods.pix2pix import Pix2Pix
 from xdomain.methods.pyramid import PyramidMethod
 from xdomain.methods.readouts import Erasure, Regions, Strength
+from xdomain.methods.segmenter import Segmenter
 from xdomain.methods.singan import SinGAN
 from xdomain.methods.structural_analogy import StructuralAnalogy
 from xdomain.methods.translation import TranslationMethod
@@ -50,6 +51,7 @@ __all__ = [
     "Pix2Pix",
     "PyramidMethod",
     "Regions",
+    "Segmenter",
     "SinGAN",
     "SinGAN3D",
     "Strength",

@@ -34,7 +34,7 @@ class DistanceGAN(CycleGAN):
     def __init__(
         self, pairs: float = 1.0, halves: float = 0.0, cycle: float = 0.0, max_images: int = 900, **options: Any
     ) -> None:
-        super().__init__(**{"identity": 0.0, **options, "cycle": cycle})
+        super().__init__(cycle=cycle, identity=0.0, **options)
         if not pairs and not halves:
             raise UserError("DistanceGAN has neither pairs nor halves: set one of them above 0.")
         self.pairs, self.halves, self.max_images = pairs, halves, max_images

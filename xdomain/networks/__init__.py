@@ -8,6 +8,7 @@ from xdomain.networks.image_pool import ImagePool
 from xdomain.networks.patch_discriminator import MultiScaleDiscriminator, PairDiscriminator, PatchDiscriminator
 from xdomain.networks.patch_sampler import PatchSampler
 from xdomain.networks.resnet_generator import ResnetGenerator
+from xdomain.networks.segmentation import SegmentationNet
 from xdomain.networks.statistics import ContentRegions, LinearDiscriminant, LinearErasure
 from xdomain.networks.unet import UNetGenerator
 
@@ -33,6 +34,7 @@ __all__ = [
     "PatchDiscriminator",
     "PatchSampler",
     "ResnetGenerator",
+    "SegmentationNet",
     "UNetGenerator",
     "UpConvDecoder",
 ]
