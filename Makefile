@@ -46,7 +46,9 @@ bench: $(STAMP) ## measure overhead, sharing between updates, resuming, drawing,
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/sharing.py
 	$(BIN)/python benchmarks/content.py
+	$(BIN)/python benchmarks/conv3d.py
 	$(BIN)/python benchmarks/resume.py
+	$(BIN)/python benchmarks/kills.py
 	$(BIN)/python benchmarks/avatars.py
 	$(BIN)/python benchmarks/decode.py
 	$(BIN)/python benchmarks/check.py

@@ -19,6 +19,8 @@ from xdomain.running.folder import git_commit, hardware, write_json
 from xdomain.running.publishing import RESULTS, check_publication, read_result
 from xdomain.running.results import rounded
 
+NAIVE_SCHEDULE = "the papers' naive schedule in this code"  # not the authors' programs
+
 
 def small_pair(batch_size: int = 64) -> DomainPair:
     """The data of dtn.yaml with fewer images to draw."""

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from common import median, report
+from common import NAIVE_SCHEDULE, median, report
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -150,7 +150,15 @@ def main() -> None:
             metrics[f"seconds_{schedule_name}/{name}"] = median(times[schedule_name])
             metrics[f"peak_mib_{schedule_name}/{name}"] = median(peaks[schedule_name])
         metrics[f"speed_up/{name}"] = round(median(times["naive"]) / median(times["shared"]), 6)
-    report("content_sharing", metrics, rounds=ROUNDS, steps=STEPS, batch_size=BATCH, image_size=SIZE)
+    report(
+        "content_sharing",
+        metrics,
+        against=NAIVE_SCHEDULE,
+        rounds=ROUNDS,
+        steps=STEPS,
+        batch_size=BATCH,
+        image_size=SIZE,
+    )
 
 
 if __name__ == "__main__":

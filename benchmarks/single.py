@@ -22,7 +22,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import yaml
-from common import median, report
+from common import NAIVE_SCHEDULE, median, report
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -230,7 +230,7 @@ def main() -> None:
             metrics[f"seconds_{word}/{name}"] = median(times[naive])
             metrics[f"peak_mib_{word}/{name}"] = median(peaks[naive])
         metrics[f"speed_up/{name}"] = round(median(times[True]) / median(times[False]), 6)
-    report("single_sharing", metrics, rounds=ROUNDS, steps=STEPS)
+    report("single_sharing", metrics, against=NAIVE_SCHEDULE, rounds=ROUNDS, steps=STEPS)
 
 
 if __name__ == "__main__":

@@ -2,17 +2,33 @@
 
 import os
 import pickle
+import signal
 import socket
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from torchmetrics import MeanMetric
 
+from tests.callbacks.judges import Held
+from tests.callbacks.test_content import Blocks, Surgeon
+from tests.callbacks.test_guided_accuracy import Brush, Judge
+from tests.callbacks.test_guided_accuracy import Shades as Colours
 from tests.methods.faces import Faces, make
 from tests.methods.single import OneClip, OneImage, TwoImages, facts
 from tests.toys import ToyGAN, ToyPair, trainer, weights
+from xdomain.callbacks import (
+    AnalogyQuality,
+    ContentMasks,
+    ContentTransfer,
+    GuidedAccuracy,
+    SampleQuality,
+    SampleSheet,
+    TransferAccuracy,
+)
+from xdomain.features.random_conv import RandomConv
 from xdomain.methods import (
     DIDD,
     ConSinGAN,
@@ -26,6 +42,7 @@ from xdomain.methods import (
     SinGAN3D,
     StructuralAnalogy,
 )
+from xdomain.metrics import KID, NearestNeighbourAccuracy, PixelDiversity, RetrievalRanks, VerificationAUC
 
 STEPS = 4
 
@@ -167,8 +184,76 @@ SINGLE = {
 }
 
 
+class Lone(Colours):
+    """One image of either domain in every part but that of training."""
+
+    def data(self, role, split):
+        data = super().data(role, split)
+        return data if split == "train" else data.keep(np.arange(1))
+
+
+class LoneBlocks(Blocks):
+    """One image of either domain."""
+
+    def data(self, role, split):
+        return super().data(role, split).keep(np.arange(1))
+
+
+def single(method, data, **options):
+    torch.manual_seed(0)
+    made = method(iterations=2, **facts(data), **options).eval()
+    made.begun.fill_(made.scales)
+    return made
+
+
+def lone_evaluations():
+    """Methods, data of which the second of two processes has no image, and evaluations of them."""
+    transfer, guided = TransferAccuracy("x"), GuidedAccuracy({"paint": "x"}, guides=2)
+    transfer.helper, guided.judges = Held(Judge([1.0, 0.0, 0.0])), {"paint": Held(Judge([1.0, 0.0, 0.0]))}
+    blocks = LoneBlocks("glasses")
+    pyramid = {"min_size": 16, "width": 4, "layers": 3}
+    return [
+        (single(SinGAN, OneImage(), **pyramid), OneImage(), [SampleQuality(count=2, patches=(5,)), SampleSheet(2)]),
+        (single(StructuralAnalogy, TwoImages(), **pyramid), TwoImages(), [AnalogyQuality(samples=2)]),
+        (Brush(contents=("ink",)), Lone(), [transfer, guided]),
+        (Surgeon(blocks.domains, masked=True, guided=False), blocks, [ContentTransfer(), ContentMasks()]),
+    ]
+
+
+def evaluate_alone(folder, **options):
+    """All metrics of a validation and a test."""
+    found = []
+    for number, (method, data, callbacks) in enumerate(lone_evaluations()):
+        run = trainer(callbacks=callbacks, run_dir=str(folder / str(number)), **options)
+        run.validate(method, datamodule=data, verbose=False)
+        values = dict(run.callback_metrics)
+        run.test(method, datamodule=data, verbose=False)
+        found.append({name: value.item() for name, value in (values | run.callback_metrics).items()})
+    return found
+
+
+def list_metrics(full):
+    """Metrics that keep rows; only where it says so, they have seen any."""
+    network, images = RandomConv(), torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    labels = torch.tensor([0, 1, 0, 1, 2, 2])
+    updates = {
+        KID(network): [(images[:3], True), (images[3:], False)],
+        PixelDiversity(): [(images[:1], images[1:])],
+        NearestNeighbourAccuracy(): [(images[:4], labels[:4], True), (images[4:], labels[4:], False)],
+        RetrievalRanks(): [(images[:4].flatten(1),), (images[4:].flatten(1), images[:2].flatten(1))],
+        VerificationAUC(): [(images.flatten(1), labels)],
+    }
+    for metric, arguments in updates.items():
+        for given in arguments if full else []:
+            metric.update(*given)
+    return [metric.compute() for metric in updates]
+
+
 def train_single(rank, world_size, folder, port):
-    """One rank; every method of a single sample in turn, through its first scales."""
+    """One rank; every method of a single sample in turn, through its first scales.
+
+    Then evaluations whose images are all on the first rank, and metrics whose rows are all on the second.
+    """
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "LOCAL_RANK": str(rank)}
     torch.set_num_threads(1)
     states = {}
@@ -186,7 +271,8 @@ def train_single(rank, world_size, folder, port):
         start = weights(model)
         run.fit(model, datamodule=data())
         states[name] = start, weights(model), torch.randn(3), run.global_step
-    (folder / f"{rank}.pickle").write_bytes(pickle.dumps(states))
+    found = evaluate_alone(folder, strategy="ddp_find_unused_parameters_true", devices=world_size)
+    (folder / f"{rank}.pickle").write_bytes(pickle.dumps((states, found, list_metrics(full=rank == 1))))
     dist.destroy_process_group()
 
 
@@ -197,7 +283,7 @@ def single_ranks(tmp_path_factory):
 
 @pytest.mark.parametrize("name", SINGLE)
 def test_ddp_ranks_of_pyramids_stay_equal_with_noise_of_their_own(name, single_ranks):
-    (start, first, noise, steps), (_, second, other_noise, _) = (states[name] for states in single_ranks)
+    (start, first, noise, steps), (_, second, other_noise, _) = (states[name] for states, _, _ in single_ranks)
     assert steps >= 4
     assert not torch.equal(noise, other_noise)
     parameters = [n for n in first if n.endswith((".weight", ".original"))]
@@ -251,6 +337,59 @@ def test_ddp_metric_is_reduced_over_all_images(ranks):
     assert sorted(seen[0] + seen[1]) == sorted([*range(10)] * 2)  # two validations of ten images
     assert not set(seen[0]) & set(seen[1])
     assert first["mean"] == second["mean"] == 4.5
+
+
+class Disturbed(ToyGAN):
+    """Something happens in the third batch of the second rank alone."""
+
+    def __init__(self, what):
+        super().__init__(dropout=0.0)
+        self.what = what
+
+    def training_step(self, batch, batch_idx):
+        now = self.trainer.global_step == 2 and self.trainer.global_rank == 1
+        if now and self.what == "signal":
+            os.kill(os.getpid(), signal.SIGTERM)
+        y_a = self.g(batch["a"].image)
+        self.step("d", lambda: (self.D(y_a.detach()) - self.D(batch["b"].image)).mean())
+        factor = float("nan") if now and self.what == "nan" else 1.0
+        self.step("g", lambda: (y_a.square().mean() - self.D(y_a).mean()) * factor)
+
+
+def disturb(rank, world_size, folder, port):
+    """One rank; writes how its trainings ended."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "LOCAL_RANK": str(rank)}
+    torch.set_num_threads(1)
+    ends = {}
+    for what in ("signal", "nan", "again"):
+        run_dir = folder / ("nan" if what == "again" else what)
+        run = trainer(
+            max_steps=9,
+            limit_val_batches=0,
+            save_minutes=0,
+            strategy="ddp_find_unused_parameters_true",
+            devices=world_size,
+            run_dir=str(run_dir),
+        )
+        try:
+            run.fit(Disturbed(what), datamodule=ToyPair(batch_size=2))
+        except BaseException as error:
+            ends[what] = type(error).__name__, str(error), run.global_step
+    (folder / f"{rank}.pickle").write_bytes(pickle.dumps(ends))
+    dist.destroy_process_group()
+
+
+def test_ddp_what_happens_to_one_rank_ends_both(tmp_path):
+    first, second = spawn(disturb, tmp_path)
+    assert first["signal"] == second["signal"] == ("Stopped", "143", 3)
+    assert torch.load(tmp_path / "signal/checkpoints/last.ckpt", weights_only=True)["global_step"] == 3
+    assert first["nan"][0] == "UserError"
+    assert first["nan"][1].startswith("the loss g of step 2 is nan")
+    assert second["nan"][:2] == ("SystemExit", "2")  # one process tells it
+    assert torch.load(tmp_path / "nan/checkpoints/last.ckpt", weights_only=True)["global_step"] == 2
+    assert first["again"][0] == "UserError"
+    assert "holds a run with its checkpoints already" in first["again"][1]
+    assert second["again"][0] == "SystemExit"
 
 
 def test_ddp_ranks_share_one_run_folder(ranks):
@@ -311,3 +450,14 @@ def test_ddp_ranks_resume_exactly_with_buffers_of_their_own(tmp_path):
         for name, state in states.items():
             for key, value in states["straight"].items():
                 assert torch.equal(value, state[key]), (rank, name, key)
+
+
+def test_ddp_a_rank_without_images_takes_part_in_every_evaluation(single_ranks, tmp_path):
+    (_, first, rows), (_, second, other_rows) = single_ranks
+    alone = evaluate_alone(tmp_path / "alone")
+    for values, others, expected in zip(first, second, alone, strict=True):
+        assert values.keys() == others.keys() == expected.keys()
+        assert values == pytest.approx(expected, rel=1e-5, nan_ok=True)
+    for result, other, expected in zip(rows, other_rows, list_metrics(full=True), strict=True):
+        torch.testing.assert_close(result, expected)
+        torch.testing.assert_close(other, expected)

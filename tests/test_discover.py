@@ -1,9 +1,11 @@
 """What `xdomain list` finds, held against what can be imported."""
 
 import inspect
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 import xdomain.data
 import xdomain.methods
@@ -32,24 +34,59 @@ def test_data_modules_are_the_importable_ones_without_the_bases():
 
 
 def test_recipes_and_overlays_all_say_what_they_are():
-    for kind in ("recipes", "overlays"):
-        found = discover.configs(kind)
+    for found in (discover.recipes(), *discover.overlays().values()):
         assert found
         assert all(found.values()), found
-    assert "dtn.yaml" in discover.configs("recipes")
-    assert "cpu.yaml" in discover.configs("overlays")
+    assert "dtn.yaml" in discover.recipes()
+    assert "cpu.yaml" in discover.overlays()[""]
 
 
 def test_catalogue_names_everything():
     text = discover.catalogue()
-    for name in (*discover.methods(), *discover.data_modules(), *discover.configs("recipes")):
-        assert f"  {name} " in text
-    assert [line for line in text.splitlines() if not line.startswith(" ") and line] == [
-        "methods:",
-        "recipes:",
-        "data:",
-        "overlays:",
-    ]
+    names = (*discover.methods(), *discover.data_modules(), *discover.recipes())
+    for name in (*names, *(name for found in discover.overlays().values() for name in found)):
+        assert re.search(f"^  {re.escape(name)}( |$)", text, re.MULTILINE)
+    titles = [line for line in text.splitlines() if not line.startswith(" ") and line]
+    assert titles[:4] == ["methods:", "recipes:", "data:", "overlays for all recipes:"]
+    owners = {title.removeprefix("overlays for ").removesuffix(":") for title in titles[4:]}
+    assert owners >= {"ImagePair", "SingleImage", "dtn", "helpers"}
+
+
+SHIPPED = discover.config_folders()[1]
+OVERLAYS = sorted(path.stem for path in SHIPPED.rglob("*.yaml") if "overlays" in path.parts)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_an_overlay_is_taken_by_its_owner_and_refused_by_others(overlay):
+    path = discover.find_config(overlay)
+    owner = discover.owner_of(path)
+    if owner == "":
+        discover.check_owner(path, "DTN", "DomainPair")
+    elif owner in discover.data_modules():
+        discover.check_owner(path, "DTN", f"xdomain.data.{owner}")
+        with pytest.raises(UserError, match=f"{overlay}.yaml is an overlay for the data {owner}, not for Avatars"):
+            discover.check_owner(path, "DTN", "Avatars")
+    else:
+        own = [yaml.safe_load(file.read_text())["model"]["class_path"] for file in (SHIPPED / owner).glob("*.yaml")]
+        assert own
+        for name in own:
+            discover.check_owner(path, name, "Avatars")
+            discover.check_owner(path, f"xdomain.methods.{name}", "Avatars")
+        other = "DIDD" if owner == "gram" else "GramStyleTransfer"
+        with pytest.raises(UserError, match=f"{overlay}.yaml is an overlay for recipes of {owner}, not for {other}"):
+            discover.check_owner(path, other, "Avatars")
+    discover.check_owner(path, "somebodys.Own", "somebodys.Data")
+    discover.check_owner(path, None, None)
+
+
+def test_a_users_own_overlays_have_owners_too():
+    Path("configs/dtn/overlays").mkdir(parents=True)
+    Path("configs/dtn/overlays/mine.yaml").write_text("# mine\n")
+    Path("elsewhere.yaml").write_text("# not mine\n")
+    assert discover.owner_of(discover.find_config("mine")) == "dtn"
+    assert discover.owner_of(Path("elsewhere.yaml")) == ""
+    with pytest.raises(UserError, match="for recipes of dtn, not for DIDD"):
+        discover.check_owner(discover.find_config("mine"), "DIDD", None)
 
 
 @pytest.mark.parametrize("name", ["dtn", "dtn.yaml", "cpu"])
@@ -63,7 +100,7 @@ def test_a_users_own_config_comes_first(tmp_path):
     Path("configs").mkdir()
     Path("configs/dtn.yaml").write_text("# mine\n")
     assert discover.find_config("dtn").read_text() == "# mine\n"
-    assert discover.configs("recipes")["dtn.yaml"] == "mine"
+    assert discover.recipes()["dtn.yaml"] == "mine"
     (tmp_path / "x.yaml").write_text("")
     assert discover.find_config(str(tmp_path / "x.yaml")) == tmp_path / "x.yaml"
 

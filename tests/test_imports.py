@@ -16,7 +16,7 @@ ROOMS = (
     {"features"},
     {"data", "running"},
     {"engines", "networks", "losses"},
-    {"batch", "discover", "files", "optim", "paths"},
+    {"batch", "classes", "discover", "files", "optim", "paths", "renamed"},
     {"errors"},
 )
 """From the top floor to the ground floor; what stands on one floor may not import its neighbours."""

@@ -2,15 +2,18 @@
 
 import ast
 import difflib
+import glob
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from xdomain.errors import UserError
 
 PACKAGE = Path(__file__).parent
+HELPERS = ("attributes", "classifier", "identity", "segmenter")
+"""The files of ``methods`` whose recipes are those of ``configs/helpers``."""
 
 
 def config_folders() -> list[Path]:
@@ -31,7 +34,7 @@ def find_config(name: str) -> Path:
         return Path(name)
     wanted = name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"
     for folder in config_folders():
-        if found := sorted(folder.rglob(wanted)) if Path(wanted).name == wanted else []:
+        if found := sorted(folder.rglob(glob.escape(wanted))) if Path(wanted).name == wanted else []:
             return found[0]
     known = sorted({path.name for folder in config_folders() for path in folder.rglob("*.yaml")})
     nearest = difflib.get_close_matches(wanted, known, n=1, cutoff=0.4)
@@ -42,7 +45,7 @@ def find_config(name: str) -> Path:
 def folder_of(recipe: str) -> Path:
     """The folder below ``configs`` in which a recipe lies, by its name; the empty path for one from elsewhere."""
     for folder in config_folders():
-        if found := sorted(folder.rglob(f"{recipe}.yaml")):
+        if found := sorted(folder.rglob(f"{glob.escape(recipe)}.yaml")):
             return found[0].parent.relative_to(folder)
     return Path()
 
@@ -52,27 +55,44 @@ def _first_comment(path: Path) -> str:
     return line.removeprefix("#").strip() if line.startswith("#") else ""
 
 
-def configs(kind: str) -> dict[str, str]:
-    """Recipes (``kind="recipes"``) or overlays (``"overlays"``): from file name to its first comment line."""
-    found: dict[str, str] = {}
+def recipes() -> dict[str, str]:
+    """All recipes: from file name to its first comment line."""
+    return {path.name: _first_comment(path) for path in _configs(overlays=False)}
+
+
+def overlays() -> dict[str, dict[str, str]]:
+    """From owner (see :func:`owner_of`) to its overlays, each from file name to its first comment line."""
+    found: dict[str, dict[str, str]] = {}
+    for path in _configs(overlays=True):
+        found.setdefault(owner_of(path), {})[path.name] = _first_comment(path)
+    return dict(sorted(found.items()))
+
+
+def _configs(overlays: bool) -> list[Path]:
+    """All recipes or overlays; of several with one name the first that a name finds."""
+    found: dict[str, Path] = {}
     for folder in config_folders():
         for path in sorted(folder.rglob("*.yaml"), key=lambda path: path.name):
-            if ("overlays" in path.relative_to(folder).parts) == (kind == "overlays"):
-                found.setdefault(path.name, _first_comment(path))
-    return found
+            if ("overlays" in path.relative_to(folder).parts) == overlays:
+                found.setdefault(path.name, path)
+    return list(found.values())
 
 
-def _class_nodes(folder: str) -> Iterator[ast.ClassDef]:
+def _class_nodes(folder: str, files: Sequence[str] = ()) -> Iterator[ast.ClassDef]:
+    """All classes in a package folder, or in some of its files."""
     for path in sorted((PACKAGE / folder).glob("*.py")):
-        yield from (node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.ClassDef))
+        if not files or path.stem in files:
+            nodes = ast.parse(path.read_text(encoding="utf-8")).body
+            yield from (node for node in nodes if isinstance(node, ast.ClassDef))
 
 
 def _bases(node: ast.ClassDef) -> list[str]:
     return [ast.unparse(base).rsplit(".", 1)[-1] for base in node.bases]
 
 
-def _classes(folder: str) -> Iterator[tuple[str, set[str], str]]:
-    for node in _class_nodes(folder):
+def _classes(folder: str, files: Sequence[str] = ()) -> Iterator[tuple[str, set[str], str]]:
+    """Name, bases and first line of the docstring of the same classes."""
+    for node in _class_nodes(folder, files):
         yield node.name, set(_bases(node)), (ast.get_docstring(node) or "").split("\n", 1)[0]
 
 
@@ -92,6 +112,43 @@ def classes(folder: str, roots: set[str]) -> dict[str, str]:
         if len(known) == before:
             break
     return {name: doc for name, doc in found.items() if not name.startswith("_") and not doc.startswith("Base ")}
+
+
+def owner_of(overlay: Path) -> str:
+    """What an overlay is for: the folder of a method, the name of a data module, or empty for all recipes."""
+    for folder in config_folders():
+        if overlay.resolve().is_relative_to(folder.resolve()):
+            *parents, _ = overlay.resolve().relative_to(folder.resolve()).parts
+            if "overlays" in parents:  # METHOD/overlays/x.yaml, overlays/DATA/x.yaml or overlays/x.yaml
+                return next((part for part in parents if part != "overlays"), "")
+    return ""
+
+
+def check_owner(overlay: Path, model: str | None, data: str | None) -> None:
+    """Refuse an overlay on a recipe that it is not for.
+
+    Args:
+        overlay: any config; only overlays below ``configs`` have an owner.
+        model: class of the recipe's method, bare or with its path. Nothing is known of those of another package.
+        data: likewise of its data module.
+
+    Raises:
+        UserError: if it belongs to another method or to other data.
+    """
+    owner, method, module = owner_of(overlay), _known(model), _known(data)
+    if owner in data_modules():
+        if module not in (None, owner):
+            raise UserError(f"{overlay.name} is an overlay for the data {owner}, not for {module}: leave it out.")
+    elif owner and method is not None:
+        own = {name for name, _, _ in _classes("methods", HELPERS if owner == "helpers" else (owner,))}
+        if own and method not in own:
+            raise UserError(f"{overlay.name} is an overlay for recipes of {owner}, not for {method}: leave it out.")
+
+
+def _known(name: str | None) -> str | None:
+    """The bare name of a class of this package, or None."""
+    path, _, bare = (name or "").rpartition(".")
+    return bare if bare and path.split(".")[0] in ("", PACKAGE.name) else None
 
 
 def methods() -> dict[str, str]:
@@ -196,9 +253,9 @@ def catalogue() -> str:
     """The text of ``xdomain list``."""
     sections = {
         "methods": methods(),
-        "recipes": configs("recipes"),
+        "recipes": recipes(),
         "data": data_modules(),
-        "overlays": configs("overlays"),
+        **{f"overlays for {owner or 'all recipes'}": entries for owner, entries in overlays().items()},
     }
     lines = []
     for title, entries in sections.items():

@@ -9,7 +9,8 @@ from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from tests.toys import ToyGAN, ToyPair, trainer
 from xdomain.batch import to_float, to_uint8
 from xdomain.callbacks import LearningCurves, PredictionWriter, SampleGrid
-from xdomain.callbacks.pictures import draw_curves, save_png
+from xdomain.callbacks.pictures import save_png
+from xdomain.running.curves import draw_curves
 
 
 class Marked(ToyGAN):
@@ -51,6 +52,25 @@ def test_grid_of_chosen_directions_and_of_few_images():
     assert picture.shape == (2 * 9 + 1, 10 * 9 + 1, 3)
     images = ToyPair().data("b", "test").images
     assert np.array_equal(tile(picture, 0, 9)[..., 0], images[9, 0])
+
+
+def test_rows_of_domains_with_few_images_stay_apart():
+    class Uneven(ToyPair):
+        def data(self, role, split):
+            data = super().data(role, split)
+            return data.keep(np.arange({"a": 5, "b": 2}[role]))
+
+    data = Uneven()
+    picture = SampleGrid(count=4).grid(data, Marked().eval(), testing=False).permute(1, 2, 0).numpy()
+    assert picture.shape == (4 * 9 + 1, 4 * 9 + 1, 3)
+    for first_row, role in ((0, "a"), (2, "b")):
+        images = data.data(role, "val").images[:4]
+        for column, image in enumerate(images):
+            assert np.array_equal(
+                tile(picture, first_row, column), np.broadcast_to(image.transpose(1, 2, 0), (8, 8, 3))
+            )
+    assert (tile(picture, 2, 2) == 255).all()
+    assert (tile(picture, 3, 3) == 255).all()
 
 
 def test_grid_draws_no_random_numbers():
@@ -101,9 +121,6 @@ def test_wandb_shows_the_grid():
     shown = []
 
     class Offline(WandbLogger):
-        def __init__(self):
-            pass
-
         name, version, save_dir, experiment = "x", "0", None, None
 
         def log_image(self, key, images, step=None, **_):
@@ -128,15 +145,15 @@ def test_predictions_are_written_under_their_positions():
     source = torch.from_numpy(ToyPair().data("a", "test").images)
     expected = to_uint8(-to_float(source)[:, :1])
     for image, path in zip(expected, files, strict=True):
-        assert np.array_equal(np.array(Image.open(path)), image.expand(3, 8, 8).permute(1, 2, 0).numpy())
+        assert np.array_equal(np.array(Image.open(path)), image[0].numpy())
 
 
 def test_pictures_are_whole_or_not_there(tmp_path, monkeypatch):
     def dies(self, file, format=None):
-        file.write_bytes(b"half")
+        file.write(b"half")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Image.Image, "save", dies)
     with pytest.raises(KeyboardInterrupt):
         save_png(torch.zeros(3, 2, 2, dtype=torch.uint8), tmp_path / "new" / "x.png")
-    assert list((tmp_path / "new").glob("x.png")) == []
+    assert list((tmp_path / "new").iterdir()) == []

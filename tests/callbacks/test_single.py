@@ -252,7 +252,7 @@ def test_all_frames_are_shuffled_alike():
     clip = torch.cat([frame, frame + 1], 2)
     shuffled = shuffle_blocks(clip, 4, torch.Generator().manual_seed(0))
     assert torch.equal(shuffled[:, :, 0] + 1, shuffled[:, :, 1])
-    with pytest.raises(UserError, match="too large"):
+    with pytest.raises(ValueError, match="too large"):
         shuffle_blocks(clip, 7, torch.Generator())
 
 

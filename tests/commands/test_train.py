@@ -5,6 +5,8 @@ import io
 import json
 import logging
 import os
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -17,6 +19,7 @@ import yaml
 from xdomain import __version__
 from xdomain.commands.main import main
 from xdomain.commands.train import _name_of, expand_configs, overrides
+from xdomain.methods import DTN
 from xdomain.networks import ConvClassifier
 
 CLASSIFIER = {"class_path": "ConvClassifier", "init_args": {"widths": [4, 4, 8], "image_size": 16}}
@@ -41,6 +44,9 @@ trainer:
   enable_progress_bar: false
   enable_model_summary: false
 """
+
+
+BOMB = "a0: &a0 [1, 2]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 20))
 
 
 @pytest.fixture(autouse=True)
@@ -102,21 +108,22 @@ def test_a_misspelt_key_is_named_with_the_nearest(capsys, place, key):
     )
 
 
-def test_a_misspelt_key_in_a_list(capsys):
+def test_a_misspelt_key_of_a_callback_and_of_a_logger(capsys):
     content = {
-        "callbacks": [{"class_path": "LearningCurves"}, {"class_path": "SampleGrid", "init_args": {"cont": 3}}],
+        "callbacks": {"pictures": {"class_path": "SampleGrid", "init_args": {"cont": 3}}},
         "logger": [{"class_path": "WandbLogger", "init_args": {"projekt": "x"}}],
     }
     nearest = {
-        "callbacks": "cont is no setting: did you mean count?",
-        "logger": "projekt is no setting: did you mean project?",
+        "callbacks": "callbacks.pictures.init_args.cont is no setting: did you mean count?",
+        "logger": "logger.init_args.projekt is no setting: did you mean project?",
     }
     for key, end in nearest.items():
         Path("more.yaml").write_text(yaml.safe_dump({"trainer": {key: content[key]}}))
-        assert (
-            refused(capsys, "fit", "--config", "small.yaml", "--config", "more.yaml")
-            == f"trainer.{key}.init_args.{end}"
-        )
+        assert refused(capsys, "fit", "--config", "small.yaml", "--config", "more.yaml") == f"trainer.{end}"
+    pictures = ["--trainer.callbacks.pictures", "SampleGrid", "--trainer.callbacks.pictures.cont", "3"]
+    assert refused(capsys, "fit", "--config", "small.yaml", *pictures) == (
+        "trainer.callbacks.pictures.cont is no setting: did you mean count?"
+    )
 
 
 def test_a_key_like_no_other_is_answered_with_all_of_its_class(capsys):
@@ -156,8 +163,8 @@ def test_a_shortened_key_is_not_guessed(capsys):
         ),
         ("model.init_args.optimizer", "Adamm", "is Adamm, which is no class that fits there: did you mean Adam?"),
         (
-            "trainer.callbacks+",
-            "SampleGridd",
+            "trainer.callbacks",
+            "{x: SampleGridd}",
             "is SampleGridd, which is no class that fits there: did you mean SampleGrid?",
         ),
         ("model", "Street", "is Street, which is no class that fits there: choose one of AttributeClassifier"),
@@ -235,6 +242,9 @@ def test_a_value_that_a_class_refuses(capsys):
         ("- a\n- b\n", "x.yaml is no config: "),
         ("", "x.yaml is no config: "),
         ("model:\n", "x.yaml is no config: "),
+        ("trainer: &a {callbacks: *a}\n", "x.yaml refers to itself, or repeats itself without end: "),
+        ("a: &a [1, *a]\n", "x.yaml refers to itself"),
+        (BOMB, "x.yaml refers to itself, or repeats itself without end: "),
         ("trainer: {max_steps: 3}\n", "data and model must be given: add --config RECIPE."),
     ],
 )
@@ -257,6 +267,16 @@ def test_a_missing_checkpoint_is_named(capsys):
         )
     Path("alone.ckpt").write_text("")
     assert refused(capsys, "test", "--ckpt_path", "alone.ckpt").startswith("alone.ckpt has no run folder")
+
+
+def test_weights_and_a_run_to_go_on_with_exclude_each_other(capsys):
+    for words in (["--weights", "x"], ["--trainer.weights=x"]):
+        sentence = refused(capsys, "fit", "--config", "small.yaml", *words, "--ckpt_path", "y")
+        assert sentence == "--weights begins a new run and --ckpt_path goes on with one: give one of them."
+    sentence = refused(capsys, "test", "--config", "small.yaml", "--weights", "x")
+    assert sentence == "--weights is for xdomain fit, not for test: give --ckpt_path."
+    sentence = refused(capsys, "fit", "--config", "small.yaml", "--weights", "absent")
+    assert sentence.startswith("checkpoint absent does not exist")
 
 
 def test_an_unknown_command(capsys):
@@ -308,6 +328,121 @@ def test_a_run_prints_no_advertising_and_its_config_and_checkpoint_work_again(ca
     assert main(["translate", "--ckpt_path", str(run), "--input", "in", "--output", "out"]) == 0
     assert capsys.readouterr().out == "translated 1 image\n"
     assert Path("out/x.png").is_file()
+
+
+# ---------------------------------------------------------------- words that YAML would read
+
+AWKWARD = ["[x].png", "[x]", "[x", "@x", "%x", "{x}", "{x", "!x", "&x", "*x", "'x", '"x', "#x", "2024-01-01"]
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_a_path_is_a_path(name):
+    Path(name).mkdir()
+    config = f"{name.replace('@', '')}.yaml"  # which names of runs may not have
+    Path(config).write_text(RECIPE)
+    words = ["--config", config, "--data.init_args.a.init_args.root", name, f"--ckpt_path={name}"]
+    content = yaml.safe_load(printed(*words))
+    assert Path(content["data"]["init_args"]["a"]["init_args"]["root"]) == Path(name)
+    assert Path(content["ckpt_path"]) == Path(name)
+
+
+@pytest.mark.parametrize("name", ["[x]", "#x", "&x", "*x"])
+def test_a_missing_path_is_named(capsys, name):
+    assert refused(capsys, "fit", "--config", name).startswith(f"no config named {name!r}: ")
+    sentence = refused(capsys, "fit", "--config", "small.yaml", "--ckpt_path", name)
+    assert re.match(rf"checkpoint (./)?{re.escape(name)} does not exist: ", sentence)
+
+
+def test_a_word_that_reads_as_nothing(capsys):
+    sentence = refused(capsys, "fit", "--config", "small.yaml", "--data.init_args.a.init_args.root", "#x")
+    assert sentence == "data.init_args.a.init_args.root #x reads as nothing in YAML: write ./#x if it is a path."
+
+
+# ---------------------------------------------------------------- callbacks
+
+
+def callbacks(*words):
+    """The callbacks that a recipe ends with: from name to (class, settings)."""
+    content = yaml.safe_load(printed("--config", "small.yaml", *words))["trainer"]["callbacks"]
+    return {
+        name: callback and (callback["class_path"].rsplit(".", 1)[-1], callback.get("init_args", {}))
+        for name, callback in content.items()
+    }
+
+
+@pytest.fixture
+def pictured():
+    """A recipe with two callbacks."""
+    mapping = {
+        "quality": {"class_path": "AnalogyQuality", "init_args": {"samples": 3, "layer": "x", "options": {"start": 1}}},
+        "pictures": {"class_path": "SampleGrid", "init_args": {"count": 5}},
+    }
+    content = yaml.safe_load(RECIPE)
+    content["trainer"]["callbacks"] = mapping
+    Path("small.yaml").write_text(yaml.safe_dump(content))
+
+
+@pytest.mark.usefixtures("pictured")
+def test_an_overlay_changes_one_setting_of_one_callback():
+    before = callbacks()
+    assert before.keys() == {"quality", "pictures"}
+    Path("one.yaml").write_text("trainer: {callbacks: {quality: {init_args: {options: {start: 2}}}}}")
+    Path("two.yaml").write_text(
+        "trainer: {callbacks: {more: {class_path: SampleGrid}, pictures: null, quality: {init_args: {samples: 4}}}}"
+    )
+    one, two = ["--config", "one.yaml"], ["--config", "two.yaml"]
+    changed = {**before["quality"][1], "options": {"start": 2}}
+    assert callbacks(*one) == {**before, "quality": ("AnalogyQuality", changed)}
+    after = callbacks(*one, *two)
+    assert after == {
+        "quality": ("AnalogyQuality", {**changed, "samples": 4}),
+        "pictures": None,
+        "more": ("SampleGrid", {"count": 16, "directions": None}),
+    }
+    assert callbacks(*two, *one).keys() == after.keys()
+    words = ["--trainer.callbacks.more.count", "2", "--trainer.callbacks.quality.init_args.samples=9"]
+    spoken = callbacks(*one, *two, *words)
+    assert spoken["more"] == ("SampleGrid", {"count": 2, "directions": None})
+    assert spoken["quality"][1]["samples"] == 9
+    Path("again.yaml").write_text(printed("--config", "small.yaml", *one, *two, *words))
+    assert callbacks("--config", "again.yaml") == spoken
+
+
+@pytest.mark.usefixtures("pictured")
+def test_an_overlay_changes_the_class_of_a_callback():
+    Path("one.yaml").write_text("trainer: {callbacks: {pictures: {class_path: SampleSheet}}}")
+    assert callbacks("--config", "one.yaml")["pictures"][0] == "SampleSheet"
+
+
+@pytest.mark.usefixtures("pictured")
+def test_a_list_of_callbacks_replaces_them_and_is_not_added(capsys):
+    Path("one.yaml").write_text("trainer: {callbacks: [{class_path: SampleGrid}, {class_path: LearningCurves}]}")
+    assert [kind for kind, _ in callbacks("--config", "one.yaml").values()] == ["SampleGrid", "LearningCurves"]
+    Path("two.yaml").write_text("trainer: {callbacks+: [{class_path: SampleGrid}]}")
+    assert refused(capsys, "fit", "--config", "small.yaml", "--config", "two.yaml") == (
+        "trainer.callbacks needs no +: give every callback a name, NAME: CALLBACK."
+    )
+
+
+# ---------------------------------------------------------------- owners of overlays
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["--config", "alpha_1"], "alpha_1.yaml is an overlay for recipes of structural_analogy, not for DTN"),
+        (["--config", "photo_brick"], "photo_brick.yaml is an overlay for the data SingleImage, not for DomainPair"),
+        (["--config", "no_tid", "--model", "DIDD"], "no_tid.yaml is an overlay for recipes of dtn, not for DIDD"),
+    ],
+)
+def test_an_overlay_of_another_method_or_of_other_data(capsys, words, what):
+    """The recipe is a user's own: its classes say whose it is."""
+    assert refused(capsys, "fit", "--config", "small.yaml", *words) == f"{what}: leave it out."
+
+
+def test_an_overlay_of_the_method():
+    content = yaml.safe_load(printed("--config", "small.yaml", "--config", "no_tid"))
+    assert content["model"]["init_args"]["beta"] == 0
 
 
 # ---------------------------------------------------------------- names of runs
@@ -386,6 +521,84 @@ def test_changes_of_the_command_line():
     }
 
 
+# ---------------------------------------------------------------- ends before the last step
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_fit_with_its_status_and_a_checkpoint(monkeypatch, capsys, signum, status):
+    with monkeypatch.context() as patch:
+        patch.setattr(DTN, "on_train_batch_start", lambda *_: os.kill(os.getpid(), signum))
+        assert main(["fit", "--config", "small.yaml"]) == status
+    run = Path("runs/small/0001")
+    sentence = f"xdomain: stopped by {signum.name} after step 1: --ckpt_path {run} goes on from there.\n"
+    assert capsys.readouterr().err.endswith(sentence)
+    assert main(["fit", "--ckpt_path", str(run), "--trainer.log_every_n_steps", "1"]) == 0
+    assert main(["fit", "--ckpt_path", str(run), "--trainer.max_steps", "3"]) == 0
+    assert yaml.safe_load((run / "config_resumed_2.yaml").read_text())["trainer"]["log_every_n_steps"] == 1
+    facts = yaml.safe_load((run / "run.json").read_text())
+    assert facts["overrides"] == {"trainer.log_every_n_steps": 1, "trainer.max_steps": 3}
+    assert facts["steps"] == 3
+    assert sorted(path.name for path in run.iterdir())[:2] == ["checkpoints", "config.yaml"]  # nothing half written
+
+
+def test_a_signal_before_the_first_batch_ends_fit_too(monkeypatch, capsys):
+    monkeypatch.setattr(DTN, "setup", lambda *_, **__: os.kill(os.getpid(), signal.SIGINT))
+    assert main(["fit", "--config", "small.yaml"]) == 130
+    assert capsys.readouterr().err.endswith("xdomain: stopped by SIGINT.\n")
+    assert list(Path("runs/small").iterdir()) == []
+
+
+def test_another_recipes_checkpoint_is_one_sentence(tmp_path, capsys):
+    assert main(["fit", "--config", "small.yaml"]) == 0
+    other = yaml.safe_load(RECIPE)
+    other["model"]["init_args"]["g"]["init_args"]["width"] = 4
+    Path("other.yaml").write_text(yaml.safe_dump(other))
+    (tmp_path / "x.ckpt").write_bytes(Path("runs/small/0001/checkpoints/last.ckpt").read_bytes())
+    for command in ("fit", "test"):
+        capsys.readouterr()
+        assert main([command, "--config", "other.yaml", "--ckpt_path", "x.ckpt"]) == 1
+        assert "xdomain: error: the checkpoint does not fit this DTN: it belongs to another" in capsys.readouterr().err
+        assert list(Path("runs/other").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        (("precision", "64-true"), "trainer.precision is 64-true, but images reach the networks in 32 bits"),
+        (("save_minutes", "-1"), "trainer.save_minutes is -1.0: give a number of at least 0"),
+    ],
+)
+def test_settings_of_the_trainer_are_refused_by_their_key(capsys, setting, sentence):
+    name, value = setting
+    assert sentence in refused(capsys, "fit", "--config", "small.yaml", f"--trainer.{name}", value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "variables", "sentence"),
+    [
+        (
+            {"val_check_interval": 50, "check_val_every_n_epoch": 1},
+            {},
+            "trainer.val_check_interval is 50, but an epoch has 2 batches: give at most 2",
+        ),
+        ({}, {"SLURM_NTASKS": "4"}, "SLURM_NTASKS is 4: start the training with `srun --ntasks-per-node=4`"),
+        (
+            {"callbacks": [{"class_path": "EarlyStopping", "init_args": {"monitor": "val/fid"}}]},
+            {},
+            "EarlyStopping watches val/fid, which is not there: choose one of ",
+        ),
+    ],
+)
+def test_what_lightning_refuses_is_one_sentence(capsys, monkeypatch, settings, variables, sentence):
+    recipe = yaml.safe_load(RECIPE)
+    recipe["trainer"] |= settings
+    Path("small.yaml").write_text(yaml.safe_dump(recipe))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert main(["fit", "--config", "small.yaml"]) == 1
+    assert f"xdomain: error: {sentence}" in capsys.readouterr().err
+
+
 # ---------------------------------------------------------------- answers without torch
 
 
@@ -408,3 +621,16 @@ def test_quick_answers_do_not_wait_for_torch(args, text):
         assert text in result.stdout
         assert result.stdout.endswith("0 False\n")
     assert min(seconds) < 1
+
+
+@pytest.mark.parametrize("key", ["optimizer", "d_optimizer", "scheduler", "g", "D", "view"])
+@pytest.mark.parametrize("path", ["os.system", "torch.hub.load", "torch.load"])
+def test_a_recipe_names_classes_of_the_right_kind_only(capsys, tmp_path, key, path):
+    """What is called with settings is a class: a function of any module is not."""
+    more = ["--model.init_args." + key, f'{{"class_path": "{path}", "init_args": {{"command": "touch hacked"}}}}']
+    sentence = refused(capsys, "fit", "--config", "small.yaml", *more)
+    assert key in ("g", "D") or sentence.startswith(
+        f"model.init_args.{key} "
+    )  # of those the parser says it, without key
+    refused(capsys, "fit", "--config", "small.yaml", "--model.init_args." + key, path)
+    assert not (tmp_path / "hacked").exists()

@@ -108,3 +108,11 @@ def test_data_of_ones_own_have_one_too():
         domains, channels, image_size = ("own",), (3,), 8
 
     assert len(Own().fingerprint()) == 16
+
+
+def test_files_may_lie_anywhere(tmp_path):
+    write_layout(tmp_path / "elsewhere", x=6)
+    rows = [f"{tmp_path}/elsewhere/x/{i:03d}.png,{'ab'[i % 2]},train" for i in range(6)]
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "m.csv").write_text("\n".join(["path,domain,split", *rows]))
+    assert len(data.UnpairedFolders(manifest=str(tmp_path / "lists" / "m.csv")).fingerprint()) == 16

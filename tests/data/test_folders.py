@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.fakes.folders import write_flat, write_layout, write_picture
+from xdomain.data import Avatars, ImagePair
 from xdomain.data.folders import LabelledFolders, UnpairedFolders
 from xdomain.data.images import read_image
 from xdomain.errors import UserError
@@ -126,10 +127,43 @@ def test_channels_and_crop(tmp_path):
     assert centre.channels == (3, 1)
     np.testing.assert_array_equal(centre.data("a", "train").images[0], pixels[:, 2:10].transpose(2, 0, 1))
     assert centre.data("b", "train").images.shape == (1, 1, 8, 8)
-    squashed = unpaired(path=str(tmp_path), channels=3, crop="none")
+    squashed = unpaired(path=str(tmp_path), channels=3, fit="stretch")
     assert (squashed.data("a", "train").images != centre.data("a", "train").images).any()
     expected = pixels.mean((0, 1))
     np.testing.assert_allclose(squashed.data("a", "train").images[0].mean((1, 2)), expected, atol=2.0)
+
+
+@pytest.mark.parametrize(("width", "height"), [(12, 8), (5, 12), (9, 9), (40, 1)])
+def test_padding_keeps_the_whole_image_and_its_aspect_ratio(tmp_path, width, height):
+    for folder in ("trainA", "trainB", "valA", "valB", "testA", "testB"):
+        pixels = write_picture(tmp_path / folder / "x.png", 0, width, height)
+    module = unpaired(path=str(tmp_path), image_size=max(width, height), channels=3, fit="pad")
+    image = module.data("a", "train").images[0]
+    missing = [max(width, height) - side for side in (height, width)]
+    expected = np.pad(pixels, [*((n // 2, n - n // 2) for n in missing), (0, 0)], mode="edge")
+    np.testing.assert_array_equal(image, expected.transpose(2, 0, 1))
+    assert unpaired(path=str(tmp_path), image_size=6, fit="pad").data("a", "train").images.shape == (1, 1, 6, 6)
+
+
+def test_a_part_of_one_domain_alone(tmp_path):
+    """What the other lacks is taken out of its own training images."""
+    write_layout(tmp_path, trainA=4, trainB=10, testA=3, valB=2)
+    module = unpaired(path=str(tmp_path))
+    counts = {domain: [len(module.files()[domain, split]) for split in SPLITS] for domain in "AB"}
+    assert counts == {"A": [3, 1, 3], "B": [9, 2, 1]}
+    assert sorted(values(module, "a", "test")) == [14, 15, 16]
+    assert {*values(module, "b", "test")} < {*range(4, 14)}
+
+
+@pytest.mark.parametrize("name", ["../../../evil", "/evil", "a\\b", "..", "", " ", "a\nb", "x" * 101, "\udcff"])
+def test_names_of_domains_that_would_lead_elsewhere(tmp_path, name):
+    write_layout(tmp_path, trainA=3, trainB=3)
+    with pytest.raises(UserError, match=r"^the domain name '.*' cannot be part of a file name: give one of letters"):
+        unpaired(path=str(tmp_path), domains=[name, "B"])
+    with pytest.raises(UserError, match="cannot be part of a file name"):
+        Avatars({name: "*"})
+    with pytest.raises(UserError, match="cannot be part of a file name"):
+        ImagePair("scikit-image:coffee", "scikit-image:coins", names=(name or ".", "b"))
 
 
 def test_flip_mirrors_some_training_images(tmp_path):
@@ -261,7 +295,6 @@ def test_more_wrong_manifests(flat):
         ({"path": "all", "val_share": 0.0}, "val_share is 0"),
         ({"path": "all", "val_share": 0.6, "test_share": 0.5}, "their sum is 1.1"),
         ({"path": "half"}, "half holds no folder trainB"),
-        ({"path": "uneven"}, "uneven holds no folder testB"),
         ({"path": "empty"}, "the folder empty/trainA holds no image"),
         ({"path": "few"}, "the domain A in few has only 2 training images, too few"),
         ({"a": "all/trainA", "b": "absent"}, "the folder absent does not exist"),

@@ -14,7 +14,7 @@ from xdomain.features.classifier import ClassifierExtractor
 from xdomain.features.inception import Inception
 from xdomain.features.random_conv import RandomConv
 from xdomain.metrics.distribution import FID
-from xdomain.networks import HalfClassifier
+from xdomain.networks import HalfResolutionClassifier
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def images():
 def every_extractor(weights):
     yield build_extractor("random-conv")
     yield build_extractor(f"torchvision:squeezenet1_0:{weights}")
-    yield ClassifierExtractor(HalfClassifier(), "toy")
+    yield ClassifierExtractor(HalfResolutionClassifier(), "toy")
 
 
 def test_every_network_keeps_its_contract(weights):
@@ -237,7 +237,7 @@ def test_inception_sees_whole_bytes():
 
 
 def test_a_classifier_gives_its_features_and_logits():
-    network = HalfClassifier(in_channels=1).eval()
+    network = HalfResolutionClassifier(in_channels=1).eval()
     extractor = ClassifierExtractor(network, "toy")
     images = torch.rand(4, 3, 32, 32)
     with torch.no_grad():

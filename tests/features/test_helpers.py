@@ -270,7 +270,7 @@ def test_a_checkpoint_of_the_users_own(tmp_path, form):
 
 def test_bad_checkpoints(tmp_path):
     (tmp_path / "no.ckpt").write_bytes(b"nothing")
-    with pytest.raises(UserError, match=r"no.ckpt cannot be read as a checkpoint"):
+    with pytest.raises(UserError, match=r"no.ckpt is no checkpoint"):
         Helper(str(tmp_path / "no.ckpt"))
     with pytest.raises(UserError, match=r"absent.ckpt does not exist"):
         Helper("absent.ckpt")

@@ -68,3 +68,31 @@ def test_no_gradient_reaches_the_generator():
     fake = torch.randn(1, 3, 4, 4, requires_grad=True)
     gradient_penalty(linear([0.0, 3.0, 4.0]), torch.randn(1, 3, 4, 4), fake).backward()
     assert fake.grad is None
+
+
+def test_penalty_of_a_compiled_critic():
+    torch.manual_seed(0)
+    D = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Softplus(), nn.Conv2d(4, 1, 3))
+    real, fake, penalties = torch.randn(1, 3, 7, 7), torch.randn(1, 3, 7, 7), []
+    for compiled in (False, True):
+        if compiled:
+            D.compile(backend="aot_eager")  # which knows no gradients of gradients
+        torch.manual_seed(0)
+        penalties.append(gradient_penalty(D, real, fake))
+        D.zero_grad()
+        penalties[-1].backward()
+        penalties.append(D[0].weight.grad.clone())
+    torch.testing.assert_close(penalties[:2], penalties[2:])
+
+
+def test_penalty_in_mixed_precision_is_that_in_float32():
+    torch.manual_seed(0)
+    D = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Softplus(), nn.Conv2d(4, 1, 3))
+    real, fake = torch.randn(1, 3, 7, 7), torch.randn(1, 3, 7, 7).bfloat16()
+    torch.manual_seed(0)
+    expected = gradient_penalty(D, real, fake.float())
+    torch.manual_seed(0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        penalty = gradient_penalty(D, real, fake)
+    assert penalty.dtype == torch.float32
+    assert penalty.item() == expected.item()

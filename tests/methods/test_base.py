@@ -1,5 +1,7 @@
 """The update machinery that every method shares, held against straight PyTorch."""
 
+from functools import partial
+
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -23,7 +25,9 @@ class OneWeight(Method):
     """One weight vector, loss = mean over the batch of w . x."""
 
     def __init__(self, gain=1.0, **options):
-        super().__init__(domains=("red", "grey"), channels=(3, 1), image_size=8, optimizer=sgd, **options)
+        super().__init__(
+            **{"domains": ("red", "grey"), "channels": (3, 1), "image_size": 8, "optimizer": sgd, **options}
+        )
         self.w = nn.Linear(192, 1, bias=False)
         self.gain = gain
         self.seen, self.norms = [], []
@@ -124,9 +128,10 @@ def test_rivals_are_frozen_while_a_loss_is_built_and_free_afterwards():
     assert not torch.equal(start["g.1.weight"], before.state_dict()["g.1.weight"])
 
 
+@pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("plugins", [None, "scaled"])
-def test_clip_applies_to_unscaled_gradients(plugins):
-    model = OneWeight(gain=100.0, clip=0.5)
+def test_clip_applies_to_unscaled_gradients(plugins, fused):
+    model = OneWeight(gain=100.0, clip=0.5, optimizer=partial(SGD, lr=0.1, fused=fused))
     start = model.w.weight.detach().clone()
     trainer(max_steps=1, limit_val_batches=0, plugins=[scaled_precision()] if plugins else None).fit(
         model, datamodule=ToyPair()

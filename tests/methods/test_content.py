@@ -121,8 +121,8 @@ def test_data_that_does_not_fit_is_refused(method):
         make(method, domains=("plus",), channels=(3,))
     with pytest.raises(UserError, match="have 3 and 1 channels: set the data's channels"):
         make(method, channels=(3, 1))
-    with pytest.raises(ValueError, match="image_size is 48, but content transfer needs a power of two"):
-        make(method, image_size=48)
+    with pytest.raises(ValueError, match="image_size is 49, but content transfer needs a multiple of 8"):
+        make(method, image_size=49)
 
 
 @pytest.mark.parametrize("method", METHODS)

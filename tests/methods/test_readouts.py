@@ -55,7 +55,7 @@ def test_erasure_is_for_inference_alone():
     method = make(DIDD, spectral=False, readouts=[Erasure()], **WEIGHTS)
     erasure = method.readouts["erasure"]
     erasure.statistics.fit(torch.rand(9, method.E_c.dim), torch.rand(9, method.E_c.dim) + 1)
-    erasure.learned.fill_(True)
+    erasure.fitted_at.fill_(0)
     m = copy.deepcopy(method)
     (g, d), _ = one_step(method)
     a, b = first_batch()
@@ -227,6 +227,27 @@ def test_what_learned_nothing_is_refused_until_a_test_lets_it_learn(tmp_path):
     assert method.calibrated()
     torch.testing.assert_close(method.eval().E_c(x), plain.eval().E_c(x))
     assert method.translate(x, "plus", "plain", guide=guide).isfinite().all()
+
+
+def test_a_test_fits_read_outs_that_are_older_than_the_weights(tmp_path, caplog):
+    """As in a checkpoint from between two validations."""
+    method, data = with_all(), UnequalFaces(eval_batch_size=5)
+    fitted(method, steps=2, data=data, run_dir=str(tmp_path / "run"))
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    checkpoint, right = torch.load(last, weights_only=True), learned(method)
+    for name, value in checkpoint["state_dict"].items():
+        if name.startswith("readouts."):
+            value.fill_(1)
+    torch.save(checkpoint, last)
+    loaded = with_all()
+    loaded.on_load_checkpoint(checkpoint)
+    trainer().test(loaded, datamodule=data, ckpt_path=str(last), weights_only=True, verbose=False)
+    assert all(torch.equal(value, right[name]) for name, value in learned(loaded).items())
+    with caplog.at_level("INFO"):
+        alone = with_all()
+        alone.load_state_dict(checkpoint["state_dict"])
+        alone.on_load_checkpoint(checkpoint)
+    assert "later than the validation" in caplog.text
 
 
 def test_checkpoints_with_more_and_with_fewer_read_outs():

@@ -3,16 +3,21 @@
 import copy
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from PIL import Image
 from torch.nn import functional as F
 from torch.optim import SGD
 
 from tests.methods.single import OneImage, TwoImages, assert_resumes_exactly, facts, train
-from xdomain.batch import to_float
+from xdomain.batch import to_float, to_uint8
+from xdomain.callbacks import SampleQuality, SampleSheet
+from xdomain.data import SingleImage
+from xdomain.data.images import write_image
 from xdomain.errors import UserError
-from xdomain.methods import SinGAN
+from xdomain.methods import ConSinGAN, SinGAN
 from xdomain.networks.pyramid import random_walk, resize, soft_mask
 
 SMALL = {"iterations": 3, "min_size": 12, "width": 4, "layers": 3}
@@ -361,3 +366,33 @@ def test_steps_of_a_walk_follow_the_supplement():
 def test_what_makes_no_sense_is_refused(method, action, sentence):
     with pytest.raises(UserError, match=sentence):
         action(method)
+
+
+# ---------------------------------------------------------------- grey
+
+
+def test_a_grey_image_is_learned_sampled_and_changed_as_one_channel(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 26), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "grey.png")
+    data = SingleImage(str(tmp_path / "grey.png"), channels=1, steps_per_epoch=4)
+    method = make(lambda: data, iterations=1)
+    train(method, data, tmp_path / "run", callbacks=[SampleQuality(), SampleSheet(2)])
+    assert torch.equal(method.image[0, 0], torch.from_numpy(pixels))
+    images = to_float(data.samples["a"])[None]
+    mask = torch.ones_like(images)
+    for made in (
+        method.sample(2),
+        method.animate(2),
+        method.translate(images, "image", "image"),
+        method.harmonise(images, mask, 1),
+        method.super_resolve(images, 1.5),
+    ):
+        assert made.shape[1] == 1
+        write_image(to_uint8(made)[0], tmp_path / "made.png")
+        with Image.open(tmp_path / "made.png") as file:
+            assert file.mode == "L"
+
+
+def test_others_learn_from_colours_only():
+    with pytest.raises(UserError, match="ConSinGAN learns from RGB only: set the data's channels to 3, or use SinGAN"):
+        ConSinGAN(**{**facts(OneImage()), "channels": (1,)})

@@ -179,13 +179,6 @@ def test_samples_of_any_size(kind, tmp_path):
     assert (to_float(run.real_sample) - run.real(2)).abs().max() < 1e-6
 
 
-def test_the_other_critic(tmp_path):
-    run = trained(tmp_path, SinGAN3D, critic="padded", iterations=1)
-    assert {type(D).__name__ for D in run.D.values()} == {"PaddedCritic"}
-    fresh = make(SinGAN3D, critic="padded", width=32)
-    assert fresh.D["0"].body[1][0].weight.std().item() == pytest.approx(0.02, rel=0.05)
-
-
 @both
 def test_weights_begin_small_but_for_the_critic_with_spectral_norms(kind):
     m = make(kind, width=64)

@@ -14,7 +14,7 @@ from xdomain.features.classifier import ClassifierExtractor
 from xdomain.features.random_conv import RandomConv
 from xdomain.metrics.base import Count
 from xdomain.metrics.distribution import FID, KID, InceptionScore, frechet_distance
-from xdomain.networks import HalfClassifier
+from xdomain.networks import HalfResolutionClassifier
 
 
 @pytest.fixture(scope="module")
@@ -270,7 +270,7 @@ def test_inception_score_of_parts():
 def test_inception_score_is_clamped_and_survives_certainty():
     wild = one_hot([0, 1, 2, 3]) * 2 - torch.rand(4, 1, 2, 2) * 3
     assert value(score(wild)) == value(score(wild.clamp(-1, 1)))
-    metric = InceptionScore(ClassifierExtractor(HalfClassifier(), "toy"), splits=1)
+    metric = InceptionScore(ClassifierExtractor(HalfResolutionClassifier(), "toy"), splits=1)
     metric.logits.append(torch.tensor([[0.0, -2000.0], [0.0, -2000.0]]))
     metric._update_count = 1
     assert value(metric) == 1

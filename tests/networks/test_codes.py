@@ -8,9 +8,9 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import nn
 
 from xdomain.networks import (
+    CodeDecoder,
     CodeDiscriminator,
-    ContentDecoder,
-    ContentEncoder,
+    CodeEncoder,
     ContentRegions,
     FaderDiscriminator,
     LinearDiscriminant,
@@ -29,31 +29,44 @@ def layers(network, kind):
 
 def test_trunks_end_at_2x2_and_at_most_six_layers():
     assert [halvings(size) for size in (16, 32, 64, 128, 256, 512)] == [3, 4, 5, 6, 6, 6]
+    assert [halvings(size) for size in (24, 40, 48, 72, 80, 96, 104, 192)] == [3, 3, 4, 3, 4, 5, 3, 6]
     assert trunk(256, 32) == trunk(128, 32) == [32, 64, 128, 256, 512, 512]
     assert trunk(64, 32) == [32, 64, 128, 256, 512]
     assert trunk(32, 32) == [32, 64, 128, 256]
     assert trunk(16, 4) == [4, 8, 16]
     assert trunk(64, 16, 4) == [16, 32, 64, 128]
-    decoder = ContentDecoder(3, 64, 2, depth=4)
+    decoder = CodeDecoder(3, 64, 2, depth=4)
     assert decoder.shape == (16, 4, 4)
     assert decoder(torch.randn(2, 16 * 4 * 4)).shape == (2, 3, 64, 64)
 
 
-@pytest.mark.parametrize("size", [0, 8, 100, 178])
-def test_other_sizes_are_refused(size):
-    with pytest.raises(ValueError, match=f"image_size is {size}, but content transfer needs a power of two"):
+@pytest.mark.parametrize("size", [24, 96, 104])
+def test_multiples_of_8_are_coded_and_decoded(size):
+    channels = trunk(size, 4)
+    encoder, decoder = CodeEncoder(3, channels, size), CodeDecoder(3, size, 4)
+    codes = encoder(torch.randn(2, 3, size, size))
+    assert codes.shape == (2, encoder.dim)
+    assert decoder(codes).shape == (2, 3, size, size)
+    assert FaderDiscriminator(decoder.shape, 2)(codes).shape == (2, 2)
+
+
+@pytest.mark.parametrize(("size", "nearest"), [(0, 16), (8, 16), (100, 96), (102, 104), (178, 176)])
+def test_other_sizes_are_refused(size, nearest):
+    with pytest.raises(
+        ValueError, match=f"image_size is {size}, but content transfer needs .*: the nearest is {nearest}"
+    ):
         trunk(size, 4)
     with pytest.raises(ValueError, match=f"image_size is {size}"):
-        ContentDecoder(3, size, 4)
+        CodeDecoder(3, size, 4)
 
 
 @pytest.mark.parametrize(("size", "side"), [(32, 2), (64, 2), (128, 2), (256, 4)])
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 def test_shapes(size, side, norm):
     *hidden, last = trunk(size, 2)
-    encoder = ContentEncoder(3, [*hidden, last - 3], size, norm)
-    other = ContentEncoder(3, [*hidden, 3], size, norm)
-    decoder = ContentDecoder(4, size, 2, norm=norm)
+    encoder = CodeEncoder(3, [*hidden, last - 3], size, norm)
+    other = CodeEncoder(3, [*hidden, 3], size, norm)
+    decoder = CodeDecoder(4, size, 2, norm=norm)
     images = torch.rand(2, 3, size, size) * 2 - 1
     code, rest = encoder(images), other(images)
     assert code.shape == (2, encoder.dim) == (2, (last - 3) * side**2)
@@ -67,13 +80,13 @@ def test_parameters_of_the_tables():
     # the channels by hand; the tables print two digits
     kernels = 16 * (3 * 32 + 32 * 64 + 64 * 128 + 128 * 256 + 256 * 487 + 487 * 462)
     biases = 32 + 64 + 128 + 256 + 487 + 462
-    encoder = ContentEncoder(3, [32, 64, 128, 256, 487, 462], 128)
+    encoder = CodeEncoder(3, [32, 64, 128, 256, 487, 462], 128)
     assert parameters(encoder) == kernels + biases
     assert f"{parameters(encoder) / 1e6:.2f}" == "6.29"
     kernels = 16 * (512 * 512 + 512 * 256 + 256 * 128 + 128 * 64 + 64 * 32 + 32 * 3)
-    assert parameters(ContentDecoder(3, 128, 32)) == kernels + 512 + 256 + 128 + 64 + 32 + 3
+    assert parameters(CodeDecoder(3, 128, 32)) == kernels + 512 + 256 + 128 + 64 + 32 + 3
     assert f"{parameters(CodeDiscriminator(1848, 512)) / 1e6:.2f}" == "0.95"
-    assert parameters(encoder) == parameters(ContentEncoder(3, [32, 64, 128, 256, 487, 462], 128, spectral=True))
+    assert parameters(encoder) == parameters(CodeEncoder(3, [32, 64, 128, 256, 487, 462], 128, spectral=True))
 
 
 @pytest.mark.parametrize(
@@ -89,17 +102,17 @@ def test_parameters_of_the_latent_discriminator(shape, convolutions, millions):
 def test_joined_codes_are_joined_channels():
     common, rest = torch.randn(2, 5, 2, 2), torch.randn(2, 3, 2, 2)
     seen = []
-    decoder = ContentDecoder(3, 16, 2)
+    decoder = CodeDecoder(3, 16, 2)
     decoder.blocks[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     decoder(torch.cat([common.flatten(1), rest.flatten(1)], 1))
     assert torch.equal(seen[0], torch.cat([common, rest], 1))
-    encoder = ContentEncoder(3, [2, 4, 5], 16)
+    encoder = CodeEncoder(3, [2, 4, 5], 16)
     images = torch.randn(2, 3, 16, 16)
     assert torch.equal(encoder(images).unflatten(1, (5, 2, 2)), encoder.layers(images))
 
 
 def test_instance_norm_treats_every_image_by_itself():
-    encoder, decoder = ContentEncoder(3, [2, 4, 8], 16), ContentDecoder(3, 16, 2)
+    encoder, decoder = CodeEncoder(3, [2, 4, 8], 16), CodeDecoder(3, 16, 2)
     images = torch.rand(3, 3, 16, 16)
     codes = encoder(images)
     torch.testing.assert_close(codes, torch.cat([encoder(image[None]) for image in images]))
@@ -110,15 +123,15 @@ def test_instance_norm_treats_every_image_by_itself():
 
 def test_last_norm_fixes_the_scale_of_the_code():
     images = 0.01 * torch.rand(4, 3, 16, 16)
-    channels = ContentEncoder(3, [2, 4, 6], 16)(images).unflatten(1, (6, 2, 2))
+    channels = CodeEncoder(3, [2, 4, 6], 16)(images).unflatten(1, (6, 2, 2))
     before = torch.where(channels < 0, channels / 0.2, channels)  # LeakyReLU undone
     torch.testing.assert_close(before.mean((2, 3)), torch.zeros(4, 6), atol=1e-4, rtol=0)
-    assert len(layers(ContentEncoder(3, [2, 4, 6], 16, without_norm=[-1]), nn.InstanceNorm2d)) == 2
+    assert len(layers(CodeEncoder(3, [2, 4, 6], 16, without_norm=[-1]), nn.InstanceNorm2d)) == 2
 
 
 def test_norms_are_left_out_where_asked():
     def kinds(without):
-        return [type(layer).__name__ for layer in ContentEncoder(3, [2, 4, 6], 16, without_norm=without).layers]
+        return [type(layer).__name__ for layer in CodeEncoder(3, [2, 4, 6], 16, without_norm=without).layers]
 
     norm = ["Conv2d", "InstanceNorm2d", "LeakyReLU"]
     bare = ["Conv2d", "LeakyReLU"]
@@ -129,8 +142,8 @@ def test_norms_are_left_out_where_asked():
 
 
 def test_spectral_norms_are_one():
-    encoder = ContentEncoder(3, [4, 6, 8], 16, spectral=True)
-    decoder = ContentDecoder(3, 16, 2, spectral=True)
+    encoder = CodeEncoder(3, [4, 6, 8], 16, spectral=True)
+    decoder = CodeDecoder(3, 16, 2, spectral=True)
     with torch.no_grad():
         for network in (encoder, decoder):
             for p in network.parameters():
@@ -151,7 +164,7 @@ def test_spectral_norms_are_one():
 
 
 def test_labels_are_joined_at_every_layer():
-    decoder = ContentDecoder(3, 16, 2, norm="batch", labels=2, bias=False).eval()
+    decoder = CodeDecoder(3, 16, 2, norm="batch", labels=2, bias=False).eval()
     assert all(layer.bias is None for layer in layers(decoder, nn.ConvTranspose2d))
     assert [layer.in_channels for layer in layers(decoder, nn.ConvTranspose2d)] == [8 + 2, 4 + 2, 2 + 2]
     codes, y = torch.randn(2, 32), torch.tensor([[1.0, 0.0], [0.25, 0.75]])
@@ -162,10 +175,10 @@ def test_labels_are_joined_at_every_layer():
 
 
 def test_activations_of_the_decoder():
-    assert {type(m) for m in layers(ContentDecoder(3, 16, 2), (nn.ReLU, nn.LeakyReLU))} == {nn.ReLU}
-    leaky = layers(ContentDecoder(3, 16, 2, slope=0.2), (nn.ReLU, nn.LeakyReLU))
+    assert {type(m) for m in layers(CodeDecoder(3, 16, 2), (nn.ReLU, nn.LeakyReLU))} == {nn.ReLU}
+    leaky = layers(CodeDecoder(3, 16, 2, slope=0.2), (nn.ReLU, nn.LeakyReLU))
     assert [m.negative_slope for m in leaky] == [0.2, 0.2]
-    assert {m.negative_slope for m in layers(ContentEncoder(3, [2, 2, 2], 16), nn.LeakyReLU)} == {0.2}
+    assert {m.negative_slope for m in layers(CodeEncoder(3, [2, 2, 2], 16), nn.LeakyReLU)} == {0.2}
 
 
 def separated(gap, count=4000, seed=0):
@@ -321,6 +334,6 @@ def test_regions_are_where_translations_change_images_and_contents_vary():
 
 
 def test_decoder_takes_codes_of_another_length():
-    decoder = ContentDecoder(3, 16, 4, inputs=5)
+    decoder = CodeDecoder(3, 16, 4, inputs=5)
     size = decoder.shape[1]
     assert decoder(torch.zeros(2, 5 * size * size)).shape == (2, 3, 16, 16)

@@ -88,7 +88,7 @@ def test_sizes_that_cannot_be_halved_to_four_are_refused(size):
         lambda: ConvDiscriminator(1, size),
         lambda: ConvEncoder(1, 8, size),
     ):
-        with pytest.raises(ValueError, match="image_size must be 4 times a power of two"):
+        with pytest.raises(ValueError, match=f"is {size}, but must be 4 times a power of two: the nearest is"):
             make()
 
 

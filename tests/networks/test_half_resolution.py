@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from xdomain.networks import HalfClassifier, HalfDecoder, HalfDiscriminator
+from xdomain.networks import HalfResolutionClassifier, HalfResolutionDecoder, HalfResolutionDiscriminator
 
 
 def count(network):
@@ -11,7 +11,7 @@ def count(network):
 
 
 def test_classifier():
-    network = HalfClassifier().eval()
+    network = HalfResolutionClassifier().eval()
     convolutions = 27 * 32 + 9 * 32 * 64 + 9 * 64 * 128 + 16 * 128 * 128
     assert count(network) == convolutions + 2 * (32 + 64 + 128 + 128) + 128 * 10 + 10
     images = torch.rand(3, 3, 32, 32) * 2 - 1
@@ -20,20 +20,20 @@ def test_classifier():
 
 
 def test_what_is_finer_than_half_size_is_not_seen():
-    network = HalfClassifier().eval()
+    network = HalfResolutionClassifier().eval()
     images = torch.rand(2, 3, 32, 32)
     checks = (torch.arange(32)[:, None] + torch.arange(32)) % 2 * 2.0 - 1
     torch.testing.assert_close(network(images + checks), network(images), rtol=1e-4, atol=1e-5)
 
 
 def test_decoder_and_discriminator():
-    images = HalfDecoder(138, 1)(torch.randn(4, 138))
+    images = HalfResolutionDecoder(138, 1)(torch.randn(4, 138))
     assert images.shape == (4, 1, 32, 32)
     assert images.abs().max() <= 1
-    assert HalfDiscriminator(1)(images).shape == (4, 3)
+    assert HalfResolutionDiscriminator(1)(images).shape == (4, 3)
 
 
-@pytest.mark.parametrize("make", [HalfClassifier, lambda image_size: HalfDecoder(8, 1, image_size)])
+@pytest.mark.parametrize("make", [HalfResolutionClassifier, lambda image_size: HalfResolutionDecoder(8, 1, image_size)])
 def test_other_sizes_are_refused(make):
     with pytest.raises(ValueError, match="image_size is 64"):
         make(image_size=64)

@@ -36,13 +36,3 @@ def test_a_level_adds_to_what_it_enlarges(dims):
         torch.testing.assert_close(y[i : i + 1], (level.body(x[i : i + 1]) + kept[i : i + 1]).tanh())
     torch.testing.assert_close(level(below, size)[2:], y[2:])
     assert not torch.allclose(level(below, size)[:2], y[:2], atol=1e-3)
-
-
-def test_edges_reach_all_convolutions():
-    x = torch.ones(1, 3, 8, 8)
-    mu, _ = PatchEncoder(4, 5, edges="replicate")(x)
-    assert mu.std((2, 3)).max() < 1e-5
-    mu, _ = PatchEncoder(4, 5)(x)
-    assert mu.std((2, 3)).max() > 1e-3
-    layers = [m.padding_mode for m in PatchLevel(4, 3, edges="replicate").modules() if hasattr(m, "padding_mode")]
-    assert layers == ["replicate"] * 3

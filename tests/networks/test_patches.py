@@ -8,7 +8,6 @@ from torch.nn import functional as F
 from xdomain.networks.patches import (
     Conv3d,
     PatchGenerator,
-    conv,
     init_normal,
     pad_zeros,
     patch_block,
@@ -136,15 +135,6 @@ def test_spectral_norm_bounds_all_but_the_last(dims):
     norms = [torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() for layer in layers]
     assert norms[:2] == pytest.approx([1.0, 1.0], rel=1e-3)
     assert norms[2] != pytest.approx(1.0, rel=1e-2)
-
-
-@pytest.mark.parametrize("dims", [2, 3])
-def test_edges(dims):
-    zeros, replicate = (conv(dims, 1, 1, 1, edges=edges) for edges in ("zeros", "replicate"))
-    replicate.load_state_dict(zeros.state_dict())
-    x = torch.ones(1, 1, *(4,) * dims)
-    assert replicate(x).std() < 1e-6  # a flat picture has no edges
-    assert zeros(x).std() > 1e-2
 
 
 def test_zeros_stand_at_every_side():

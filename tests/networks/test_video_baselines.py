@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from xdomain.networks.video_baselines import FeatureLevels, PaddedCritic, PictureLevels
+from xdomain.networks.video_baselines import FeatureLevels, PictureLevels
 
 SIZES = [(2, 5, 6), (3, 7, 8), (4, 9, 10)]
 
@@ -60,9 +60,3 @@ def test_features_have_a_head_and_a_tail():
     kept = up(first, SIZES[1])
     expected = G.tail(F.pad(G.levels[1](F.pad(kept, [2] * 6)) + kept, [1] * 6)).tanh()
     torch.testing.assert_close(G.picture(G.climb(z, noises(G, 0), SIZES, 0, 1)), expected)
-
-
-def test_the_padded_critic_scores_the_zeros_too():
-    D = PaddedCritic(width=4, layers=3)
-    assert D(torch.rand(2, 3, *SIZES[0])).shape == (2, 1, 8, 11, 12)
-    assert [type(m).__name__ for m in D.body.modules() if "Norm" in type(m).__name__] == ["InstanceNorm3d"]

@@ -9,10 +9,12 @@ from torch.optim import SGD, Adagrad, Adam, AdamW
 from torch.optim import lr_scheduler as schedules
 from torch.optim.lr_scheduler import StepLR
 
+from tests.methods.faces import Faces, make
 from tests.methods.test_base import scaled_precision
 from tests.toys import ToyGAN, ToyPair, trainer
 from xdomain.callbacks import GeneratorEMA
 from xdomain.errors import UserError
+from xdomain.methods import DIDD
 from xdomain.optim import GANAdam
 from xdomain.running.metrics_file import read_metrics
 
@@ -157,6 +159,22 @@ def test_waiting_gradients_are_resumed(tmp_path, stop_at, scale):
     assert (saved["global_step"], "accumulated" in saved) == (stop_at, stop_at % 3 != 0)
     again = resumed(tmp_path / "stopped", **options())
     for part in ("state_dict", "optimizer_states", "random_states", "updates"):
+        assert differences(straight[part], again[part], part) == []
+
+
+@pytest.mark.parametrize("stop_at", [3, 4, 5])
+def test_waiting_gradients_of_a_real_method_are_resumed(tmp_path, stop_at):
+    def fit(name, steps, ckpt_path=None):
+        method = make(DIDD, accumulate=3, optimizer=GANAdam)
+        folder = tmp_path / name
+        job = trainer(max_steps=steps, val_check_interval=1, limit_val_batches=1, run_dir=str(folder))
+        job.fit(method, datamodule=Faces(), ckpt_path=ckpt_path, weights_only=True)
+        return torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
+
+    straight = fit("straight", 7)
+    fit("stopped", stop_at)
+    again = fit("stopped", 7, last(tmp_path / "stopped"))
+    for part in ("state_dict", "optimizer_states", "accumulated"):
         assert differences(straight[part], again[part], part) == []
 
 
@@ -316,11 +334,13 @@ def test_a_plateau_without_its_metric_is_refused(tmp_path):
         plateau(tmp_path / "run", monitor=None)
     with pytest.raises(UserError, match=r"with the mode max, but trainer\.monitor_mode is min: make them equal"):
         plateau(tmp_path / "run", scheduler=partial(PLATEAU, mode="max"))
+    own = type("Own", (schedules.ReduceLROnPlateau,), {"monitor": "val/absent"})
     with pytest.raises(UserError, match=r"follows val/absent, but the validation gives .*val/loss"):
-        plateau(tmp_path / "run", monitor="val/absent")
+        plateau(tmp_path / "run", scheduler=own)
+    assert torch.load(last(tmp_path / "run"), weights_only=True)["global_step"] == 2  # what was trained is not lost
     with pytest.raises(UserError, match="a metric of the validation, but there is none"):
         run(
-            tmp_path / "run",
+            tmp_path / "another",
             scheduler=PLATEAU,
             training={"monitor": "val/loss", "monitor_mode": "min", "limit_val_batches": 0},
         )

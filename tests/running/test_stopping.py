@@ -198,9 +198,6 @@ def test_losses_on_an_accelerator_are_looked_at_in_bundles():
         def float(self):
             return self.value
 
-        def __float__(self):
-            return float(self.value)
-
     watch = LossWatch()
     watch.note("d", 0, Elsewhere(1.0))
     watch.note("g", 0, Elsewhere(float("inf")))

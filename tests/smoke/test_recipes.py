@@ -13,22 +13,12 @@ from PIL import Image
 from tests.fakes import celeba
 from tests.fakes import digits as fakes
 from xdomain.commands.main import main
+from xdomain.discover import owner_of
 from xdomain.running.metrics_file import read_metrics
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 CONFIG = {path.stem: path for path in CONFIGS.rglob("*.yaml")}
 RECIPES = sorted(stem for stem, path in CONFIG.items() if "overlays" not in path.parts)
-OVERLAYS_OF = {
-    "DTN ablation": "dtn",
-    "HP-VAE-GAN": "patch_vaegan_video_tiny",
-    "Structural analogy with": "structural_analogy_tiny",
-}
-ABLATIONS = [
-    (recipe, path.stem)
-    for path in sorted(CONFIG.values())
-    for begin, recipe in OVERLAYS_OF.items()
-    if path.read_text().startswith(f"# {begin}")
-]
 SMALL = {
     "Avatars": {
         "identities": 40,
@@ -68,10 +58,13 @@ SMALL = {
 def kind(recipe):
     """What runs: the method and its callbacks."""
     content = yaml.safe_load(CONFIG[recipe].read_text())
-    return content["model"]["class_path"], *(callback["class_path"] for callback in content["trainer"]["callbacks"])
+    return content["model"]["class_path"], *(
+        callback["class_path"] for callback in content["trainer"]["callbacks"].values()
+    )
 
 
 FIRST = {next(r for r in RECIPES if kind(r) == kind(recipe)) for recipe in RECIPES}
+FIRST_OF_METHOD = {next(r for r in RECIPES if kind(r)[0] == kind(recipe)[0]) for recipe in RECIPES}
 QUIET = ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"]
 
 pytestmark = pytest.mark.slow
@@ -102,7 +95,7 @@ def shrink(value, folder):
         return [shrink(inner, folder) for inner in value]
     if isinstance(value, str) and value.split("+")[0] in RECIPES:
         name, *overlays = value.split("+")
-        return "+".join([str(small(name, folder)), *overlays, "tiny", "cpu"])
+        return "+".join([str(small(name, folder)), *overlays, "smoke", "cpu"])
     return value
 
 
@@ -143,10 +136,10 @@ def steps(optimizer):
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_recipe(recipe, tmp_path):
     config = small(recipe, tmp_path)
-    run("fit", "--config", config, "--config", "tiny", "--config", "cpu")
+    run("fit", "--config", config, "--config", "smoke", "--config", "cpu")
     (folder,) = Path("runs").glob("*/0001")
     name = folder.parent.name
-    assert name == f"{recipe}_tiny_cpu"
+    assert name == f"{recipe}+smoke+cpu"
     last = checkpoint(folder)
     assert last["global_step"] == 4
     rows = finite_metrics(folder / "metrics.csv")
@@ -157,8 +150,7 @@ def test_recipe(recipe, tmp_path):
         return  # the rest would run the same code again
 
     run("test", "--ckpt_path", folder)
-    (result,) = Path("results").glob("*.json")
-    content = json.loads(result.read_text())
+    content = json.loads((folder / "results.json").read_text())
     assert content["recipe"] == name
     assert content["metrics"]
     assert all(math.isfinite(value) for value in content["metrics"].values())
@@ -180,52 +172,74 @@ def test_recipe(recipe, tmp_path):
     assert len(moved) >= trained
 
 
-@pytest.mark.parametrize("pair", ["balls", "stones", "letters"])
-def test_injection_at_a_coarse_scale_has_the_judge_of_the_pairs(pair):
-    overlays = (CONFIG[name] for name in (f"pair_{pair}", "from_scale_3"))
-    before, after = (yaml.safe_load(path.read_text())["trainer"]["callbacks"] for path in overlays)
-    before[0]["init_args"]["options"] = {"start": 3}
-    assert after == before
-
-
-def test_didd_without_the_test_file_of_svhn(tmp_path, capsys):
-    """The overlay repeats the callbacks for the sake of one judge."""
-    recipe, overlay = CONFIG["didd_digits"], CONFIG["didd_svhn_holdout"]
-    before, after = (yaml.safe_load(path.read_text())["trainer"]["callbacks"] for path in (recipe, overlay))
-    judges = before[1]["init_args"]["classifiers"]
-    judges["svhn"] += "+holdout"
-    assert after == before
-    with pytest.raises(SystemExit):
-        main(["fit", "--config", "didd_digits", "--config", "didd_svhn_holdout", "--print_config"])
-    printed = yaml.safe_load(capsys.readouterr().out)
-    assert printed["data"]["init_args"]["a"]["class_path"].endswith("SVHN")
-    assert printed["data"]["init_args"]["a"]["init_args"]["holdout"] == 0.125
-    (found,) = (c for c in printed["trainer"]["callbacks"] if c["class_path"].endswith("GuidedAccuracy"))
-    assert found["init_args"]["classifiers"] == judges
-
-
-@pytest.mark.parametrize("precision", ["bf16"])
-def test_recipe_in_mixed_precision(precision, tmp_path):
-    overlays = [word for overlay in ("tiny", "cpu", precision) for word in ("--config", overlay)]
-    run("fit", "--config", small("dtn", tmp_path), *overlays, "--trainer.run_dir", tmp_path / "run")
+@pytest.mark.parametrize("recipe", sorted(FIRST_OF_METHOD))
+def test_every_method_in_mixed_precision(recipe, tmp_path):
+    overlays = [word for overlay in ("smoke", "cpu", "bf16") for word in ("--config", overlay)]
+    run("fit", "--config", small(recipe, tmp_path), *overlays, "--trainer.run_dir", tmp_path / "run")
     finite_metrics(tmp_path / "run" / "metrics.csv")
     assert checkpoint(tmp_path / "run")["global_step"] == 4
 
 
 def test_predictions_of_a_run(tmp_path):
-    overlays = ["--config", "tiny", "--config", "cpu", "--trainer.run_dir", tmp_path / "run"]
+    overlays = ["--config", "smoke", "--config", "cpu", "--trainer.run_dir", tmp_path / "run"]
     run("fit", "--config", small("dtn", tmp_path), *overlays)
     run("predict", "--ckpt_path", tmp_path / "run", "--return_predictions", "false")
     files = sorted(path.name for path in (tmp_path / "run" / "predictions").iterdir())
     assert files == [f"{number:06d}.png" for number in range(12)]
 
 
-@pytest.mark.parametrize(("recipe", "overlay"), ABLATIONS)
-def test_ablation_overlays_fit_the_method(recipe, overlay, tmp_path, capsys):
-    config = small(recipe, tmp_path)
+GENERAL = sorted(path.stem for path in (CONFIGS / "overlays").glob("*.yaml"))
+OWNED = sorted(stem for stem, path in CONFIG.items() if "overlays" in path.parts and stem not in GENERAL)
+TRIED_ON = {
+    "ImagePair": "structural_analogy_tiny",
+    "SingleImage": "singan_tiny",
+    "didd": "didd_avatars_smile_glasses",
+    "dtn": "dtn",
+    "gram": "gram_style_tiny",
+    "helpers": "svhn_classifier",
+    "patch_vaegan": "patch_vaegan_video_tiny",
+    "singan": "singan_injection_tiny",
+    "structural_analogy": "structural_analogy_tiny",
+    "didd_svhn_holdout": "didd_digits",
+    "svhn_holdout": "dtn_svhn_mnist",
+}
+"""A recipe for the overlays of each owner, and for those that are made for one recipe."""
+
+
+def printed(capsys, *configs):
+    """What the command line makes of a recipe with overlays."""
+    capsys.readouterr()
     with pytest.raises(SystemExit) as stop:
-        main(["fit", "--config", str(config), "--config", overlay, "--print_config"])
+        main(["fit", *(word for config in configs for word in ("--config", config)), "--print_config"])
     assert stop.value.code in (0, None)
-    printed = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]
-    wanted = yaml.safe_load(CONFIG[overlay].read_text())["model"]["init_args"]
-    assert {key: printed[key] for key in wanted} == wanted
+    return yaml.safe_load(capsys.readouterr().out)
+
+
+def holds(found, wanted):
+    """Whether settings are as a config wants them; classes are printed with their modules."""
+    if isinstance(wanted, dict):
+        return all(holds(found[key], value) for key, value in wanted.items())
+    return found == wanted or (isinstance(wanted, str) and found.endswith(f".{wanted}"))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_takes_every_general_overlay(recipe, capsys):
+    """All at once: none of them may say what another says, but for the precision and the devices."""
+    before, after = printed(capsys, recipe), printed(capsys, recipe, *GENERAL)
+    for name in GENERAL:
+        wanted = yaml.safe_load(CONFIG[name].read_text())
+        for key in ("precision", "devices", "logger", "accelerator", "strategy"):
+            (wanted.get("trainer") or {}).pop(key, None)
+        assert holds(after, wanted)
+    callbacks = before["trainer"]["callbacks"]
+    assert after["trainer"]["callbacks"] == {**after["trainer"]["callbacks"], **callbacks}
+    kinds = [callback["class_path"] for callback in after["trainer"]["callbacks"].values()]
+    assert len(kinds) == len(set(kinds))
+
+
+@pytest.mark.parametrize("overlay", OWNED)
+def test_an_overlay_fits_the_recipes_that_it_is_for(overlay, capsys):
+    recipe = TRIED_ON.get(overlay) or TRIED_ON[owner_of(CONFIG[overlay])]
+    before, after = printed(capsys, recipe), printed(capsys, recipe, overlay)
+    assert holds(after, yaml.safe_load(CONFIG[overlay].read_text()))
+    assert after["trainer"]["callbacks"].keys() == before["trainer"]["callbacks"].keys()

@@ -12,9 +12,10 @@ from xdomain.callbacks.distribution import DistributionDistance
 from xdomain.callbacks.ema import GeneratorEMA
 from xdomain.callbacks.identity import IdentityRetrieval, IdentityVerification
 from xdomain.callbacks.label_maps import LabelMapScores
-from xdomain.callbacks.pictures import LearningCurves, SampleGrid
+from xdomain.callbacks.pictures import SampleGrid
 from xdomain.callbacks.predictions import PredictionWriter
 from xdomain.callbacks.single import SampleQuality, SampleSheet
+from xdomain.running.curves import LearningCurves
 from xdomain.running.results import Results
 
 __all__ = [

@@ -100,7 +100,7 @@ class TransferAccuracy(BatchEvaluation):
     @torch.no_grad()
     def _translate_training_images(self, trainer: pl.Trainer, module: Method) -> None:
         data, size = module.data.data("a", "train"), module.data.eval_batch_size
-        for rows in pieces(share(trainer, len(data), size), size):
+        for rows in pieces(share(trainer, limited(trainer, len(data), size)), size):
             sample = data.__getitems__(rows.tolist())
             images = module.translate(to_float(sample.image.to(module.device)), *ends(module))
             self._add_neighbours("train", images, sample.label, gallery=True)
@@ -196,7 +196,10 @@ class GuidedAccuracy(DrawnEvaluation):
                 )
             self.judges[domain] = self.judges.get(domain) or build_judge(recipe)
         for source, target in self._directions(module):
-            check_labels(self, module, module.data.role_of(source), split, self.judges[target].classes)
+            classes, role = self.judges[target].classes, module.data.role_of(target)
+            check_labels(self, module, module.data.role_of(source), split, classes)
+            if module.data.data(role, split).labels is not None:
+                check_labels(self, module, role, split, classes)
 
     def measure(self, trainer: pl.Trainer, module: Method) -> dict[str, Tensor]:
         assert isinstance(module, ContentMethod)
@@ -224,7 +227,7 @@ class GuidedAccuracy(DrawnEvaluation):
         if testing and real.labels is not None:
             suffixes.append("_real")
         confusions = {s: MulticlassConfusionMatrix(judge.classes).to(module.device) for s in suffixes}
-        for mine in pieces(share(trainer, len(rows), size), size):
+        for mine in pieces(share(trainer, len(rows)), size):
             x, labels = read(images, rows[mine], module), _labels(images, rows[mine], module)
             outputs = (
                 module.translate(x, source, target, guide=read(real, chosen, module) if guided else None)
@@ -235,7 +238,7 @@ class GuidedAccuracy(DrawnEvaluation):
             for suffix in confusions.keys() & seen.keys():
                 confusions[suffix].update(seen[suffix], labels)
         if "_real" in confusions:
-            for mine in pieces(share(trainer, len(real), size), size):
+            for mine in pieces(share(trainer, limited(trainer, len(real), size)), size):
                 confusions["_real"].update(judge(read(real, mine, module)), _labels(real, mine, module))
 
         at = f"{source}_to_{target}@{judge_name(self.classifiers[target])}"

@@ -95,9 +95,9 @@ class Direction(NamedTuple):
 class ContentTransfer(DrawnEvaluation):
     """How well is content removed and added, and is everything else kept?
 
-    Random pairs of a source image and a guide, the same at every call, are translated; numbers are per direction, such
-    as ``hit_rate/smile_to_glasses``. What has no judge is left out; all but the first, the second and the fourth line
-    are for the test.
+    Random pairs of a source image and a guide, the same at every call, are translated. Metrics are per direction D,
+    such as ``hit_rate/smile_to_glasses``. What has no judge is left out. A validation reports only ``hit_rate``,
+    ``removed``, ``added``, ``l1`` and ``l1_reconstruction``.
 
     ===================================  ===========================================================================
     ``hit_rate/D``                       share classified as the target domain by ``domain_classifier`` (Benaim et
@@ -109,6 +109,8 @@ class ContentTransfer(DrawnEvaluation):
                                          :class:`xdomain.metrics.CounterfactualError`
     ``l1_inside/D``, ``l1_outside/D``,   where the content is and elsewhere; the same for doing nothing
     ``l1_untranslated/D`` and so on
+    ``l1_reconstruction/DOMAIN``         distance between source images and what they become from their domain to
+                                         itself, on images of which nothing is known
     ``l1_unmasked/D``                    distance from the source image where the method's mask is below 0.5, of methods
                                          that have masks and in directions into their content
     ``identity/D``                       cosine similarity to the source by ``embedder``; ``identity_truth/D`` is that
@@ -122,8 +124,8 @@ class ContentTransfer(DrawnEvaluation):
     ``judge_accuracy/ATTRIBUTE``
     ``probe/common``                     balanced accuracy of a linear probe that reads the domain from the common
                                          code: 0.5 is the aim
-    ``probe/DOMAIN/OTHER``               of one that reads the other domain's content from the separate code, over all
-                                         contents of what the domains are drawn from, such as men
+    ``probe/DOMAIN/OTHER``               of one that reads the other domain's content from the separate code, on all
+                                         images that match a domain's rule for some value of the contents
     ===================================  ===========================================================================
 
     Args:
@@ -272,7 +274,7 @@ class ContentTransfer(DrawnEvaluation):
         real = limited(trainer, len(direction.guides), size)
         if min(real, len(direction.images), direction.total) > 1:  # one image is no distribution
             assert self.extractor is not None
-            mine = pieces(share(trainer, len(direction.guides), size), size)
+            mine = pieces(share(trainer, real), size)
             images = (read(direction.guides, rows, module) for rows in mine)
             measures.append(Distribution(name, self.extractor, images, device))
         return measures
@@ -318,7 +320,8 @@ class ContentTransfer(DrawnEvaluation):
         )
         for role in data.roles:
             images = data.data(role, "test")
-            for rows in pieces(share(trainer, len(images), data.eval_batch_size), data.eval_batch_size):
+            count = limited(trainer, len(images), data.eval_batch_size)
+            for rows in pieces(share(trainer, count), data.eval_batch_size):
                 sample = images.__getitems__(rows.tolist())
                 positive = judge is not None and data.role_of(self.positive) == role
                 trust.update(to_float(sample.image.to(module.device)), sample.attributes, positive)

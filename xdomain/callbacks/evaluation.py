@@ -91,8 +91,8 @@ class BatchEvaluation(Evaluation):
 class DrawnEvaluation(Evaluation):
     """Base of evaluations that draw images, most of them in pairs, from the data module themselves.
 
-    Lightning's batches pass them by: where a run has no other evaluations, the data module loads none. Positions come
-    from :func:`xdomain.callbacks.reading.share`, which keeps to ``limit_val_batches`` and ``limit_test_batches``.
+    Lightning's batches pass them by: where a run has no other evaluations, the data module loads none. They keep to
+    ``limit_val_batches`` and ``limit_test_batches`` by :func:`xdomain.callbacks.reading.limited`.
     """
 
     def measure(self, trainer: pl.Trainer, module: Method) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from xdomain.callbacks.evaluation import (
     fetch_judge,
     judge_name,
 )
-from xdomain.callbacks.reading import pieces, read, share
+from xdomain.callbacks.reading import limited, pieces, read, share
 from xdomain.data.base import BaseDataModule, DomainPair, Split
 from xdomain.data.cache import Arrays, cached_arrays
 from xdomain.errors import UserError
@@ -90,7 +90,7 @@ class IdentityRetrieval(DrawnEvaluation):
         photos, target = sides["a"], _world(sides.get("b"))
         data = module.data.data("a", split)
         people = np.stack(pairs_of_people(data.labels, photos.domains[0]), 1)
-        people = people[share(trainer, len(people), size)]
+        people = people[share(trainer, limited(trainer, len(people), size))]
         gallery = self._gallery(photos, split, module)[trainer.global_rank :: trainer.world_size]
 
         suffixes = ["", "_untranslated", *(["_reference"] if target else [])]

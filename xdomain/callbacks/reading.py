@@ -39,9 +39,9 @@ def limited(trainer: pl.Trainer, count: int, batch_size: int) -> int:
     return min(count, limit * batch_size * trainer.world_size)
 
 
-def share(trainer: pl.Trainer, count: int, batch_size: int) -> np.ndarray:
-    """This process' share of so many positions, as far as they are not limited; empty where others have them all."""
-    return np.arange(limited(trainer, count, batch_size))[trainer.global_rank :: trainer.world_size]
+def share(trainer: pl.Trainer, count: int) -> np.ndarray:
+    """This process' share of so many positions; empty where others have them all."""
+    return np.arange(count)[trainer.global_rank :: trainer.world_size]
 
 
 def pieces(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:

@@ -1,5 +1,7 @@
 """Entry point: answers ``list``, ``--version`` and ``--help`` at once and imports torch only for real work."""
 
+import errno
+import os
 import sys
 
 from xdomain import __version__, discover
@@ -21,15 +23,25 @@ commands:
   sample     from one image:      xdomain sample --ckpt_path RUN --output DIR --n 20 --size 256x400
   data check what is wrong with image files:  xdomain data check DIR, or --config RECIPE
   table      results side by side: xdomain table didd
+             publish a tested run: xdomain table --collect RUN
   list       methods, recipes, data and overlays that there are
 
 options:
   --config NAME   a recipe or, given again, an overlay: a path, or a name shown by `xdomain list`
+  --ckpt_path RUN a run folder or checkpoint file, or `last` or `best` of the newest run of this name
+  --weights RUN   with fit: a new run that begins with the weights of another
   --help          this text; `xdomain fit --help` shows every setting of a command
   --version       the version
 
 Any setting can follow on the command line: xdomain fit --config dtn.yaml --trainer.max_steps 100
 """
+PLACES = {
+    errno.EACCES: "this place is protected",
+    errno.EPERM: "this place is protected",
+    errno.EROFS: "this place cannot be written",
+    errno.ENAMETOOLONG: "the name is too long",
+}
+"""What can be wrong with a place on disk, in words; other errors of the system are defects of the program."""
 COMMANDS = ("fit", "validate", "test", "predict", "translate", "sample")
 
 
@@ -38,12 +50,13 @@ def main(argv: list[str] | None = None) -> int:
 
     Returns:
         the exit status: 0 done, 1 some files are bad or something around the program failed, 2 bad input, 130 stopped
-        by SIGINT, 143 by SIGTERM.
+        by SIGINT, 143 by SIGTERM, 141 nobody reads what is printed any more.
     """
     end_with_parent()
     try:
         with stoppable():
-            return _command(sys.argv[1:] if argv is None else argv)
+            status = command(sys.argv[1:] if argv is None else argv)
+            sys.stdout.flush()  # or a closed pipe is noticed at the very end, where nobody can catch it
     except Stopped as stop:
         if stop.sentence:
             print(f"xdomain: {stop.sentence}", file=sys.stderr)
@@ -51,16 +64,24 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"xdomain: error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # as in xdomain list | head
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - Python flushes it when it ends
+        return 128 + 13  # as a process that SIGPIPE ends
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in PLACES and error.filename is not None:
+            print(f"xdomain: error: {error.filename}: {PLACES[error.errno]}: give another place.", file=sys.stderr)
+            return 2
         from xdomain.commands.messages import failure
 
         if (told := failure(error)) is None:
             raise
         print(f"xdomain: error: {told}", file=sys.stderr)
         return 1
+    return status
 
 
-def _command(args: list[str]) -> int:
+def command(args: list[str]) -> int:
+    """Run one command; returns the exit status."""
     if not args or args[0] in ("-h", "--help", "help"):
         print(HELP, end="")
         return 0

@@ -18,7 +18,14 @@ from xdomain.errors import choice, did_you_mean
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FINDING = re.compile(r"⟦(.*?)¦(.*?)⟧")
 NOISY = ("utilities.rank_zero", "trainer.connectors.checkpoint_connector")  # loggers of Lightning
-TYPES = {"float": "a number", "int": "a whole number", "bool": "true or false", "str": "text", "NoneType": "null"}
+TYPES = {
+    "float": "a number",
+    "int": "a whole number",
+    "bool": "true or false",
+    "str": "text",
+    "NoneType": "null",
+    "dict": "a mapping",
+}
 
 # What jsonargparse writes; the tests fail where a new version words it differently.
 KEY = re.compile(r'Parser key "([\w.]+)"|argument --([\w.]+?)(?:\.help)?:')
@@ -139,6 +146,10 @@ FAILURES = (
         r"gloo|ProcessGroup|NCCL|TCPStore|[Cc]onnection (?:closed|reset) by peer|DistBackend|DistNetwork",
         "another process of this training has ended, so that this one ends too: see what it said, and go on with "
         "--ckpt_path.",
+    ),
+    (
+        r"Error\(s\) in loading state_dict for (\w+)",
+        "the checkpoint does not fit this {0}: it belongs to another recipe or to other settings of the networks.",
     ),
     (
         r"Early stopping conditioned on metric `(.+?)` which is not available.*any of the following: (.*)$",

@@ -11,6 +11,7 @@ from xdomain.commands.messages import explain
 from xdomain.discover import TaskEntry
 from xdomain.errors import SettingError, UserError
 
+ALLOW = "a package beside xdomain and torch whose classes the checkpoint may name"
 TYPES = {"int": int, "float": float, "str": str}
 ROLES = ("images", "source", "target", "guide", "mask", "task", "count", "size")
 """Arguments of tasks that have options of their own kind: files, domains, sizes."""

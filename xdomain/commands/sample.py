@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from xdomain.commands.options import Parser, add_task_options, check_numbers, described, named_options, task_options
+from xdomain.commands.options import (
+    ALLOW,
+    Parser,
+    add_task_options,
+    check_numbers,
+    described,
+    named_options,
+    task_options,
+)
 from xdomain.discover import TaskEntry, tasks
 from xdomain.errors import UserError, choice, refuse
 from xdomain.running.outputs import MOST_PIXELS, check_folder, check_new
@@ -48,6 +56,7 @@ def _parser(known: dict[str, TaskEntry]) -> Parser:
     add("--format", choices=tuple(SUFFIXES), help="by default png, of clips gif; frames: a folder for every clip")
     add("--fps", type=float, metavar="X", default=10.0, help="frames per second of clips; by default 10")
     add("--seed", type=int, metavar="S", default=0, help="of the random numbers; by default 0")
+    add("--allow", metavar="PACKAGE", action="append", default=[], help=f"{ALLOW}; can be given again")
     add("--overwrite", action="store_true", help="replace files that are in the output folder already")
     add("--batch_size", type=int, metavar="N", help="samples per step; by default as many as have a million pixels")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="by default cuda if present")
@@ -101,7 +110,7 @@ def sample_command(args: list[str]) -> int:
     from xdomain.inference.loading import load
     from xdomain.inference.tasks import parameters
 
-    method, more = load(options.ckpt_path), task_options(options, known)
+    method, more = load(options.ckpt_path, options.allow), task_options(options, known)
     with named_options(), torch.inference_mode(), enough_memory():
         method.to(find_device(options.device))
         function = _function(method, options, more)

@@ -176,4 +176,7 @@ def main(root: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path.cwd()))
+    try:
+        sys.exit(main(Path.cwd()))
+    except UserError as error:
+        sys.exit(f"xdomain: error: {error}")

@@ -3,10 +3,12 @@
 import argparse
 import itertools
 import json
+import math
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,9 +23,11 @@ import xdomain.data
 import xdomain.losses
 import xdomain.methods
 import xdomain.networks  # noqa: F401 - importing makes the bare class names known
+from xdomain.callbacks import PredictionWriter
+from xdomain.classes import check_settings, find_class
 from xdomain.commands.messages import explain, mark, quiet
 from xdomain.data import BaseDataModule
-from xdomain.discover import find_config
+from xdomain.discover import check_owner, find_config
 from xdomain.errors import SettingError, UserError, refusal
 from xdomain.files import whole_file
 from xdomain.methods import Method
@@ -31,12 +35,16 @@ from xdomain.running.folder import CHECKPOINTS, newest_config, resolve_checkpoin
 from xdomain.running.publishing import changed
 from xdomain.running.trainer import Trainer
 
+CALLBACKS = "trainer.callbacks"
+MOST_VALUES = 100_000
+"""In one config."""
+NULLS = ("", "~", "null", "Null", "NULL")
 LINKED = ("domains", "channels", "image_size", "shapes")
 NO_SETTINGS = (  # of the command line: places, and what is shown
     *("config", "ckpt_path", "trainer.run_dir", "trainer.default_root_dir"),
     *("trainer.enable_progress_bar", "trainer.enable_model_summary", "return_predictions"),
 )
-OPTION = re.compile(r"(--config|-c|--ckpt_path)(?:=(.*))?$", re.DOTALL)
+OPTION = re.compile(r"(--config|-c|--ckpt_path|--weights|--trainer\.weights)(?:=(.*))?$", re.DOTALL)
 
 
 class Parser(LightningArgumentParser):
@@ -47,9 +55,38 @@ class Parser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         key, what = explain(self, message)
+        if key.startswith(f"{CALLBACKS}.init_args."):  # of a word of the command line, which says whose setting it is
+            option = key.rsplit(".", 1)[-1]
+            words = (word.partition("=")[0] for word in sys.argv if word.startswith(f"--{CALLBACKS}."))
+            key = next((word[2:] for word in words if word.rsplit(".", 1)[-1] == option), key)
         if not self.exit_on_error:  # the parser of a class inside of another: its finding travels outwards
             super().error(mark(key, what), ex)
         raise UserError(f"{key} {what}".lstrip())
+
+    def _check_value_key(
+        self, action: argparse.Action, value: Any, key: str, cfg: Namespace | None, append: bool = False
+    ) -> Any:
+        if action.dest == CALLBACKS and isinstance(value, list | dict):
+            value = self._merged(action, value, key, cfg, append)
+        return super()._check_value_key(action, value, key, cfg, append)
+
+    def _merged(
+        self, action: argparse.Action, value: list[Any] | dict[str, Any], key: str, cfg: Namespace | None, append: bool
+    ) -> dict[str, Any]:
+        """Callbacks of a config with those of the configs before: jsonargparse would replace the whole mapping."""
+        if append:
+            raise TypeError(
+                f'Parser key "{key}": {mark("", "needs no +: give every callback a name, NAME: CALLBACK.")}'
+            )
+        if isinstance(value, list):  # as Lightning has it, and runs before callbacks had names
+            return {f"callback_{number}": callback for number, callback in enumerate(value)}
+        for name, callback in value.items():
+            try:
+                super()._check_value_key(action, {name: deepcopy(callback)}, key, cfg)
+            except TypeError as error:  # say whose setting it is
+                raise TypeError(str(error).replace(f'"{key}"', f'"{key}.{name}"', 1)) from error
+        earlier = cfg.get(CALLBACKS) if cfg else None
+        return {**(earlier or {}), **value}
 
     def validate(self, namespace: Namespace, *args: Any, **kwargs: Any) -> None:
         super().validate(namespace, *args, **kwargs)
@@ -65,8 +102,11 @@ class SaveConfig(SaveConfigCallback):
         """Nothing: until training starts, a checkpoint that does not fit may still end the run."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        folder = run_dir(trainer)
-        if not trainer.is_global_zero or folder is None:
+        if trainer.is_global_zero:
+            self.save_config(trainer, pl_module, "fit")
+
+    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if (folder := run_dir(trainer)) is None:
             return
         config = self.config.clone()
         config.trainer.recipe = None  # the run's name stands in run.json; here it would outlive a copy's own
@@ -91,6 +131,8 @@ class XDomainCLI(LightningCLI):
     """
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        (callbacks,) = (action for action in parser._actions if action.dest == CALLBACKS)
+        callbacks._typehint = dict[str, pl.Callback | None] | None  # type: ignore[attr-defined]  # lists are given names
         for name in LINKED:
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
 
@@ -101,6 +143,13 @@ class XDomainCLI(LightningCLI):
         for name in LINKED:
             if self._get(self.config, "model").init_args.get(name) is not None:
                 raise UserError(f"model.init_args.{name} is set by the data: leave it out of config and command line.")
+        model = self._get(self.config, "model")
+        try:
+            check_settings(
+                find_class(Method, "model", model.class_path, [Method], None), model.init_args.as_dict(), None
+            )
+        except SettingError as error:
+            raise self._named(error) from error
         trainer = self._get(self.config, "trainer")
         for name, ours, usual in (("gradient_clip_val", "clip", None), ("accumulate_grad_batches", "accumulate", 1)):
             if trainer[name] not in (None, usual):
@@ -111,8 +160,10 @@ class XDomainCLI(LightningCLI):
         super().__init__(*args, **kwargs)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        given = self._get(self.config, "trainer").recipe
-        return super().instantiate_trainer(recipe=self.name if given is None else given, **kwargs)
+        given, built = (self._get(config, "trainer") for config in (self.config, self.config_init))
+        if isinstance(callbacks := built.callbacks, dict):  # LightningCLI knows lists only
+            kwargs["callbacks"] = [callback for callback in callbacks.values() if callback is not None]
+        return super().instantiate_trainer(recipe=self.name if given.recipe is None else given.recipe, **kwargs)
 
     def instantiate_classes(self) -> None:
         try:
@@ -125,6 +176,9 @@ class XDomainCLI(LightningCLI):
         assert isinstance(self.trainer, Trainer)
         self.trainer.seed = self._get(self.config, "seed_everything")
         self.trainer.overrides = overrides(sys.argv[1:])
+        callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
+        if self.subcommand == "predict" and not any(isinstance(c, PredictionWriter) for c in callbacks):
+            callbacks.append(PredictionWriter())
 
     def after_fit(self) -> None:
         assert isinstance(self.trainer, Trainer)
@@ -196,14 +250,14 @@ def _plain(text: str) -> Any:
 
 
 def expand_configs(args: list[str]) -> tuple[list[str], str]:
-    """Replace config names by paths, and name the recipe after them.
+    """Replace config names by paths, name the run after them, and see that overlays are laid over their own recipes.
 
     Without any ``--config`` the config of the run folder that ``--ckpt_path`` names is taken.
 
     Returns:
         the arguments, and the name of the run: the stems of all configs joined by ``+``.
     """
-    expanded, names, checkpoint = [], [], None
+    expanded, names, paths, checkpoint, weights = [], [], [], None, None
     words = iter(args)
     for word in words:
         option = OPTION.match(word)
@@ -216,11 +270,19 @@ def expand_configs(args: list[str]) -> tuple[list[str], str]:
         if option.group(1) == "--ckpt_path":
             checkpoint = value
             expanded += ["--ckpt_path", value]
+        elif option.group(1).endswith("weights"):
+            weights = value
+            expanded += ["--trainer.weights", value]
         else:
             path = find_config(value)
-            _check_config(path)
+            paths.append(path)
             names.append(_name_of(path))
             expanded += ["--config", str(path)]
+    if checkpoint is not None and weights is not None:
+        raise UserError("--weights begins a new run and --ckpt_path goes on with one: give one of them.")
+    chosen = _classes([_read_config(path) for path in paths], args)
+    for path in paths:
+        check_owner(path, *chosen)
     if not names and checkpoint is not None and args[0] != "--help":
         config = _run_config(checkpoint)
         names.append(_name_of(config))
@@ -228,8 +290,21 @@ def expand_configs(args: list[str]) -> tuple[list[str], str]:
     return expanded, "+".join(names) or "run"
 
 
-def _check_config(path: Path) -> None:
-    """Refuse what is no mapping in YAML, before the parser reports it without the file's name."""
+def _classes(contents: list[dict[str, Any]], args: list[str]) -> tuple[str | None, str | None]:
+    """The classes of model and data that configs and command line name; the last of each wins."""
+    words = overrides(args)
+
+    def last(kind: str) -> str | None:
+        given = [content.get(kind) for content in contents]
+        found = [value.get("class_path") if isinstance(value, dict) else value for value in given]
+        found += [words.get(kind), words.get(f"{kind}.class_path")]
+        return next((name for name in reversed(found) if isinstance(name, str)), None)
+
+    return last("model"), last("data")
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """The content of a config; refuses what is no mapping in YAML, before the parser does without the file's name."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -238,6 +313,21 @@ def _check_config(path: Path) -> None:
         raise UserError(f"{where} is not YAML: {problem}.") from error
     if not isinstance(content, dict) or None in (content.get(key, {}) for key in ("data", "model", "trainer")):
         raise UserError(f"{path} is no config: it must hold settings below `model:`, `data:` or `trainer:`.")
+    if _size(content, {}) > MOST_VALUES:
+        raise UserError(f"{path} refers to itself, or repeats itself without end: write its anchors (&, *) out.")
+    return content
+
+
+def _size(value: Any, known: dict[int, float]) -> float:
+    """The number of values in what YAML holds, with all that its anchors repeat; infinite where one holds itself."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = math.inf  # until it is known: met again inside of itself
+        known[id(value)] = 1 + sum(
+            _size(inner, known) for inner in (value.values() if isinstance(value, dict) else value)
+        )
+    return known[id(value)]
 
 
 def _run_config(checkpoint: str) -> Path:
@@ -267,10 +357,12 @@ def run(args: list[str]) -> None:
     command, rest = args[0], args[1:]
     _check_values(rest)
     rest, name = expand_configs(rest)
+    if command != "fit" and "--trainer.weights" in rest:
+        raise UserError(f"--weights is for xdomain fit, not for {command}: give --ckpt_path.")
     asks = any(word in ("-h", "--help") or word.startswith("--print_config") or word.endswith(".help") for word in rest)
     if "--config" not in rest and not asks:
         raise UserError(f"xdomain {command} needs a recipe: add --config NAME (`xdomain list` shows them).")
-    with _command_line([command, *rest]), quiet():
+    with _command_line([command, *map(_literal, rest, ["", *rest])]), quiet():
         XDomainCLI(
             name,
             model_class=Method,
@@ -281,10 +373,31 @@ def run(args: list[str]) -> None:
             trainer_defaults={"num_sanity_val_steps": 0},
             seed_everything_default=0,
             save_config_callback=SaveConfig,
-            save_config_kwargs={"save_to_log_dir": False},
             parser_class=Parser,
             auto_configure_optimizers=False,
         )
+
+
+def _literal(word: str, before: str) -> str:
+    """A word of the command line, with ``./`` before a path that YAML would not read as the name that it is.
+
+    Raises:
+        UserError: for a name that YAML would read as nothing, where no such file says that it is one.
+    """
+    key, equals, value = word.partition("=") if word.startswith("--") else (before, "", word)
+    read = _plain(value)
+    if (
+        key == "--config"
+        or value in NULLS
+        or (word.startswith("--") and not equals)
+        or isinstance(read, int | float | str)
+    ):
+        return word
+    if key == "--ckpt_path" or Path(value).exists():
+        return f"{key}=./{value}" if equals else f"./{value}"
+    if read is None:
+        raise UserError(f"{key.removeprefix('--')} {value} reads as nothing in YAML: write ./{value} if it is a path.")
+    return word
 
 
 def _check_values(args: list[str]) -> None:

@@ -2,7 +2,15 @@
 
 import argparse
 
-from xdomain.commands.options import Parser, add_task_options, check_numbers, described, named_options, task_options
+from xdomain.commands.options import (
+    ALLOW,
+    Parser,
+    add_task_options,
+    check_numbers,
+    described,
+    named_options,
+    task_options,
+)
 from xdomain.discover import TaskEntry, tasks
 
 DESCRIPTION = """\
@@ -43,6 +51,7 @@ def _parser(known: dict[str, TaskEntry]) -> Parser:
     add_task_options(parser, known)
     add("--size", choices=("keep", "model"), default="keep", help="the image's own size, or the method's; keep")
     add("--seed", type=int, metavar="S", default=0, help="of methods that draw random numbers; by default 0")
+    add("--allow", metavar="PACKAGE", action="append", default=[], help=f"{ALLOW}; can be given again")
     add("--overwrite", action="store_true", help="replace files that are in the output folder already")
     add("--batch_size", type=int, default=64, metavar="N", help="images per step; by default 64")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="by default cuda if present")
@@ -62,7 +71,7 @@ def translate_command(args: list[str]) -> int:
     from xdomain.inference.folder import translate_folder
     from xdomain.inference.loading import load
 
-    method = load(options.ckpt_path)
+    method = load(options.ckpt_path, options.allow)
     common = ("input", "output", "source", "target", "task", "guide", "mask", "size", "seed", "overwrite")
     chosen = {name: getattr(options, name) for name in (*common, "batch_size", "device")}
     with named_options():

@@ -10,6 +10,7 @@ from xdomain.data.facades import Facades, FacadeWorld
 from xdomain.data.folders import LabelledFolders, UnpairedFolders
 from xdomain.data.official import MNIST, SVHN, USPS
 from xdomain.data.single import ImagePair, SingleImage
+from xdomain.data.tables import AttributeTable
 from xdomain.data.video import ClipAndImage, SingleVideo
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "MNIST",
     "SVHN",
     "USPS",
+    "AttributeTable",
     "Avatars",
     "BaseDataModule",
     "CelebA",

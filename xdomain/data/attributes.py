@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xdomain.data.base import BaseDataModule, ImageData, Split
+from xdomain.data.base import BaseDataModule, ImageData, Split, checked_names
 from xdomain.errors import UserError
 from xdomain.paths import data_root
 
@@ -74,7 +74,7 @@ def holds(rule: str, names: Sequence[str], table: np.ndarray) -> np.ndarray:
     Raises:
         UserError: for a rule that cannot be read, or an attribute that is not there.
     """
-    tokens = re.findall(r"\w+|\S", rule, re.ASCII)[::-1]  # the next one last
+    tokens = re.findall(r"\w+|\S", rule)[::-1]  # the next one last
 
     def taken(token: str) -> bool:
         if tokens and tokens[-1] == token:
@@ -111,7 +111,7 @@ def holds(rule: str, names: Sequence[str], table: np.ndarray) -> np.ndarray:
             if not taken(")"):
                 raise unreadable()
             return result
-        if not tokens or tokens[-1] in ("and", "or") or not re.fullmatch(r"\w+", tokens[-1], re.ASCII):
+        if not tokens or tokens[-1] in ("and", "or") or not re.fullmatch(r"\w+", tokens[-1]):
             raise unreadable()
         if tokens[-1] not in names:
             raise UserError(
@@ -129,7 +129,7 @@ def holds(rule: str, names: Sequence[str], table: np.ndarray) -> np.ndarray:
 
 def attributes_of(rule: str) -> list[str]:
     """Names of the attributes that a rule asks for, each once, in the order in which they stand there."""
-    words = re.findall(r"\w+", rule, re.ASCII)
+    words = re.findall(r"\w+", rule)
     return [word for word in dict.fromkeys(words) if word not in ("and", "or", "not")]
 
 
@@ -193,7 +193,7 @@ class AttributeDomains(BaseDataModule):
             raise UserError(f"limit is {limit}: give a number of training images of at least 1, or null for all.")
         for rule in domains.values():
             holds(rule, self.attribute_names, np.zeros((0, len(self.attribute_names)), dtype=np.uint8))
-        self.rules, self.domains, self.channels = dict(domains), tuple(domains), (3,) * len(domains)
+        self.rules, self.domains, self.channels = dict(domains), checked_names(domains), (3,) * len(domains)
         self.root, self.limit = data_root(root), limit
         changes = [*([HorizontalFlip()] if flip else []), *([augment] if augment else [])]
         self.augment = nn.Sequential(*changes) if changes else None

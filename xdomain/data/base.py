@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -25,6 +25,7 @@ from xdomain.paths import data_root
 Split = Literal["train", "val", "test"]
 ROLES = ("a", "b")
 PIECE = 2000  # images in floating point at a time
+MOST_BYTES = 100  # in the name of a domain
 
 
 class ImageData(Dataset[Sample]):
@@ -36,6 +37,7 @@ class ImageData(Dataset[Sample]):
         attributes: ``uint8`` array [N, K] of 0 and 1, or None.
         rows: which rows of the arrays belong to this data set, in order, ``int64``; None takes all. Chosen rows of a
             memory-mapped file stay in it.
+        files: paths of the images' files, relative to a folder that they share, or None where they have none.
     """
 
     def __init__(
@@ -44,8 +46,16 @@ class ImageData(Dataset[Sample]):
         labels: np.ndarray | None = None,
         attributes: np.ndarray | None = None,
         rows: np.ndarray | None = None,
+        files: Sequence[str | Path] | None = None,
     ) -> None:
         self._images, self._labels, self._attributes, self._rows = images, labels, attributes, rows
+        self._files = files
+
+    def file(self, position: int) -> Path | None:
+        """Path of the file of an image, relative to a folder that all share; None for what is no file."""
+        if self._files is None:
+            return None
+        return Path(self._files[position if self._rows is None else self._rows[position]])
 
     @property
     def images(self) -> np.ndarray:
@@ -81,7 +91,7 @@ class ImageData(Dataset[Sample]):
     def keep(self, chosen: np.ndarray) -> "ImageData":
         """The images at the given positions (or where a mask is true), in that order."""
         rows = np.arange(len(self)) if self._rows is None else self._rows
-        return ImageData(self._images, self._labels, self._attributes, rows[chosen])
+        return ImageData(self._images, self._labels, self._attributes, rows[chosen], self._files)
 
     def with_channels(self, channels: int) -> "ImageData":
         """The same with 1 or 3 channels, as by :func:`xdomain.batch.to_channels`; grey as RGB takes no more memory."""
@@ -95,7 +105,24 @@ class ImageData(Dataset[Sample]):
             for begin in range(0, len(images), PIECE):
                 piece = to_float(torch.from_numpy(np.array(images[begin : begin + PIECE])))
                 result[begin : begin + PIECE] = to_uint8(to_channels(piece, channels)).numpy()
-        return ImageData(result, self.labels, self.attributes)
+        files = None if self._files is None else [str(self.file(i)) for i in range(len(self))]
+        return ImageData(result, self.labels, self.attributes, files=files)
+
+
+def checked_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of domains, which become parts of file names.
+
+    Raises:
+        UserError: for one that would lead to another folder or could be no file name.
+    """
+    for name in (names := tuple(names)):
+        text = name.isprintable() and not {*name} & {*"/\\"} and len(name.encode()) <= MOST_BYTES
+        if not text or not name.strip(" ."):
+            raise UserError(
+                f"the domain name {name!r} cannot be part of a file name: give one of letters and numbers, of at most "
+                f"{MOST_BYTES} bytes."
+            )
+    return names
 
 
 class SourceLoader:
@@ -116,7 +143,7 @@ class SourceLoader:
 
 
 class EmptyBatches:
-    """Batches without images, for a process that has none to look at.
+    """Batches without images of a role, for a process that has none to look at.
 
     Without any batch Lightning would leave out the whole validation, with it all checkpoints, pictures and metrics;
     in one of several processes, the others would wait for ever.
@@ -128,8 +155,8 @@ class EmptyBatches:
     def __init__(self, limit: int | float) -> None:
         self.count = 1 if isinstance(limit, int) or limit == 0 else math.ceil(1 / limit) + 1
 
-    def __iter__(self) -> Iterator[Batch]:
-        return iter([{}] * self.count)
+    def __iter__(self) -> Iterator[tuple[()]]:
+        return iter([()] * self.count)
 
     def __len__(self) -> int:
         return self.count
@@ -242,14 +269,15 @@ class BaseDataModule(pl.LightningDataModule):
 
     def _eval_dataloader(self, split: Split) -> CombinedLoader:
         rank, world_size = self._shard()
-        if not self._is_watched(split) or all(len(self.data(role, split)) <= rank for role in self.roles):
-            limit = 1.0 if self.trainer is None else getattr(self.trainer, f"limit_{split}_batches")
-            return CombinedLoader(EmptyBatches(limit), mode="sequential")
-        loaders = {}
-        for role in self.roles:
-            images = self.data(role, split)
-            sampler = ShardSampler(len(images), self.eval_batch_size, rank, world_size)
-            loaders[role] = ResumableLoader(images, sampler, self.num_workers)
+        watched = self._is_watched(split)
+        loaders: dict[str, ResumableLoader | EmptyBatches] = {}
+        for role in self.roles:  # on all ranks, which Lightning lets wait for each other at every loader
+            if watched and len(images := self.data(role, split)) > rank:
+                sampler = ShardSampler(len(images), self.eval_batch_size, rank, world_size)
+                loaders[role] = ResumableLoader(images, sampler, self.num_workers)
+            else:
+                limit = 1.0 if self.trainer is None else getattr(self.trainer, f"limit_{split}_batches")
+                loaders[role] = EmptyBatches(limit)
         return CombinedLoader(loaders, mode="max_size")  # the role that ends first is None from then on
 
     def _is_watched(self, split: Split) -> bool:
@@ -284,7 +312,8 @@ class BaseDataModule(pl.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
         """Turn ``uint8`` into float in [-1, 1]; while training, augment on the device."""
-        samples = {role: s._replace(image=to_float(s.image)) for role, s in batch.items() if s is not None}
+        shown = {role: sample for role, sample in batch.items() if isinstance(sample, Sample)}
+        samples = {role: sample._replace(image=to_float(sample.image)) for role, sample in shown.items()}
         if self.trainer is None or not self.trainer.training:
             return samples
         for number, (role, sample) in enumerate(samples.items()):

@@ -183,8 +183,8 @@ class CelebA(AttributeDomains):
         pixels, good = decoded_images("celeba", folder / "img_align_celeba", names, 3, self.geometry, self.on_bad_file)
         usable, identities = np.flatnonzero(good), None
         if (identity_file := folder / "identity_CelebA.txt").is_file():
-            identities = _read_column(identity_file, names, str.isdecimal, "a number").astype(np.int64)
-        return ImageData(pixels, identities, table, usable), self._partition(usable)
+            identities = _read_column(identity_file, names, _is_number, "a number").astype(np.int64)
+        return ImageData(pixels, identities, table, usable, names), self._partition(usable)
 
     def contents(self) -> dict[str, Any]:
         folder = self.root / "celeba"
@@ -225,7 +225,7 @@ class CelebA(AttributeDomains):
         if self.download and not all(path.exists() for path in needed):
             _download(folder, needed)
         for path in needed:
-            if not path.exists():
+            if not (path.is_dir() if path == needed[0] else path.is_file()):
                 raise UserError(f"{path} is missing: {_HELP}")
 
 
@@ -244,23 +244,25 @@ def _read_attributes(path: Path) -> tuple[list[str], np.ndarray]:
         UserError: for a file with other content; the sentence names the line.
     """
     lines = _lines(path)
-    if len(lines) < 2 or not lines[0].strip().isdecimal():
+    if len(lines) < 2 or not _is_number(lines[0].strip()):
         raise UserError(f"{path} is malformed in line 1: it must be the number of images.")
     if tuple(lines[1].split()) != ATTRIBUTES:
         raise UserError(f"{path} is malformed in line 2: it must be the names of the {len(ATTRIBUTES)} attributes.")
     count, rows = int(lines[0]), lines[2:]
     if len(rows) != count:
         raise UserError(f"{path} announces {count:,} images in line 1, but lists {len(rows):,}: {_AGAIN}")
-    names, table = [], np.empty((count, len(ATTRIBUTES)), dtype=np.uint8)
+    line_of: dict[str, int] = {}
+    table = np.empty((count, len(ATTRIBUTES)), dtype=np.uint8)
     for i, row in enumerate(rows):
         name, *values = row.split() or [""]
         if len(values) != len(ATTRIBUTES) or not VALUES.issuperset(values):
             raise UserError(
                 f"{path} is malformed in line {i + 3}: it must be a file name and {len(ATTRIBUTES)} times 1 or -1."
             )
-        names.append(name)
+        if line_of.setdefault(name, i + 3) != i + 3:
+            raise UserError(f"{path} lists {name} in line {line_of[name]} and in line {i + 3}: remove one of them.")
         table[i] = [value == "1" for value in values]
-    return names, table
+    return [*line_of], table
 
 
 def _read_column(path: Path, names: list[str], valid: Callable[[str], bool], what: str) -> np.ndarray:
@@ -269,16 +271,23 @@ def _read_column(path: Path, names: list[str], valid: Callable[[str], bool], wha
     Raises:
         UserError: for a line of another form, or a name that is not there.
     """
-    values = {}
+    values: dict[str, str] = {}
+    line_of: dict[str, int] = {}
     for number, line in enumerate(_lines(path), start=1):
         name, *rest = line.split() or [""]
         if len(rest) != 1 or not valid(rest[0]):
             raise UserError(f"{path} is malformed in line {number}: it must be a file name and {what}.")
+        if line_of.setdefault(name, number) != number:
+            raise UserError(f"{path} lists {name} in line {line_of[name]} and in line {number}: remove one of them.")
         values[name] = rest[0]
     try:
         return np.array([values[name] for name in names])
     except KeyError as error:
         raise UserError(f"{path} does not list {error.args[0]}: {_AGAIN}") from error
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) < 19  # it fits into 64 bits
 
 
 def _lines(path: Path) -> list[str]:

@@ -14,10 +14,11 @@ from pytorch_lightning.utilities import rank_zero_warn
 from xdomain.data.base import ImageData, SingleDomain, Split
 from xdomain.data.decode import file_versions
 from xdomain.data.images import open_image
-from xdomain.data.official import AGAIN, Digits, _Official, _one_line, _unreadable
+from xdomain.data.official import AGAIN, Digits, _Official, _one_line, _unreadable, load_array
 from xdomain.errors import UserError, did_you_mean
 
 SIZES = {"train": 50_000, "test": 10_000}
+MOST_BYTES = 1 << 30  # of an archive, five times what the official ones unpack to
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 CORRUPTIONS = (
@@ -93,13 +94,17 @@ class _CIFAR(_Official):
             raise UserError(f"{path} cannot be read ({_one_line(error)}): {AGAIN}") from error
         if not isinstance(entries, dict) or not {"data", self.key} <= entries.keys():
             raise UserError(f"{path} does not hold data and {self.key} like a batch of {type(self).__name__}: {AGAIN}")
-        data, labels = entries["data"], np.array(entries[self.key])
+        data = entries["data"]
+        try:
+            labels = np.array(entries[self.key])
+        except ValueError:  # lists of several lengths
+            labels = np.empty(0)
         if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape[1:] != (3072,):
             shown = f"{data.dtype} {list(data.shape)}" if isinstance(data, np.ndarray) else type(data).__name__
             raise UserError(f"{path} holds data as {shown}, not uint8 [N, 3072]: {AGAIN}")
         if len(data) == 0 or labels.shape != (len(data),):
             raise UserError(f"{path} holds {labels.size:,} labels for {len(data):,} images: {AGAIN}")
-        if not np.isin(labels, np.arange(self.classes)).all():
+        if labels.dtype.kind not in "iu" or not np.isin(labels, np.arange(self.classes)).all():
             raise UserError(f"{path} holds labels that are no numbers below {self.classes}: {AGAIN}")
         return data.reshape(-1, 3, 32, 32), labels.astype(np.int64)
 
@@ -218,7 +223,8 @@ class CorruptedCIFAR(SingleDomain):
                 f"{path} holds {images.dtype} {list(images.shape)}, not uint8 [{SEVERITIES} x N, 32, 32, 3]: "
                 "unpack the official file again."
             )
-        if labels.shape != (len(images),) or not np.isin(labels, np.arange(self.classes)).all():
+        whole = labels.dtype.kind in "iu" and labels.shape == (len(images),)
+        if not whole or not np.isin(labels, np.arange(self.classes)).all():
             raise UserError(
                 f"{labels_path} does not hold {len(images):,} numbers below {self.classes}, one for every image of "
                 f"{path.name}: unpack the official file again."
@@ -240,11 +246,7 @@ class CorruptedCIFAR(SingleDomain):
                 f"{path} is missing: unpack the official {self.subfolder}.tar there, or let root or the environment "
                 f"variable XDOMAIN_DATA name the folder that holds {self.subfolder}."
             )
-        try:
-            array: np.ndarray = np.load(path, mmap_mode="r")
-        except (OSError, EOFError, ValueError) as error:
-            raise UserError(f"{path} cannot be read ({_one_line(error)}): unpack the official file again.") from error
-        return array
+        return load_array(path, "unpack the official file again.")
 
 
 def _read_class_folders(path: Path, name: str) -> Digits:
@@ -261,11 +263,12 @@ def _read_class_folders(path: Path, name: str) -> Digits:
             raise UserError(f"{path} holds {member}, which is not named {name}/<class of CIFAR-10>/<file>: remove it.")
         try:
             with open_image(io.BytesIO(files[member])) as image:
-                pixels = np.array(image.convert("RGB"))
+                width, height = image.size
+                pixels = np.array(image.convert("RGB")) if (width, height) == (32, 32) else None
         except Exception as error:  # decoders raise whatever they stumble over in a damaged file
             raise UserError(f"{member} in {path} cannot be read ({_one_line(error)}): replace or remove it.") from error
-        if pixels.shape != (32, 32, 3):
-            raise UserError(f"{member} in {path} has {pixels.shape[0]}x{pixels.shape[1]} pixels, not 32x32: remove it.")
+        if pixels is None:
+            raise UserError(f"{member} in {path} has {height}x{width} pixels, not 32x32: remove it.")
         images[row], labels[row] = pixels.transpose(2, 0, 1), CIFAR10_CLASSES.index(label)
     _warn_if_partial(str(path), len(files), name)
     return images, labels
@@ -275,15 +278,20 @@ def _unpacked(path: Path) -> dict[str, bytes]:
     """The files in an archive by name; nothing is written to the disk.
 
     Raises:
-        UserError: for an archive that is cut off or damaged.
+        UserError: for an archive that is cut off, damaged, or larger than any of these sets.
     """
     content: dict[str, bytes] = {}
+    left = MOST_BYTES
     try:
         with gzip.open(path) as stream, tarfile.open(fileobj=stream) as archive:
             for member in archive:
+                if member.size > left:
+                    raise ValueError(f"it unpacks to more than {MOST_BYTES:,} bytes")
+                left -= member.size
                 if (file := archive.extractfile(member)) is not None:  # None for folders
                     content[member.name.removeprefix("./")] = file.read()
-            stream.read()  # to the checksum at its end
+            while stream.read(1 << 20):  # to the checksum at its end
+                pass
     except Exception as error:  # what breaks is the decompression or the reading of headers
         raise _unreadable(path, error) from error
     return content

@@ -35,12 +35,14 @@ class Geometry:
         size: height and width of the result in pixels.
         box: what is kept: left, top, right and bottom as shares of width and height, rounded to whole pixels;
             ``"centre"``, the largest square in the middle; None, the whole image. What is no square is squashed to one.
+            ``"pad"``, the whole image with its aspect ratio, its border pixels repeated on both sides of the shorter
+            side.
         interpolation: filter of the resizing, widened where the image shrinks, so that nothing aliases.
         aspect: width by height that an image must have before it is cut, to half a pixel; None allows any.
     """
 
     size: int
-    box: tuple[float, float, float, float] | Literal["centre"] | None = None
+    box: tuple[float, float, float, float] | Literal["centre", "pad"] | None = None
     interpolation: Interpolation = "bilinear"
     aspect: float | None = None
 
@@ -135,17 +137,23 @@ def decode_image(path: Path, channels: int, geometry: Geometry) -> np.ndarray:
             "or remove it."
         )
     image = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
-    size = (geometry.size, geometry.size)
+    across = down = outer = geometry.size
+    if geometry.box == "pad":
+        across, down = (max(1, round(side * outer / max(width, height))) for side in (width, height))
     box = _pixel_box(geometry.box, width, height)
-    resized = np.asarray(image.crop(box).resize(size, FILTERS[geometry.interpolation]))
-    return resized.reshape(*size, channels).transpose(2, 0, 1)
+    resized = np.asarray(image.crop(box).resize((across, down), FILTERS[geometry.interpolation]))
+    resized = resized.reshape(down, across, channels)
+    if (down, across) != (outer, outer):
+        missing = [((outer - side) // 2, (outer - side + 1) // 2) for side in (down, across)]
+        resized = np.pad(resized, [*missing, (0, 0)], mode="edge")
+    return resized.transpose(2, 0, 1)
 
 
 def _pixel_box(
-    box: tuple[float, float, float, float] | Literal["centre"] | None, width: int, height: int
+    box: tuple[float, float, float, float] | Literal["centre", "pad"] | None, width: int, height: int
 ) -> tuple[int, int, int, int]:
     """Left, top, right and bottom in whole pixels, at least one pixel wide and high."""
-    if box is None:
+    if box is None or box == "pad":
         return 0, 0, width, height
     if box == "centre":
         side = min(width, height)
@@ -163,7 +171,7 @@ def file_versions(folder: Path, files: Mapping[tuple[str, str], Sequence[Path]])
         files: paths by domain and split.
     """
     return [
-        [*group, [[str(path.relative_to(folder)), _version(path)] for path in paths]] for group, paths in files.items()
+        [*group, [[os.path.relpath(path, folder), _version(path)] for path in paths]] for group, paths in files.items()
     ]
 
 

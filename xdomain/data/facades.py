@@ -135,7 +135,7 @@ class Facades(BaseDataModule):
             images, good = decoded_images(name, folder, names, 3, geometry, self.on_bad_file)
             if not good.any():
                 raise UserError(f"none of the {len(names):,} files in {folder / split} can be used: replace them.")
-            data = ImageData(images)
+            data = ImageData(images, files=names)
             self._loaded[role, split] = data if good.all() else data.keep(np.flatnonzero(good))
         return self._loaded[role, split]
 

@@ -5,22 +5,23 @@ import re
 from collections.abc import Sequence
 from dataclasses import astuple
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 from torch import nn
 
 from xdomain.data.attributes import HorizontalFlip
-from xdomain.data.base import ROLES, BaseDataModule, ImageData, SingleDomain, Split
+from xdomain.data.base import ROLES, BaseDataModule, ImageData, SingleDomain, Split, checked_names
 from xdomain.data.decode import Geometry, decoded_images, file_versions
 from xdomain.data.images import image_files
 from xdomain.errors import UserError
 from xdomain.paths import data_root
 
 OnBadFile = Literal["raise", "skip"]
-Crop = Literal["centre", "none"]
+Fit = Literal["crop", "pad", "stretch"]
 
 COLUMNS = ("path", "domain", "split")
+MOST_CLASSES = 10_000
 
 
 class Entry(NamedTuple):
@@ -36,13 +37,14 @@ class Entry(NamedTuple):
 
 
 Parts = dict[Split, list[Entry]]
+Kind = TypeVar("Kind", Entry, int)
+"""An image: its entry, or its number."""
 
 
 class UnpairedFolders(BaseDataModule):
     """Two domains of image files that have nothing to do with each other, in one of three forms.
 
-    - ``path``: a folder that holds ``trainA``, ``trainB`` and, both or neither, ``valA`` and ``valB``, ``testA`` and
-      ``testB``;
+    - ``path``: a folder that holds ``trainA``, ``trainB`` and any of ``valA``, ``valB``, ``testA`` and ``testB``;
     - ``a`` and ``b``: any two folders;
     - ``manifest``: a CSV file with the columns ``path`` (relative to the file's own folder), ``domain``, ``split``
       (train, val or test) and, if wanted, ``label`` (a class: whole numbers from 0, or names, which are numbered in
@@ -60,7 +62,8 @@ class UnpairedFolders(BaseDataModule):
             and ``b``, or those of the manifest in the order in which they appear.
         image_size: height and width in pixels.
         channels: 1 for grey or 3 for RGB; two numbers for source and target apart.
-        crop: keep the largest square in the centre, or squash the whole image.
+        fit: how an image becomes a square: ``crop`` keeps the largest square in its centre; ``pad`` keeps all of it and
+            its aspect ratio, and repeats its border; ``stretch`` squashes it.
         flip: mirror training images at random.
         val_share: share of the training images that validates, where no part does.
         test_share: share of the training images that tests, where no part does.
@@ -82,7 +85,7 @@ class UnpairedFolders(BaseDataModule):
         domains: list[str] | None = None,
         image_size: int = 64,
         channels: int | list[int] = 3,
-        crop: Crop = "centre",
+        fit: Fit = "crop",
         flip: bool = False,
         val_share: float = 0.1,
         test_share: float = 0.1,
@@ -98,9 +101,9 @@ class UnpairedFolders(BaseDataModule):
         if limit is not None and limit < 1:
             raise UserError(f"limit is {limit}: give a number of training images of at least 1, or null for all.")
         self.root, self.image_size, self.channels = data_root(), image_size, _channels(channels, 2)
-        self.geometry = _geometry(image_size, crop)
+        self.geometry = geometry_of(image_size, fit)
         self.flip, self.on_bad_file, self.limit = flip, on_bad_file, limit
-        shares = _shares(val_share, test_share)
+        shares = part_shares(val_share, test_share)
 
         if manifest is not None:
             file = Path(manifest).expanduser()
@@ -117,10 +120,10 @@ class UnpairedFolders(BaseDataModule):
                     f"the folders {a} and {b} have the same name: name the two domains by domains: [.., ..]."
                 )
             found = {name: {"train": _listed(folder)} for name, folder in zip(names, folders, strict=True)}
-        self.domains = tuple(found)
+        self.domains = checked_names(found)
         self._folders = dict(zip(self.domains, folders, strict=True))
         self._parts = {
-            domain: _completed(parts, shares, f"the domain {domain} in {self._folders[domain]}")
+            domain: shared_out(parts, shares, f"the domain {domain} in {self._folders[domain]}")
             for domain, parts in found.items()
         }
         for parts in self._parts.values():
@@ -175,7 +178,8 @@ class LabelledFolders(SingleDomain):
         domain: name of the domain; by default that of the folder.
         image_size: height and width in pixels.
         channels: 1 for grey, 3 for RGB.
-        crop: keep the largest square in the centre, or squash the whole image.
+        fit: how an image becomes a square: ``crop`` keeps the largest square in its centre; ``pad`` keeps all of it and
+            its aspect ratio, and repeats its border; ``stretch`` squashes it.
         val_share: share of the training images that validates, where no part does.
         test_share: share of the training images that tests, where no part does.
         on_bad_file: stop at an image that cannot be read, or leave it out with a warning.
@@ -192,7 +196,7 @@ class LabelledFolders(SingleDomain):
         domain: str | None = None,
         image_size: int = 64,
         channels: int = 3,
-        crop: Crop = "centre",
+        fit: Fit = "crop",
         val_share: float = 0.1,
         test_share: float = 0.1,
         on_bad_file: OnBadFile = "raise",
@@ -200,9 +204,9 @@ class LabelledFolders(SingleDomain):
     ) -> None:
         super().__init__(**options)
         self.path = Path(path).expanduser()
-        self.domains, self.channels = (domain or self.path.resolve().name,), _channels(channels, 1)
-        self.image_size, self.geometry, self.on_bad_file = image_size, _geometry(image_size, crop), on_bad_file
-        shares = _shares(val_share, test_share)
+        self.domains, self.channels = checked_names([domain or self.path.resolve().name]), _channels(channels, 1)
+        self.image_size, self.geometry, self.on_bad_file = image_size, geometry_of(image_size, fit), on_bad_file
+        shares = part_shares(val_share, test_share)
 
         whole = self.path / "train"
         if not whole.is_dir():
@@ -220,7 +224,7 @@ class LabelledFolders(SingleDomain):
         for split in ("val", "test") if whole != self.path else ():
             self._add(of_class, split)
         whole_parts = [
-            _completed(parts, shares, f"the class {name} in {whole}")
+            shared_out(parts, shares, f"the class {name} in {whole}")
             for name, parts in zip(self.class_names, of_class, strict=True)
         ]
         self._parts: Parts = {s: [entry for parts in whole_parts for entry in parts[s]] for s in get_args(Split)}
@@ -263,24 +267,27 @@ def _channels(channels: int | Sequence[int], count: int) -> tuple[int, ...]:
     return result
 
 
-def _geometry(image_size: int, crop: Crop) -> Geometry:
+def geometry_of(image_size: int, fit: Fit) -> Geometry:
+    """How images become squares of a size in pixels; see :class:`UnpairedFolders`."""
     if image_size < 1:
         raise UserError(f"image_size is {image_size}: give a number of pixels of at least 1.")
-    return Geometry(image_size, "centre" if crop == "centre" else None, "bicubic")
+    boxes: dict[Fit, Literal["centre", "pad"] | None] = {"crop": "centre", "pad": "pad", "stretch": None}
+    return Geometry(image_size, boxes[fit], "bicubic")
 
 
-def _shares(val_share: float, test_share: float) -> dict[Split, float]:
+def part_shares(val_share: float, test_share: float) -> dict[Split, float]:
+    """The shares of the training images that validate and test, checked."""
     for name, share in {"val_share": val_share, "test_share": test_share, "their sum": val_share + test_share}.items():
         if not 0 < share < 1:
             raise UserError(f"{name} is {share:g}, as a share of the training images it must lie between 0 and 1.")
     return {"val": val_share, "test": test_share}
 
 
-def _shuffled(entries: list[Entry]) -> list[Entry]:
+def _shuffled(entries: list[Kind]) -> list[Kind]:
     return [entries[i] for i in np.random.default_rng(0).permutation(len(entries))]
 
 
-def _completed(parts: Parts, shares: dict[Split, float], whose: str) -> Parts:
+def shared_out(parts: dict[Split, list[Kind]], shares: dict[Split, float], whose: str) -> dict[Split, list[Kind]]:
     """All three parts: what is missing is taken out of the training images, at least one image each."""
     result = dict(parts)
     rest = _shuffled(parts["train"])
@@ -315,19 +322,20 @@ def _read_layout(folder: Path) -> tuple[Parts, Parts]:
     if not folder.is_dir():
         raise UserError(f"the folder {folder} does not exist: give one that holds trainA and trainB.")
     for split in get_args(Split):
-        there = [(folder / f"{split}{side}").is_dir() for side in "AB"]
-        if split != "train" and not any(there):
-            continue
-        for side, parts, is_there in zip("AB", result, there, strict=True):
-            if not is_there:
+        for side, parts in zip("AB", result, strict=True):
+            if (folder / f"{split}{side}").is_dir():
+                parts[split] = _listed(folder, Path(f"{split}{side}"))
+            elif split == "train":
                 raise UserError(f"{folder} holds no folder {split}{side}: add it, or name two folders by a and b.")
-            parts[split] = _listed(folder, Path(f"{split}{side}"))
     return result
 
 
 def _read_manifest(path: Path, domains: list[str] | None) -> tuple[dict[str, Parts], tuple[str, ...]]:
     """The parts of two domains, and the names of the classes if there are labels."""
-    rows = _manifest_rows(path)
+    rows = read_csv(path, "manifest", COLUMNS)
+    for line, row in rows:
+        if empty := [name for name in COLUMNS if not row[name]]:
+            raise UserError(f"the manifest {path}, line {line}: the column {empty[0]} is empty, fill it in.")
     known = domains or list(dict.fromkeys(row["domain"] for _, row in rows))
     if len(known) != 2:
         raise UserError(f"the manifest {path} has {len(known)} domain(s), {', '.join(known)}: there must be two.")
@@ -357,25 +365,33 @@ def _read_manifest(path: Path, domains: list[str] | None) -> tuple[dict[str, Par
     }, class_names
 
 
-def _manifest_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """Line numbers and rows of a CSV file that has all its columns."""
+def read_csv(path: Path, what: str, columns: Sequence[str] = ()) -> list[tuple[int, dict[str, Any]]]:
+    """Line numbers and rows, by the names in the first line, of a CSV file.
+
+    Args:
+        path: the file.
+        what: what it is called in sentences.
+        columns: those that it must have.
+
+    Raises:
+        UserError: where it cannot be read, lacks a column or has no rows.
+    """
+    if path.exists() and not path.is_file():
+        raise UserError(f"the {what} {path} is no regular file: give a CSV file.")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
-            if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
+            if missing := [name for name in columns if name not in (reader.fieldnames or ())]:
                 raise UserError(
-                    f"the manifest {path} has no column {missing[0]}: its first line must name {', '.join(COLUMNS)}."
+                    f"the {what} {path} has no column {missing[0]}: its first line must name {', '.join(columns)}."
                 )
             rows = [(reader.line_num, row) for row in reader]
     except FileNotFoundError as error:
-        raise UserError(f"the manifest {path} does not exist: give a CSV file.") from error
+        raise UserError(f"the {what} {path} does not exist: give a CSV file.") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"the manifest {path} cannot be read as CSV: {error}.") from error
+        raise UserError(f"the {what} {path} cannot be read as CSV: {error}.") from error
     if not rows:
-        raise UserError(f"the manifest {path} names no images: add lines below its first.")
-    for line, row in rows:
-        if empty := [name for name in COLUMNS if not row[name]]:
-            raise UserError(f"the manifest {path}, line {line}: the column {empty[0]} is empty, fill it in.")
+        raise UserError(f"the {what} {path} names no images: add lines below its first.")
     return rows
 
 
@@ -386,6 +402,11 @@ def _classes(words: list[str], path: Path) -> tuple[tuple[str, ...], list[int | 
     if not all(words):
         raise UserError(f"the manifest {path} labels some of its images only: label all, or leave the column out.")
     if all(re.fullmatch(r"\d+", word, re.ASCII) for word in words):
+        if far := [word for word in words if len(word) > len(str(MOST_CLASSES)) or int(word) >= MOST_CLASSES]:
+            raise UserError(
+                f"the manifest {path} has the label {far[0]}: whole numbers count the classes from 0, and there can be "
+                f"{MOST_CLASSES:,}; count them so, or give them names."
+            )
         return tuple(str(i) for i in range(1 + max(map(int, words)))), [int(word) for word in words]
     names = tuple(sorted(set(words)))
     return names, [names.index(word) for word in words]
@@ -400,5 +421,5 @@ def _load(
     if not good.any():
         raise UserError(f"none of the {len(entries):,} images of {name} in {folder} can be read: replace them.")
     labels = np.array([entry.label for entry in entries], dtype=np.int64) if entries[0].label is not None else None
-    data = ImageData(images, labels)
+    data = ImageData(images, labels, files=paths)
     return data if good.all() else data.keep(np.flatnonzero(good))

@@ -1,9 +1,10 @@
 """The official digit sets, read from their published files: SVHN, MNIST and USPS."""
 
+import bz2
 import gzip
 import http.client
+import io
 import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +29,9 @@ Digits = tuple[np.ndarray, np.ndarray]
 
 SVHN_SIZES = {"train": 73257, "test": 26032, "extra": 531131}
 MOST_DIGITS = 6  # in one house number of SVHN
+MOST_IMAGES = 1_000_000  # in one file; what announces more is damaged, or meant to fill the memory
+NUMBERS = ("uint8", "int8", "uint16", "int16", "int32", "int64", "single", "double")  # as MATLAB calls them
+MOST_TEXT = 1 << 28  # bytes of USPS as text, of which the official files have a twentieth
 
 AGAIN = "delete it and fetch the official file again, for instance with download: true."
 
@@ -153,9 +157,7 @@ class MNIST(_Official):
             self.find(name, f"{stem}-{kind}-ubyte", f"{stem}-{kind}-ubyte.gz")
             for kind in ("images-idx3", "labels-idx1")
         )
-        images, labels = _read_idx(images_file, 3), _read_idx(labels_file, 1)
-        if images.shape[1:] != (28, 28):
-            raise UserError(f"{images_file} holds images of {images.shape[1:]} pixels, not 28x28: {AGAIN}")
+        images, labels = _read_idx(images_file, (28, 28)), _read_idx(labels_file)
         return _checked(images[:, None], labels, labels_file)
 
 
@@ -184,13 +186,17 @@ class USPS(_Official):
     def read(self, name: str) -> Digits:
         path = self.find(name, f"zip.{name}.gz", {"train": "usps.bz2", "test": "usps.t.bz2"}[name])
         try:
+            with (gzip.open if path.suffix == ".gz" else bz2.open)(path) as file:
+                if len(text := file.read(MOST_TEXT)) == MOST_TEXT:
+                    raise ValueError("it holds more text than the official files")
             if path.suffix == ".gz":
-                table = np.loadtxt(path, dtype=np.float32, ndmin=2)
+                table = np.loadtxt(io.BytesIO(text), dtype=np.float32, ndmin=2)
                 labels, values = table[:, 0], table[:, 1:]
             else:
-                sparse, labels = load_svmlight_file(str(path), n_features=256, dtype=np.float32, zero_based=False)
+                content = io.BytesIO(text)
+                sparse, labels = load_svmlight_file(content, n_features=256, dtype=np.float32, zero_based=False)
                 labels, values = labels - 1, sparse.toarray()  # libsvm counts the classes from 1
-        except (OSError, EOFError, ValueError, zlib.error) as error:
+        except Exception as error:  # parsers raise whatever they stumble over in a damaged file
             raise _unreadable(path, error) from error
         if values.shape[1] != 256 or not (np.abs(values) <= 1).all():
             raise UserError(f"{path} does not hold 256 values in [-1, 1] per line: {AGAIN}")
@@ -262,17 +268,27 @@ class SVHN(_Official):
             )
         path = self.find(name, path.name)
         try:
-            content = scipy.io.loadmat(path, variable_names=["X", "y"])
+            announced = {array: (shape, kind) for array, shape, kind in scipy.io.whosmat(path)}
         except Exception as error:  # scipy meets a damaged file with errors of nearly any kind
             raise _unreadable(path, error) from error
-        if not {"X", "y"} <= content.keys():
+        if not {"X", "y"} <= announced.keys():
             raise UserError(f"{path} does not hold the arrays X and y of an SVHN file: {AGAIN}")
-        images, labels = content["X"], content["y"].reshape(-1)
-        if images.ndim != 4 or images.shape[:3] != (32, 32, 3) or images.dtype != np.uint8:
+        shape, kind = announced["X"]
+        if len(shape) != 4 or shape[:3] != (32, 32, 3) or kind != "uint8":
             raise UserError(
-                f"{path} holds X as {images.dtype} {list(images.shape)}, not uint8 [32, 32, 3, N] like the cropped "
-                f"digits of SVHN: {AGAIN}"
+                f"{path} holds X as {kind} {list(shape)}, not uint8 [32, 32, 3, N] like the cropped digits of SVHN: "
+                f"{AGAIN}"
             )
+        if shape[3] > MOST_IMAGES:
+            raise UserError(f"{path} announces {shape[3]:,} images, more than SVHN has: {AGAIN}")
+        of, kind = announced["y"]
+        if kind not in NUMBERS or sorted(of) != sorted((1, int(np.prod(of)))):
+            raise UserError(f"{path} holds y as {kind} {list(of)}, not a number for every image: {AGAIN}")
+        try:
+            content = scipy.io.loadmat(path, variable_names=["X", "y"])
+        except Exception as error:
+            raise _unreadable(path, error) from error
+        images, labels = content["X"], content["y"].reshape(-1)
         digits = _checked(images.transpose(3, 2, 0, 1), np.where(labels == 10, 0, labels), path)
         if len(labels) < SVHN_SIZES[name]:
             rank_zero_warn(
@@ -311,10 +327,9 @@ class SVHN(_Official):
         path = self.root / self.subfolder / f"{name}_photo.npy"
         if not path.is_file():
             return None
-        try:
-            photo: np.ndarray = np.load(path)
-        except (OSError, EOFError, ValueError) as error:
-            raise UserError(f"{path} cannot be read ({_one_line(error)}): write it again or remove it.") from error
+        photo = load_array(path, "write it again or remove it.")
+        if photo.dtype.kind not in "iu":
+            raise UserError(f"{path} holds {photo.dtype}, not whole numbers: write it again or remove it.")
         if photo.shape != (count,):
             raise UserError(
                 f"{path} has the shape {list(photo.shape)}, but {name}_32x32.mat holds {count:,} images: "
@@ -332,28 +347,58 @@ def _checked(images: np.ndarray, labels: np.ndarray, path: Path) -> Digits:
     return images, labels.astype(np.int64)
 
 
-def _read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """The array in an idx file of unsigned bytes, plain or ``.gz``.
+def load_array(path: Path, way: str) -> np.ndarray:
+    """The array in an ``.npy`` file, memory-mapped.
 
     Raises:
-        UserError: for a file that is damaged, is not idx, or has another number of dimensions.
+        UserError: for a file that holds none; the sentence ends in the way out.
     """
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        raise _unreadable(path, error) from error
+        array = np.load(path, mmap_mode="r")
+        if not isinstance(array, np.ndarray):
+            raise ValueError("it is an archive")
+    except Exception as error:  # numpy meets a damaged file with errors of many kinds
+        raise UserError(f"{path} cannot be read ({_one_line(error)}): {way}") from error
+    return array
+
+
+def _read_idx(path: Path, of: tuple[int, ...] = ()) -> np.ndarray:
+    """The array in an idx file of unsigned bytes, plain or ``.gz``; no more is read than its header announces.
+
+    Args:
+        path: the file.
+        of: shape of one of its entries.
+
+    Raises:
+        UserError: for a file that is damaged, is not idx, or holds something else.
+    """
+    dimensions = 1 + len(of)
     header = 4 + 4 * dimensions
-    if data[:4] != bytes([0, 0, 8, dimensions]):  # magic number: 8 stands for unsigned bytes
-        raise UserError(f"{path} does not begin like an idx file of {dimensions}-dimensional bytes: {AGAIN}")
-    if len(data) < header:
-        raise UserError(f"{path} is truncated in its header: {AGAIN}")
-    shape = struct.unpack(f">{dimensions}I", data[4:header])
-    announced = header + int(np.prod(shape, dtype=np.int64))
-    if len(data) != announced:
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            head = file.read(header)
+            if head[:4] != bytes([0, 0, 8, dimensions]):  # magic number: 8 stands for unsigned bytes
+                raise UserError(f"{path} does not begin like an idx file of {dimensions}-dimensional bytes: {AGAIN}")
+            if len(head) < header:
+                raise UserError(f"{path} is truncated in its header: {AGAIN}")
+            count, *shape = struct.unpack(f">{dimensions}I", head[4:])
+            if shape != [*of]:
+                raise UserError(f"{path} holds images of {tuple(shape)} pixels, not {of[0]}x{of[1]}: {AGAIN}")
+            if count > MOST_IMAGES:
+                raise UserError(f"{path} announces {count:,} entries, more than any set of digits has: {AGAIN}")
+            size = int(np.prod([count, *shape], dtype=np.int64))
+            data = file.read(size + 1)  # to the end and the checksum there, if that is where it ends
+    except UserError:
+        raise
+    except Exception as error:  # decompression fails in several ways
+        raise _unreadable(path, error) from error
+    if len(data) != size:
+        more = " or more" if len(data) > size else ""
         raise UserError(
-            f"{path} is damaged, with {len(data):,} bytes where its header announces {announced:,}: {AGAIN}"
+            f"{path} is damaged, with {header + len(data):,} bytes{more} where its header announces {header + size:,}: "
+            f"{AGAIN}"
         )
-    return np.frombuffer(data, dtype=np.uint8, offset=header).reshape(shape)
+    return np.frombuffer(data, dtype=np.uint8).reshape(count, *shape)
 
 
 def _download(folder: Path, present: Callable[[], bool], fetch: Callable[[Path], object]) -> None:

@@ -9,7 +9,7 @@ from pytorch_lightning.utilities import CombinedLoader
 from torch import Tensor
 from torch.nn import functional as F
 
-from xdomain.data.base import BaseDataModule, ImageData, Split
+from xdomain.data.base import BaseDataModule, ImageData, Split, checked_names
 from xdomain.data.images import read_image
 from xdomain.data.sampler import EpochBatchSampler, ResumableLoader
 from xdomain.errors import UserError, did_you_mean, refuse
@@ -28,28 +28,29 @@ grass, gravel and moon are grey."""
 SMALLEST, LARGEST = 12, 20_000  # sides in pixels; patch discriminators see 11 pixels
 
 
-def read_picture(path: str, max_size: int) -> Tensor:
-    """An image to learn from, as RGB.
+def read_picture(path: str, max_size: int, channels: int = 3) -> Tensor:
+    """An image to learn from.
 
     Args:
         path: an image file (see :func:`xdomain.data.images.read_image`), or ``scikit-image:<name>`` for one of
             :data:`PHOTOGRAPHS`. A relative path is also looked for in the data root.
         max_size: what the longer side is shrunk to where it is longer.
+        channels: 3 for RGB, 1 for grey.
 
     Returns:
-        ``uint8`` [3, H, W].
+        ``uint8`` [channels, H, W].
 
     Raises:
         UserError: for a file that cannot be read and an image that is too small, too large or of one colour.
     """
     if not path.startswith(BUNDLED):
-        return worth_learning(read_image(find_sample(path), 3)[None], path, max_size)[0]
+        return worth_learning(read_image(find_sample(path), channels)[None], path, max_size)[0]
     name = path.removeprefix(BUNDLED)
     if name not in PHOTOGRAPHS:
         hint = did_you_mean(name, PHOTOGRAPHS, f": choose from {' '.join(PHOTOGRAPHS)}.")
         raise UserError(f"{path} is none of the photographs of scikit-image{hint}")
     file = Path(str(files("skimage"))) / "data" / PHOTOGRAPHS[name]
-    return worth_learning(read_image(file, 3)[None], path, max_size)[0]
+    return worth_learning(read_image(file, channels)[None], path, max_size)[0]
 
 
 def find_sample(path: str) -> Path:
@@ -78,7 +79,7 @@ def shrink(images: Tensor, max_size: int) -> Tensor:
 
 
 def worth_learning(images: Tensor, path: str, max_size: int) -> Tensor:
-    """Shrink images ``uint8`` [N, 3, H, W] and check that a pyramid of patches can be learned from them.
+    """Shrink images ``uint8`` [N, C, H, W] and check that a pyramid of patches can be learned from them.
 
     Raises:
         UserError: for images that are too large or too small, or of a single colour.
@@ -104,6 +105,7 @@ def pair_names(a: str, b: str, names: tuple[str, str] | None) -> tuple[str, str]
     first, second = names or (Path(path.removeprefix(BUNDLED).removeprefix(DRAWN)).stem for path in (a, b))
     if first == second:
         raise UserError(f"both sides of the pair are called {first}: set names to two names.")
+    checked_names((first, second))
     return first, second
 
 
@@ -148,24 +150,27 @@ class SingleSample(BaseDataModule):
 
 
 class SingleImage(SingleSample):
-    """One image: ``image``, RGB, with its own aspect ratio.
+    """One image: ``image``, RGB or grey, with its own aspect ratio.
 
     Args:
         path: an image file, or ``scikit-image:<name>`` for a photograph that comes with the installation: one of
             :data:`PHOTOGRAPHS`, e.g. ``scikit-image:coffee``.
         max_size: largest height or width in pixels; a larger image is shrunk, a smaller one stays as it is.
+        channels: 3 for RGB, 1 for grey.
     """
 
     domains = ("image",)
-    channels = (3,)
 
-    def __init__(self, path: str, max_size: int = 250, **options: Any) -> None:
+    def __init__(self, path: str, max_size: int = 250, channels: int = 3, **options: Any) -> None:
         super().__init__(**options)
-        self.samples = {"a": read_picture(path, max_size)}
+        if channels not in (1, 3):
+            refuse(self, "channels", channels, "give 3 for RGB or 1 for grey.")
+        self.channels = (channels,)
+        self.samples = {"a": read_picture(path, max_size, channels)}
         self.image_size = max(self.shapes[0])
 
     def image(self) -> Tensor:
-        """The image, ``uint8`` [3, H, W]."""
+        """The image, ``uint8`` [channels, H, W]."""
         return self.samples["a"]
 
 

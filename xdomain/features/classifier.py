@@ -18,8 +18,8 @@ class ClassifierExtractor(HookedExtractor):
         name: see :class:`Extractor`.
 
     Example:
-        >>> from xdomain.networks import HalfClassifier
-        >>> network = ClassifierExtractor(HalfClassifier(in_channels=1), "toy")
+        >>> from xdomain.networks import HalfResolutionClassifier
+        >>> network = ClassifierExtractor(HalfResolutionClassifier(in_channels=1), "toy")
         >>> images = torch.zeros(2, 3, 32, 32)
         >>> network.features(images).shape, network.maps(images, "body.3").shape
         (torch.Size([2, 128]), torch.Size([2, 32, 16, 16]))

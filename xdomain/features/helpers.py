@@ -6,13 +6,12 @@ by a checkpoint of the user's own. Recipes and overlays can also be paths that e
 
 import contextlib
 import hashlib
-import importlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +27,11 @@ import xdomain.data
 import xdomain.engines as engines_room
 from xdomain import __version__
 from xdomain.batch import to_channels
+from xdomain.classes import TRUSTED, find_class
 from xdomain.discover import find_config
 from xdomain.errors import UserError
 from xdomain.paths import cache_dir, data_root
+from xdomain.running.checkpoints import read_checkpoint
 from xdomain.running.folder import resolve_checkpoint, write_json
 from xdomain.running.signals import PARENT
 
@@ -56,7 +57,9 @@ class Helper(nn.Module):
         super().__init__()
         self.source = source
         self.spec = network_spec(source)
-        self.network = build_network(self.spec)
+        # A checkpoint of the user's own may name what the recipe has imported, and imports nothing itself.
+        foreign = isinstance(source, str) and _is_checkpoint(source)
+        self.network = build_network(self.spec, (*TRUSTED, *sys.modules) if foreign else None)
         self.network.requires_grad_(False).eval()
         self.channels: int = self.network.in_channels  # type: ignore[assignment]
         self.classes: int = self.network.classes  # type: ignore[assignment]
@@ -115,22 +118,20 @@ class Helper(nn.Module):
         return features
 
 
-def build_network(spec: Spec) -> nn.Module:
+def build_network(spec: Spec, allowed: Sequence[str] | None = None) -> nn.Module:
     """A network from ``{"class_path": name or dotted path, "init_args": {...}}``.
+
+    Args:
+        spec: class and arguments.
+        allowed: packages that the class may come from, or None for any.
 
     Raises:
         UserError: if the path names no network, which is then not called, or the arguments do not fit it.
     """
     path = str(spec.get("class_path"))
-    module, _, name = path.rpartition(".")
+    network = find_class(Helper, "network", path, [nn.Module], allowed)
     try:
-        network = getattr(importlib.import_module(module or "xdomain.networks"), name, None)
-    except (ImportError, ValueError):
-        network = None
-    if not (isinstance(network, type) and issubclass(network, nn.Module)):
-        raise UserError(f"{path} is no network: give the class_path of a torch.nn.Module.")
-    try:
-        return network(**spec.get("init_args") or {})
+        return network(**spec.get("init_args") or {})  # type: ignore[no-any-return]
     except (TypeError, ValueError) as error:
         raise UserError(f"the network {path} refuses its arguments: {error}") from error
 
@@ -206,11 +207,9 @@ def _configs(name: str) -> list[Path]:
 
 
 def _read_checkpoint(source: str) -> dict[str, Any]:
-    path = resolve_checkpoint(source, prefer="last")
-    try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise UserError(f"{path} cannot be read as a checkpoint ({type(error).__name__}).") from error
+    checkpoint = read_checkpoint(resolve_checkpoint(source, prefer="last"))
+    if not isinstance(checkpoint.get("hyper_parameters"), dict):
+        raise UserError(f"{source} is not a classifier's checkpoint: train one with a *_classifier recipe.")
     return checkpoint
 
 

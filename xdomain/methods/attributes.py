@@ -16,20 +16,21 @@ from xdomain.methods.base import Method
 class AttributeClassifier(Method):
     """Classifies attributes of the images of one attributed set, one logit each; trained by binary cross-entropy.
 
+    Images with a target are weighed against those without by their numbers in the training part, so that the threshold
+    0 is the one of the best balanced accuracy.
+
     Args:
         network: classifier with ``in_channels``, ``classes``, ``features(x)`` and logits as its output.
         targets: from the name of a target to its rule over the data's attributes, such as ``{Facial_Hair: Mustache or
             Goatee or not No_Beard}``; as many as the network has classes.
-        balanced: weigh images with a target against those without by their numbers in the training part, so that the
-            threshold 0 is the one of the best balanced accuracy.
         options: see :class:`Method`.
     """
 
     weights: Tensor
 
-    def __init__(self, network: nn.Module, targets: dict[str, str], balanced: bool = True, **options: Any) -> None:
+    def __init__(self, network: nn.Module, targets: dict[str, str], **options: Any) -> None:
         super().__init__(**options)
-        self.network, self.targets, self.balanced = network, targets, balanced
+        self.network, self.targets = network, targets
         if network.classes != len(targets):
             way = f", but there are {len(targets)} targets: give the same number."
             refuse(self, "network.classes", network.classes, way)
@@ -60,7 +61,7 @@ class AttributeClassifier(Method):
     def on_fit_start(self) -> None:
         """Count the targets in the training part."""
         attributes = self.data.data("a", "train").attributes
-        if self.balanced and attributes is not None:
+        if attributes is not None:
             share = self._holding(torch.from_numpy(attributes)).mean(0)
             for name, value in zip(self.targets, share.tolist(), strict=True):
                 if value in (0.0, 1.0):

@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from xdomain.batch import Batch, Sample, to_uint8
 from xdomain.data.base import BaseDataModule, Split
 from xdomain.errors import SettingError, UserError, choice, did_you_mean, refuse
+from xdomain.features.helpers import Helper
 from xdomain.optim import GANAdam, advance, carried_over, go_on, settings_of, settings_of_schedule
 from xdomain.running.loop import LossWatch
 
@@ -48,6 +49,7 @@ class StepCounter(pl.Callback):
     def __init__(self) -> None:
         self._loaded: dict[str, Any] = {}
         self._waiting: dict[str, Any] | None = None
+        self._fault: SettingError | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
@@ -82,11 +84,13 @@ class StepCounter(pl.Callback):
             pl_module.updates = 0
             return
         if "optimizer_states" not in checkpoint or "lr_schedulers" not in checkpoint:
-            raise UserError("the checkpoint holds weights only: start a new training from them with --weights.")
+            raise UserError("the checkpoint holds weights only: begin a new training with them by --weights.")
         pl_module.continue_updates(checkpoint)
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Take the waiting gradients back: the trainer has just zeroed all before its first batch."""
+        if self._fault is not None:
+            raise self._fault
         waiting, self._waiting = self._waiting, None
         if waiting is None:
             return
@@ -106,7 +110,10 @@ class StepCounter(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Method)
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
-            pl_module.step_plateaus()
+            try:
+                pl_module.step_plateaus()
+            except SettingError as error:
+                self._fault = error  # told before the next batch: what was trained is saved first
 
 
 class Method(pl.LightningModule):
@@ -241,6 +248,11 @@ class Method(pl.LightningModule):
         if not isinstance(data, BaseDataModule):
             raise UserError(f"{type(self).__name__} needs one of xdomain's data modules: give the trainer one.")
         return data
+
+    @property
+    def helpers(self) -> tuple[str, ...]:
+        """Names of the modules that are helper networks, whose weights have a source of their own."""
+        return tuple(name for name, module in self.named_modules() if isinstance(module, Helper))
 
     # Logging
 
@@ -500,8 +512,13 @@ class Method(pl.LightningModule):
         """The translated source images of the batch, ``uint8``."""
         if (sample := batch.get("a")) is None:
             return None
-        images = self.translate(sample.image, self.domains[0], self.domains[-1])
-        return sample._replace(image=to_uint8(images))
+        if not self.directions:
+            raise UserError(f"{type(self).__name__} does not translate: there is nothing to predict.")
+        return sample._replace(image=to_uint8(self.predicted(sample)))
+
+    def predicted(self, sample: Sample) -> Tensor:
+        """Translations of source images in the first of :attr:`directions`."""
+        return self.translate(sample.image, *self.directions[0])
 
 
 def _no_closure() -> None:

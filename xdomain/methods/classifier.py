@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from xdomain.batch import Batch, to_channels
+from xdomain.batch import Batch, to_channels, to_float
 from xdomain.errors import UserError, refuse
 from xdomain.methods.base import Method
 
@@ -45,6 +46,26 @@ class Classifier(Method):
         """Logits [N, classes] of features [N, dim]."""
         logits: Tensor = self.network.head(features)  # type: ignore[operator]
         return logits
+
+    def on_fit_start(self) -> None:
+        """Refuse a network that does not fit the images or their labels, before the first batch."""
+        data = self.data.data("a", "train")
+        if data.labels is None:
+            raise UserError(f"a classifier needs labels, but {self.domains[0]} has none.")
+        if not 0 <= data.labels.min() <= data.labels.max() < self.classes:
+            found = f"{self.domains[0]} has labels from {data.labels.min()} to {data.labels.max()}"
+            refuse(self, "network.classes", self.classes, f", but {found}: give {data.labels.max() + 1}.")
+        training = self.training
+        self.eval()
+        try:
+            with torch.no_grad():
+                self(to_float(data.__getitems__([0]).image.to(self.device)))
+        except RuntimeError:
+            size, kind = self.image_size, type(self.network).__name__
+            way = f", which does not take images of {size}x{size} pixels: give the data another image_size"
+            refuse(self, "network", kind, f"{way}, or another network, such as AttributeNet with image_size {size}.")
+        finally:
+            self.train(training)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         x, label = batch["a"].image, batch["a"].label

@@ -7,8 +7,10 @@ from typing import Any, Literal, get_args
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 
+from xdomain.batch import Sample, to_float
 from xdomain.errors import SettingError, UserError, choice, did_you_mean, refuse
 from xdomain.methods.base import Method
 from xdomain.methods.calibration import Calibration
@@ -32,16 +34,17 @@ class Readout(nn.Module):
     Attributes:
         order: place among other read-outs.
         learns: whether it has to learn from training images.
-        learned: whether it is ready.
+        fitted_at: number of batches after which it has learned; -1 if it has not.
     """
 
     order = 0
     learns = True
-    learned: Tensor
+    fitted_at: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("learned", torch.tensor(not self.learns), persistent=self.learns)
+        if self.learns:
+            self.register_buffer("fitted_at", torch.tensor(-1))
 
     @property
     def name(self) -> str:
@@ -123,6 +126,7 @@ class ContentMethod(Method):
         self.readouts = nn.ModuleDict({readout.name: readout for readout in ordered})
         if len(self.readouts) < len(readouts):
             raise SettingError(self, "readouts", "names one twice: give each at most once.")
+        self._trained_to = 0  # batches, of a loaded checkpoint
 
     @property
     def _readouts(self) -> list[Readout]:
@@ -141,16 +145,18 @@ class ContentMethod(Method):
 
     def calibrate(self) -> None:
         """Let the read-outs learn from training images."""
+        step = max(self.trainer.global_step, self._trained_to)
         common: Callable[[Tensor], Tensor] = self.common
         with torch.no_grad(), self.evaluating():
             for readout in self._readouts:
-                readout.fit(self, common)
-                readout.learned.fill_(True)
+                if readout.learns:
+                    readout.fit(self, common)
+                    readout.fitted_at.fill_(step)
                 common = partial(_chain, common, readout.common)
 
     def calibrated(self) -> bool:
-        """Whether all read-outs are ready."""
-        return all(bool(readout.learned) for readout in self._readouts)
+        """Whether all read-outs have learned from the networks as they are now."""
+        return all(not readout.learns or readout.fitted_at >= self._trained_to for readout in self._readouts)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave out what read-outs have learned that are not used now, and let new ones learn."""
@@ -159,6 +165,9 @@ class ContentMethod(Method):
         state = checkpoint["state_dict"]
         kept = {name: value for name, value in state.items() if not name.startswith("readouts.") or name in own}
         checkpoint["state_dict"] = own | kept
+        self._trained_to = checkpoint.get("global_step", 0)
+        if self._trainer is None and not self.calibrated():  # a trainer's callback does something about it
+            rank_zero_info("These weights are later than the validation at which their read-outs were fitted.")
 
     # What a method implements
 
@@ -286,7 +295,7 @@ class ContentMethod(Method):
             UserError: if one of them has learned nothing yet.
         """
         for readout in self._readouts:
-            if not readout.learned:
+            if readout.learns and readout.fitted_at < 0:
                 raise UserError(
                     f"{type(readout).__name__} of this {type(self).__name__} has learned nothing yet, as it does at "
                     "every validation and at the end of training: train on, or take a later checkpoint."
@@ -339,6 +348,15 @@ class ContentMethod(Method):
         if guide is None:
             self.check_guide(task, source, target, given=False)
         return recombine(images, source, given, guide, task)
+
+    def predicted(self, sample: Sample) -> Tensor:
+        """Translations of source images; guides, where they are needed, are the target's test images in turn."""
+        source, target = self.directions[0]
+        if not self.needs_guide("transfer", source, target):
+            return self.translate(sample.image, source, target)
+        others = self.data.data(self.data.role_of(target), "test")
+        guides = others.__getitems__((sample.position % len(others)).tolist()).image
+        return self.translate(sample.image, source, target, to_float(guides.to(self.device)))
 
     def remove(self, images: Tensor, source: str) -> Tensor:
         """Take the source's content away."""

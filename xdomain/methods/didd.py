@@ -10,7 +10,7 @@ from xdomain.batch import Batch
 from xdomain.errors import refuse
 from xdomain.methods.confusion import ConfusionMethod
 from xdomain.methods.content import Codes
-from xdomain.networks import ContentDecoder, ContentEncoder
+from xdomain.networks import CodeDecoder, CodeEncoder
 from xdomain.networks.codes import Norm, trunk
 
 
@@ -74,10 +74,10 @@ class DIDD(ConfusionMethod):
         *hidden, last = trunk(size, width, depth)
         common = last - 2 * sep if common is None else common
         both: dict[str, Any] = {"image_size": size, "spectral": spectral}
-        self.E_c = ContentEncoder(channels, [*(min(c, last - sep) for c in hidden), common], norm=norm, **both)
-        self.E_a = ContentEncoder(channels, [*hidden, sep], norm=separate_norm or norm, **both)
-        self.E_b = ContentEncoder(channels, [*hidden, sep], norm=separate_norm or norm, **both)
-        self.G = ContentDecoder(channels, width=width, depth=depth, norm=norm, inputs=common + 2 * sep, **both)
+        self.E_c = CodeEncoder(channels, [*(min(c, last - sep) for c in hidden), common], norm=norm, **both)
+        self.E_a = CodeEncoder(channels, [*hidden, sep], norm=separate_norm or norm, **both)
+        self.E_b = CodeEncoder(channels, [*hidden, sep], norm=separate_norm or norm, **both)
+        self.G = CodeDecoder(channels, width=width, depth=depth, norm=norm, inputs=common + 2 * sep, **both)
         self.build_adversaries(self.E_c.dim, last)
         self.build_readouts(self.E_c.dim, self.E_a.dim)
 

@@ -95,23 +95,23 @@ class DTN(Method):
     # f, frozen
 
     @torch.no_grad()
-    def content(self, images: Tensor) -> Tensor:
+    def features(self, images: Tensor) -> Tensor:
         """Features [N, dim] of images [N, C, H, W] in [-1, 1] as g and L_CONST see them, without gradient."""
-        return self._content_from(self.f.features(images))
+        return self._transformed(self.f.features(images))
 
-    def _content_from(self, features: Tensor) -> Tensor:
+    def _transformed(self, features: Tensor) -> Tensor:
         """What g and L_CONST use of f's features [N, dim]."""
-        content = features
+        h = features
         if self.feature_norm == "tanh":
-            content = features.tanh()
+            h = features.tanh()
         elif self.feature_norm == "standardize":
-            content = (features - self.feature_mean) / self.feature_std
+            h = (features - self.feature_mean) / self.feature_std
         elif self.feature_norm == "unit":
-            content = F.normalize(features.relu()) * self.f.dim**0.5
+            h = F.normalize(features.relu()) * self.f.dim**0.5
         if self.posterior:
             classes = (self.f.classify(features) / 2).softmax(1) * self.f.dim**0.5
-            content = torch.cat([content, self.posterior * classes], 1)
-        return content
+            h = torch.cat([h, self.posterior * classes], 1)
+        return h
 
     def _fetch(self) -> None:
         self.f.fetch(self.trainer.strategy, self.data.root)
@@ -138,11 +138,11 @@ class DTN(Method):
         return FeatureCache(images, order.first_batches(), self.f.features)
 
     @torch.no_grad()
-    def _content_of(self, batch: Batch, role: str) -> Tensor:
+    def _features_of(self, batch: Batch, role: str) -> Tensor:
         if role not in self._cache:
-            return self.content(batch[role].image)
+            return self.features(batch[role].image)
         with torch.autocast(self.device.type, enabled=False):
-            return self._content_from(self._cache[role].of(batch[role].position))
+            return self._transformed(self._cache[role].of(batch[role].position))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Name f by its network: its weights are part of the checkpoint, which then loads without the zoo."""
@@ -159,7 +159,7 @@ class DTN(Method):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         x_b = batch["b"].image
-        h_a, h_b = self._content_of(batch, "a"), self._content_of(batch, "b")  # f never changes
+        h_a, h_b = self._features_of(batch, "a"), self._features_of(batch, "b")  # f never changes
         y_a, y_b = self.generate(batch, h_a, h_b)  # one forward serves both updates
 
         def discriminator_loss() -> Tensor:
@@ -186,20 +186,20 @@ class DTN(Method):
 
     def generate(self, batch: Batch, h_a: Tensor, h_b: Tensor) -> tuple[Tensor, Tensor]:
         """G of both domains in one pass, so that BatchNorm sees the mixture that its running statistics describe."""
-        codes = [self.code(batch[role].image, content) for role, content in (("a", h_a), ("b", h_b))]
+        codes = [self.code(batch[role].image, h) for role, h in (("a", h_a), ("b", h_b))]
         y_a, y_b = self.g(torch.cat(codes)).split([len(h_a), len(h_b)])
         return y_a, y_b
 
-    def code(self, images: Tensor, content: Tensor) -> Tensor:
+    def code(self, images: Tensor, features: Tensor) -> Tensor:
         """What g decodes: f's features, or those of the learned encoder."""
-        return content if self.e is None else self.e(to_channels(images, 3))
+        return features if self.e is None else self.e(to_channels(images, 3))
 
-    def l_const(self, content: Tensor, translated: Tensor) -> Tensor:
+    def l_const(self, features: Tensor, translated: Tensor) -> Tensor:
         """L_CONST = E d(f(x_s), f(G(x_s))), (5)."""
-        seen = self._content_from(self.f.features(translated if self.view is None else self.view(translated)))
+        seen = self._transformed(self.f.features(translated if self.view is None else self.view(translated)))
         if self.const_distance == "cosine":
-            return 1 - F.cosine_similarity(seen, content).mean()
-        return F.mse_loss(seen, content)
+            return 1 - F.cosine_similarity(seen, features).mean()
+        return F.mse_loss(seen, features)
 
     def _fake_b(self, images: Tensor) -> Tensor | None:
         return self.D(images) if self.gan == "ternary" else None
@@ -225,8 +225,7 @@ class DTN(Method):
         training = self.g.training
         self.eval()
         try:
-            content = self.content(images)
-            translated: Tensor = self.g(self.code(images, content))
+            translated: Tensor = self.g(self.code(images, self.features(images)))
         finally:
             self.train(training)
         return translated

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from xdomain.batch import Batch
 from xdomain.methods.content import ContentMethod, Task
-from xdomain.networks import ContentDecoder, ContentEncoder, FaderDiscriminator
+from xdomain.networks import CodeDecoder, CodeEncoder, FaderDiscriminator
 from xdomain.networks.codes import trunk
 
 
@@ -47,8 +47,8 @@ class FaderNetwork(ContentMethod):
         self.adversarial, self.ramp = adversarial, ramp
         channels, size, labels = self.channels[0], self.image_size, len(self.domains)
         layers = trunk(size, width, depth)
-        self.E = ContentEncoder(channels, layers, size, "batch", without_norm=[0])
-        self.D = ContentDecoder(channels, size, width, depth, "batch", labels=labels, bias=False)
+        self.E = CodeEncoder(channels, layers, size, "batch", without_norm=[0])
+        self.D = CodeDecoder(channels, size, width, depth, "batch", labels=labels, bias=False)
         self.d = FaderDiscriminator(self.D.shape, labels, 16 * width, dropout)
         self.build_readouts(self.E.dim)
 

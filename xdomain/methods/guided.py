@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from xdomain.batch import Batch
 from xdomain.methods.confusion import ConfusionMethod
 from xdomain.methods.content import Codes
-from xdomain.networks import ContentDecoder, ContentEncoder
+from xdomain.networks import CodeDecoder, CodeEncoder
 from xdomain.networks.codes import Norm, trunk
 
 
@@ -55,9 +55,9 @@ class GuidedTransfer(ConfusionMethod):
         channels, size = self.channels[0], self.image_size
         *hidden, last = trunk(size, width, depth)
         common = last - sep if common is None else common
-        self.E_1 = ContentEncoder(channels, [*(min(c, last - sep) for c in hidden), common], size, norm)
-        self.E_2 = ContentEncoder(channels, [*(min(c, last // 4) for c in hidden), sep], size, norm)
-        self.D = ContentDecoder(channels, size, width, depth, norm, inputs=common + sep)
+        self.E_1 = CodeEncoder(channels, [*(min(c, last - sep) for c in hidden), common], size, norm)
+        self.E_2 = CodeEncoder(channels, [*(min(c, last // 4) for c in hidden), sep], size, norm)
+        self.D = CodeDecoder(channels, size, width, depth, norm, inputs=common + sep)
         self.build_adversaries(self.E_1.dim, last)
         self.build_readouts(self.E_1.dim, self.E_2.dim)
 

@@ -37,8 +37,6 @@ class LevelMethod(PyramidMethod):
         width: channels in between.
         alpha: weight of the reconstruction.
         penalty: weight of the gradient penalty.
-        penalty_every: in which batches the penalty is computed, every k-th; it is then weighed k times. The authors
-            compute it in all of them.
         noise: standard deviation of a level's noise as a part of what its beginning gets wrong.
         share_noise: divide that by the batch size, as the authors' code does.
         train_depth: how many of the newest levels of G are trained together.
@@ -60,7 +58,6 @@ class LevelMethod(PyramidMethod):
         width: int = 64,
         alpha: float = 10.0,
         penalty: float = 0.1,
-        penalty_every: int = 1,
         noise: float = 0.1,
         share_noise: bool = False,
         train_depth: int = 1,
@@ -69,8 +66,8 @@ class LevelMethod(PyramidMethod):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        check_at_least_one(self, width=width, penalty_every=penalty_every, train_depth=train_depth)
-        self.width, self.alpha, self.penalty, self.penalty_every = width, alpha, penalty, penalty_every
+        check_at_least_one(self, width=width, train_depth=train_depth)
+        self.width, self.alpha, self.penalty = width, alpha, penalty
         self.noise, self.share_noise, self.antialias = noise, share_noise, antialias
         self.train_depth, self.lr_scale = train_depth, lr_scale
         *time, height, wide = self.shapes[-1]
@@ -170,13 +167,11 @@ class LevelMethod(PyramidMethod):
     def update_critic(self, level: int, x: Tensor, y: Tensor) -> Tensor:
         """The update of D between a real sample [1, ...] and random ones [N, ...]; returns its loss."""
         D = self.D[str(level)]
-        _, position = self.place(self.trainer.global_step)
-        due = position % self.penalty_every == 0
 
         def l_d() -> Tensor:
             fake, real = D(torch.cat([y, x])).split([len(y), 1])  # D mixes no samples: one pass for both
             value: Tensor = fake.mean() - real.mean()
-            return value + self.penalty_every * self.penalty * gradient_penalty(D, x, y) if due else value
+            return value + self.penalty * gradient_penalty(D, x, y)
 
         return self.step(f"d{level}", l_d)
 

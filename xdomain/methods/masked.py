@@ -11,7 +11,7 @@ from xdomain.batch import Batch
 from xdomain.errors import refuse
 from xdomain.methods.confusion import ConfusionMethod
 from xdomain.methods.content import Codes, Task
-from xdomain.networks import ContentDecoder, ContentEncoder
+from xdomain.networks import CodeDecoder, CodeEncoder
 from xdomain.networks.codes import Norm, trunk
 
 
@@ -112,11 +112,11 @@ class MaskedTransfer(ConfusionMethod):
         channels, size = self.channels[0], self.image_size
         *hidden, last = trunk(size, width, depth)
         common = last - sep if common is None else common
-        self.E_1 = ContentEncoder(channels, [*(min(c, last - sep) for c in hidden), common], size, norm)
-        self.E_2 = ContentEncoder(channels, [*(min(c, last // 4) for c in hidden), sep], size, norm)
+        self.E_1 = CodeEncoder(channels, [*(min(c, last - sep) for c in hidden), common], size, norm)
+        self.E_2 = CodeEncoder(channels, [*(min(c, last // 4) for c in hidden), sep], size, norm)
         if not one_decoder:
-            self.D_A = ContentDecoder(channels, size, width, depth, norm, slope=0.2, inputs=common + sep)
-        self.D_B = ContentDecoder(channels + 1, size, width, depth, norm, slope=0.2, inputs=common + sep)
+            self.D_A = CodeDecoder(channels, size, width, depth, norm, slope=0.2, inputs=common + sep)
+        self.D_B = CodeDecoder(channels + 1, size, width, depth, norm, slope=0.2, inputs=common + sep)
         self.build_adversaries(self.E_1.dim, last)
         self.build_readouts(self.E_1.dim, self.E_2.dim)
 

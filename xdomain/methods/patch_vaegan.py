@@ -1,6 +1,6 @@
 """HP-VAE-GAN: patch VAEs at the coarse levels, patch GANs at the fine ones, out of one image or one clip."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,13 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xdomain.batch import Batch
-from xdomain.data.sampler import derive_seed
 from xdomain.errors import refuse
 from xdomain.losses import kl_divergence
 from xdomain.methods.levels import LevelMethod
 from xdomain.methods.pyramid import check_at_least_one
 from xdomain.networks.patch_vaegan import PatchEncoder, PatchLevel
-from xdomain.networks.patches import Edges, patch_stack, warm_start
+from xdomain.networks.patches import patch_stack, warm_start
 from xdomain.networks.pyramid import Size, rmse
 
 
@@ -31,18 +30,9 @@ class PatchVAEGAN(LevelMethod):
         latent: length of the latent vectors.
         layers: convolutions of G_0, of every level and of D.
         beta: weight of the divergence from N(0, 1).
-        train_all: train the last ``train_depth`` levels whatever they are, and E and G_0 with them as long as there are
-            fewer; gradients then reach the VAE from the GANs.
-        vae_noise: noise in random samples at the VAE levels, too.
-        edges: ``zeros`` or ``replicate`` around the input of every convolution.
-        rec_from_mean: at the GAN levels reconstruct from the mean of the latent vectors instead of a draw.
-        pool: at the GAN levels draw so many results of the levels that are not trained once and choose among them; 0
-            draws anew in every batch, as the authors do.
         clip: largest gradient norm of G.
         options: see :class:`xdomain.methods.levels.LevelMethod`.
     """
-
-    pool_seed: Tensor
 
     def __init__(
         self,
@@ -50,11 +40,6 @@ class PatchVAEGAN(LevelMethod):
         latent: int = 128,
         layers: int = 7,
         beta: float = 1.0,
-        train_all: bool = False,
-        vae_noise: bool = False,
-        edges: Edges = "zeros",
-        rec_from_mean: bool = False,
-        pool: int = 0,
         clip: float | None = 5.0,
         **options: Any,
     ) -> None:
@@ -63,16 +48,15 @@ class PatchVAEGAN(LevelMethod):
         check_at_least_one(self, vae_levels=self.M, latent=latent)
         if self.scales < self.M:
             refuse(self, "vae_levels", vae_levels, f", but there are {self.scales} levels: give at most as many.")
-        self.beta, self.train_all, self.vae_noise = beta, train_all, vae_noise
-        self.latent, self.rec_from_mean, self.pool = latent, rec_from_mean, pool
+        self.beta, self.latent = beta, latent
         width, dims = self.width, self.dims
-        self.E = PatchEncoder(width, latent, dims, edges)
-        self.G_0 = patch_stack(latent, width, 3, layers, 1, "instance", dims=dims, edges=edges)
-        self.levels = nn.ModuleList(PatchLevel(width, layers, dims, edges) for _ in range(self.scales - 1))
+        self.E = PatchEncoder(width, latent, dims)
+        self.G_0 = patch_stack(latent, width, 3, layers, 1, "instance", dims=dims)
+        self.levels = nn.ModuleList(PatchLevel(width, layers, dims) for _ in range(self.scales - 1))
         self.D = nn.ModuleDict()
         for i in range(self.M, self.scales):
-            self.D[str(i)] = patch_stack(3, width, 1, layers, 1, "none", dims=dims, spectral=True, edges=edges)
-        self.register_buffer("pool_seed", torch.randint(2**31, ()))
+            self.D[str(i)] = patch_stack(3, width, 1, layers, 1, "none", dims=dims, spectral=True)
+        torch.randint(2**31, ())  # drawn for nothing: seeds give the random numbers that they gave in version 0.1.0
 
     def parts(self, level: int) -> list[tuple[nn.Module, int]]:
         vae: list[tuple[nn.Module, int]] = [(self.E, level), (self.G_0, level)] if self.whole(level) else []
@@ -80,11 +64,11 @@ class PatchVAEGAN(LevelMethod):
 
     def whole(self, level: int) -> bool:
         """Whether E and G_0 are trained at a level."""
-        return level < (self.train_depth if self.train_all else self.M)
+        return level < self.M
 
     def first(self, level: int) -> int:
         """The oldest of ``levels`` that is trained; what is between it and a trained G_0 only hands gradients on."""
-        border = 0 if self.train_all or level < self.M else self.M - 1  # no gradient passes from the GANs to the VAE
+        border = 0 if level < self.M else self.M - 1  # no gradient passes from the GANs to the VAE
         return max(level - self.train_depth, border) + 1
 
     def begin_scale(self, scale: int, batch: Batch) -> None:
@@ -125,13 +109,9 @@ class PatchVAEGAN(LevelMethod):
 
     def _train_gan(self, n: int, count: int, start: int, x: Tensor) -> None:
         mu, logvar = self.posterior(start)
+        first = self.first(n)
         # Random samples and reconstructions go through G together: its norm does not mix them.
-        if self.whole(n):
-            z = torch.cat([self.latents(count), draw(mu, logvar, count)])
-            both = self.climb(self.decode(z), 1, n, count)
-        else:
-            first = self.first(n)
-            both = self.climb(self.below(first, count, start), first, n, count)
+        both = self.climb(self.below(first, count, start), first, n, count)
         y, rec = both[:count], both[count:]
         l_d = self.update_critic(n, x, y.detach())
         l_rec = F.mse_loss(rec, x.expand_as(rec))
@@ -163,7 +143,7 @@ class PatchVAEGAN(LevelMethod):
         sizes = sizes or self.sizes
         for i in range(first, last + 1):
             noise = None
-            if noisy and (self.vae_noise or i >= self.M):
+            if noisy and i >= self.M:
                 noise = self.amps[i] * torch.randn(noisy, 3, *sizes[i], device=self.device)
             y = self.levels[i - 1](y, sizes[i], noise)
         return y
@@ -180,35 +160,11 @@ class PatchVAEGAN(LevelMethod):
             mu, logvar = self.constant(("posterior", start), lambda: self.E(self.real(0, start)))
         return mu, logvar
 
-    def code(self, start: int, count: int) -> Tensor:
-        """Latent vectors from which the sample itself is reconstructed, where E is not trained."""
-        mu, logvar = self.posterior(start)
-        return mu.expand(count, *mu.shape[1:]) if self.rec_from_mean else draw(mu, logvar, count)
-
     @torch.no_grad()
     def below(self, first: int, count: int, start: int) -> Tensor:
         """What is handed to the oldest trained level: random samples, then reconstructions, neither of them trained."""
-
-        def make(randoms: int, recs: int) -> list[Tensor]:
-            z = [self.latents(randoms), self.code(start, recs)] if recs else [self.latents(randoms)]
-            y = self.climb(self.decode(torch.cat(z)), 1, first - 1, randoms)
-            return [y[:randoms], y[randoms:]]
-
-        if self.pool:
-            pools = self.constant(("pool", start), lambda: self._seeded(start, lambda: make(self.pool, self.pool)))
-            chosen = [torch.randint(len(pool), (count,)) for pool in pools]
-            return torch.cat([pool[i] for pool, i in zip(pools, chosen, strict=True)])
-        if self.rec_from_mean:
-            known = self.constant(("known", start), lambda: make(0, 1)[1])
-            return torch.cat([make(count, 0)[0], known])
-        return torch.cat(make(count, count))
-
-    def _seeded(self, start: int, make: Callable[[], list[Tensor]]) -> list[Tensor]:
-        """Draw random numbers by a seed that is in the checkpoint, so that a resumed training has the same."""
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(derive_seed(int(self.pool_seed), self.scale, start))
-            return make()
+        z = torch.cat([self.latents(count), draw(*self.posterior(start), count)])
+        return self.climb(self.decode(z), 1, first - 1, count)
 
     def random(self, count: int, sizes: Sequence[Size]) -> Tensor:
         return self.climb(self.decode(self.latents(count, sizes[0])), 1, len(sizes) - 1, count, sizes)

@@ -29,6 +29,7 @@ class PyramidMethod(Method):
         options: see :class:`xdomain.methods.base.Method`; ``scheduler`` is not used.
     """
 
+    grey = False  # whether it learns from images of one channel too
     any_size = True
     begun: Tensor
 
@@ -40,6 +41,8 @@ class PyramidMethod(Method):
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        if not self.grey and {*self.channels} != {3}:
+            raise UserError(f"{type(self).__name__} learns from RGB only: set the data's channels to 3, or use SinGAN.")
         if iterations < 1:
             refuse(self, "iterations", iterations, "give a number of batches of at least 1.")
         if self.scheduler is not None:

@@ -58,6 +58,8 @@ class SinGAN(PyramidMethod):
     z_star: Tensor
     image: Tensor
 
+    grey = True
+
     def __init__(
         self,
         min_size: int = 25,
@@ -83,12 +85,12 @@ class SinGAN(PyramidMethod):
         height, wide = self.shapes[-1]
         self.sizes = singan_sizes(height, wide, min_size, max_size, factor)
         widths = [width_at(i, width, max_width) for i in range(self.scales)]
-        self.G = nn.ModuleList(PatchGenerator(w, layers) for w in widths)
-        self.D = nn.ModuleList(patch_stack(3, w, 1, layers) for w in widths)
+        self.G = nn.ModuleList(PatchGenerator(w, layers, channels=self.channels[-1]) for w in widths)
+        self.D = nn.ModuleList(patch_stack(self.channels[-1], w, 1, layers) for w in widths)
         init_normal(self)
         self.register_buffer("amps", torch.ones(self.scales))
         self.register_buffer("z_star", torch.randn(1, 1, *self.sizes[0]))
-        self.register_buffer("image", torch.zeros(1, 3, *self.sizes[-1], dtype=torch.uint8))
+        self.register_buffer("image", torch.zeros(1, self.channels[-1], *self.sizes[-1], dtype=torch.uint8))
 
     @property
     def scales(self) -> int:
@@ -140,17 +142,20 @@ class SinGAN(PyramidMethod):
     # Pictures
 
     def real(self, scale: int) -> Tensor:
-        """The image at a scale, float [1, 3, H, W] in [-1, 1]."""
+        """The image at a scale, float [1, C, H, W] in [-1, 1]."""
         return resize(to_float(self.image), self.sizes[scale])
 
     def draw(self, scale: int, count: int, size: Size | None = None) -> Tensor:
-        """Noise of a scale [count, 3, H, W]; at the coarsest one the same in all channels."""
-        z = torch.randn(count, 1 if scale == 0 else 3, *(size or self.sizes[scale]), device=self.device)
-        return self.amps[scale] * z.expand(-1, 3, -1, -1)
+        """Noise of a scale [count, C, H, W]; at the coarsest one the same in all channels."""
+        channels = self.channels[-1]
+        z = torch.randn(count, 1 if scale == 0 else channels, *(size or self.sizes[scale]), device=self.device)
+        return self.amps[scale] * z.expand(-1, channels, -1, -1)
 
     def known(self, scale: int) -> Tensor:
         """The noise from which the image itself is reconstructed: z* at the coarsest scale, none above."""
-        return self.z_star.expand(-1, 3, -1, -1) if scale == 0 else self.amps.new_zeros(1, 3, *self.sizes[scale])
+        if scale == 0:
+            return self.z_star.expand(-1, self.channels[-1], -1, -1)
+        return self.amps.new_zeros(1, self.channels[-1], *self.sizes[scale])
 
     def climb(self, y: Tensor, noises: Iterable[tuple[int, Tensor]], sizes: Sizes) -> Tensor:
         """Pictures after some more scales, (1) and (2); noises comes with the numbers of the scales."""
@@ -161,7 +166,7 @@ class SinGAN(PyramidMethod):
     @torch.no_grad()
     def reconstruction(self, scale: int, size: Size) -> Tensor:
         """The image as the scales up to this one know it, (5), resized; nothing (zeros) below the coarsest."""
-        nothing = self.amps.new_zeros(1, 3, *self.sizes[0])
+        nothing = self.amps.new_zeros(1, self.channels[-1], *self.sizes[0])
         return resize(self.climb(nothing, ((i, self.known(i)) for i in range(scale + 1)), self.sizes), size)
 
     @torch.no_grad()
@@ -181,11 +186,11 @@ class SinGAN(PyramidMethod):
             scale: up to which scale; -1 gives zeros.
             size: height and width of the result.
             start: first scale that draws noise.
-            given: pictures that take the place of what the scales below ``start`` would give, [count, 3, H, W].
+            given: pictures that take the place of what the scales below ``start`` would give, [count, C, H, W].
             sizes: of the scales; by default those of training.
         """
         sizes = sizes or self.sizes
-        y = self.amps.new_zeros(count, 3, *sizes[start]) if given is None else given
+        y = self.amps.new_zeros(count, self.channels[-1], *sizes[start]) if given is None else given
         noises = ((i, self.draw(i, count, sizes[i])) for i in range(start, scale + 1))
         return resize(self.climb(y, noises, sizes), size)
 
@@ -228,7 +233,7 @@ class SinGAN(PyramidMethod):
         """Images after the scales from ``start`` on.
 
         Args:
-            images: [N, 3, H, W] in [-1, 1].
+            images: [N, C, H, W] in [-1, 1].
             start: the scale that takes them for what the scale before handed on; from 1.
             size: height and width of the result; by default the aspect ratio of the images and the longest side of
                 the finest scale.
@@ -244,13 +249,13 @@ class SinGAN(PyramidMethod):
         """Images in the look of the learned one, as "paint to image" does with clip art.
 
         Args:
-            images: float [N, 3, H, W] in [-1, 1], of any size.
+            images: float [N, C, H, W] in [-1, 1], of any size.
             source: name of any domain.
             target: name of the learned domain.
             start: scale that the images are injected at, from 1; a coarse one changes their layout too.
 
         Returns:
-            float [N, 3, H', W'] in [-1, 1], with the aspect ratio of the images and the longest side of the finest
+            float [N, C, H', W'] in [-1, 1], with the aspect ratio of the images and the longest side of the finest
             scale.
         """
         self.check_target(target)
@@ -260,13 +265,13 @@ class SinGAN(PyramidMethod):
         """Fit a pasted object into its background, which is the learned image.
 
         Args:
-            images: with the object, float [N, 3, H, W] in [-1, 1].
+            images: with the object, float [N, C, H, W] in [-1, 1].
             mask: where the object is, [N, 1, H, W] or [1, 1, H, W] in [0, 1].
             start: scale that the images are injected at, from 1.
             radius: by which the mask is dilated, in pixels of a picture of 250 pixels.
 
         Returns:
-            float [N, 3, H', W'] in [-1, 1]; outside of the dilated mask the images themselves.
+            float [N, C, H', W'] in [-1, 1]; outside of the dilated mask the images themselves.
         """
         return self.blend(self.inject(images, start), images, mask, radius)
 
@@ -274,13 +279,13 @@ class SinGAN(PyramidMethod):
         """Make a collage of parts of the learned image seamless.
 
         Args:
-            images: in which parts were moved or copied, float [N, 3, H, W] in [-1, 1].
+            images: in which parts were moved or copied, float [N, C, H, W] in [-1, 1].
             mask: where, [N, 1, H, W] or [1, 1, H, W] in [0, 1].
             start: scale that the images are injected at, from 1.
             radius: by which the mask is dilated, in pixels of a picture of 250 pixels.
 
         Returns:
-            float [N, 3, H', W'] in [-1, 1]; outside of the dilated mask the images themselves.
+            float [N, C, H', W'] in [-1, 1]; outside of the dilated mask the images themselves.
         """
         return self.blend(self.inject(images, start), images, mask, radius)
 
@@ -288,11 +293,11 @@ class SinGAN(PyramidMethod):
         """Enlarge images in steps of about the ratio of two scales; after each the finest G adds details.
 
         Args:
-            images: of the size of the finest scale or larger, float [N, 3, H, W] in [-1, 1].
+            images: of the size of the finest scale or larger, float [N, C, H, W] in [-1, 1].
             factor: how much, above 1.
 
         Returns:
-            float [N, 3, factor H, factor W] in [-1, 1].
+            float [N, C, factor H, factor W] in [-1, 1].
         """
         if not factor > 1:
             refuse(self, "factor", f"{factor:g}", "give a number above 1.")
@@ -316,11 +321,11 @@ class SinGAN(PyramidMethod):
             start: first scale whose noise moves.
 
         Returns:
-            float [frames, 3, H, W] in [-1, 1].
+            float [frames, C, H, W] in [-1, 1].
         """
         self.check_start(start)
         check_walk(self, frames, alpha, beta)
-        scales = range(self.finest + 1)
+        scales, channels = range(self.finest + 1), self.channels[-1]
         with self.evaluating():
             known = [self.z_star if i == 0 else self.known(i) for i in scales]
             walks = [
@@ -328,6 +333,6 @@ class SinGAN(PyramidMethod):
             ]
             clip = []
             for _ in range(frames):
-                noises = [(i, self.amps[i] * next(walk).expand(-1, 3, -1, -1)) for i, walk in enumerate(walks)]
+                noises = [(i, self.amps[i] * next(walk).expand(-1, channels, -1, -1)) for i, walk in enumerate(walks)]
                 clip.append(self.climb(torch.zeros_like(noises[0][1]), noises, self.sizes))
         return torch.cat(clip).clamp(-1, 1)

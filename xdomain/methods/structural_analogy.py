@@ -41,7 +41,6 @@ class StructuralAnalogy(PyramidMethod):
         lambda_g: weight of D_b's opinion in what the generators minimise.
         lambda_self: weight of the other image itself, translated, among the fakes; 0 leaves it out.
         penalty: weight of the gradient penalties.
-        merged_penalty: one penalty per discriminator, on a fake picked at random, instead of one for every fake.
         noise: standard deviation of a scale's noise as a part of what the scales before got wrong.
         fixed_z: draw z*, from which an image is reconstructed, once. Without, as in the authors' code, it is drawn
             anew in every batch.
@@ -66,7 +65,6 @@ class StructuralAnalogy(PyramidMethod):
         lambda_g: float = 1.0,
         lambda_self: float = 0.0,
         penalty: float = 0.1,
-        merged_penalty: bool = False,
         noise: float = 0.1,
         fixed_z: bool = True,
         **options: Any,
@@ -78,7 +76,7 @@ class StructuralAnalogy(PyramidMethod):
             reason = f", but {layers} layers see patches of {2 * layers + 1} pixels"
             refuse(self, "min_size", min_size, f"{reason}: give at least as many.")
         self.alpha, self.beta, self.lambda_g, self.lambda_self = alpha, beta, lambda_g, lambda_self
-        self.penalty, self.merged_penalty, self.noise, self.fixed_z = penalty, merged_penalty, noise, fixed_z
+        self.penalty, self.noise, self.fixed_z = penalty, noise, fixed_z
         sizes = paired_sizes([shape[-2:] for shape in self.shapes], min_size, max_size, factor)
         self.sizes = dict(zip(ROLES, sizes, strict=True))
         widths = [width_at(i, width, max_width) for i in range(self.scales)]
@@ -153,9 +151,6 @@ class StructuralAnalogy(PyramidMethod):
         pairs = self.weighted([fake.detach() for fake in fakes])
         score = D(real).mean()
         loss = torch.stack([weight * (D(fake).mean() - score) for weight, fake in pairs]).sum()
-        if self.merged_penalty:
-            weight, fake = pairs[int(torch.randint(len(pairs), ()))]
-            pairs = [(len(pairs) * weight, fake)]
         penalties = [weight * gradient_penalty(D, *same_size(real, fake)) for weight, fake in pairs]
         return loss + self.penalty * torch.stack(penalties).sum()
 

@@ -1,7 +1,7 @@
 """SinGAN and ConSinGAN for clips: what the study of the patch VAE-GAN compares itself with."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from xdomain.errors import UserError
 from xdomain.methods.levels import LevelMethod
 from xdomain.networks.patches import init_normal, patch_stack, warm_start
 from xdomain.networks.pyramid import Size, rmse
-from xdomain.networks.video_baselines import FeatureLevels, LevelGenerator, PaddedCritic, PictureLevels
+from xdomain.networks.video_baselines import FeatureLevels, LevelGenerator, PictureLevels
 
 
 class VideoBaseline(LevelMethod):
@@ -22,7 +22,6 @@ class VideoBaseline(LevelMethod):
 
     Args:
         layers: convolutions of a level.
-        critic: ``spectral`` is that of the patch VAE-GAN; ``padded`` has a norm and zeros around the clip.
         critic_layers: convolutions of the critic.
         options: see :class:`xdomain.methods.levels.LevelMethod`.
     """
@@ -33,7 +32,6 @@ class VideoBaseline(LevelMethod):
     def __init__(
         self,
         layers: int = 7,
-        critic: Literal["spectral", "padded"] = "spectral",
         critic_layers: int = 7,
         **options: Any,
     ) -> None:
@@ -43,13 +41,8 @@ class VideoBaseline(LevelMethod):
         self.G = self.generator(layers)
         self.D = nn.ModuleDict()
         for i in range(self.scales):
-            if critic == "spectral":
-                self.D[str(i)] = patch_stack(3, self.width, 1, critic_layers, 1, "none", dims=3, spectral=True)
-            else:
-                self.D[str(i)] = PaddedCritic(self.width, critic_layers)
+            self.D[str(i)] = patch_stack(3, self.width, 1, critic_layers, 1, "none", dims=3, spectral=True)
         init_normal(self.G)
-        if critic == "padded":
-            init_normal(self.D)
         self.register_buffer("z_star", torch.randn(1, 3, *self.sizes[0]))
 
     def generator(self, layers: int) -> LevelGenerator:

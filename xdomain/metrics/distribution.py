@@ -207,8 +207,8 @@ class InceptionScore(ImageMetric):
 
     Example:
         >>> from xdomain.features.classifier import ClassifierExtractor
-        >>> from xdomain.networks import HalfClassifier
-        >>> metric = InceptionScore(ClassifierExtractor(HalfClassifier(), "toy"), splits=2)
+        >>> from xdomain.networks import HalfResolutionClassifier
+        >>> metric = InceptionScore(ClassifierExtractor(HalfResolutionClassifier(), "toy"), splits=2)
         >>> metric.update(torch.rand(8, 3, 32, 32))
         >>> mean, std = metric.compute()
         >>> metric.name, bool(1 <= mean <= 10), metric.n

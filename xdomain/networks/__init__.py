@@ -1,9 +1,13 @@
 """Networks: nn.Module only."""
 
-from xdomain.networks.codes import CodeDiscriminator, ContentDecoder, ContentEncoder, FaderDiscriminator
+from xdomain.networks.codes import CodeDecoder, CodeDiscriminator, CodeEncoder, FaderDiscriminator
 from xdomain.networks.dcgan import ConvClassifier, ConvDiscriminator, ConvEncoder, UpConvDecoder
 from xdomain.networks.faces import AttributeNet, FaceEmbedder
-from xdomain.networks.half_resolution import HalfClassifier, HalfDecoder, HalfDiscriminator
+from xdomain.networks.half_resolution import (
+    HalfResolutionClassifier,
+    HalfResolutionDecoder,
+    HalfResolutionDiscriminator,
+)
 from xdomain.networks.image_pool import ImagePool
 from xdomain.networks.patch_discriminator import MultiScaleDiscriminator, PairDiscriminator, PatchDiscriminator
 from xdomain.networks.patch_sampler import PatchSampler
@@ -14,18 +18,18 @@ from xdomain.networks.unet import UNetGenerator
 
 __all__ = [
     "AttributeNet",
+    "CodeDecoder",
     "CodeDiscriminator",
-    "ContentDecoder",
-    "ContentEncoder",
+    "CodeEncoder",
     "ContentRegions",
     "ConvClassifier",
     "ConvDiscriminator",
     "ConvEncoder",
     "FaceEmbedder",
     "FaderDiscriminator",
-    "HalfClassifier",
-    "HalfDecoder",
-    "HalfDiscriminator",
+    "HalfResolutionClassifier",
+    "HalfResolutionDecoder",
+    "HalfResolutionDiscriminator",
     "ImagePool",
     "LinearDiscriminant",
     "LinearErasure",

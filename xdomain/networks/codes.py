@@ -11,14 +11,23 @@ Norm = Literal["instance", "batch"]
 
 
 def halvings(image_size: int) -> int:
-    """How many times a trunk halves an image: down to 2x2, but at most six times.
+    """How many times a trunk halves an image: while its side is even and above 2x2, but at most six times.
 
     Raises:
-        ValueError: if the size is no power of two of at least 16.
+        ValueError: if the size is no multiple of 8 of at least 16.
+
+    Example:
+        >>> halvings(64), halvings(96), halvings(72)
+        (5, 5, 3)
     """
-    if image_size < 16 or image_size & (image_size - 1):
-        raise ValueError(f"image_size is {image_size}, but content transfer needs a power of two of at least 16")
-    return min(image_size.bit_length() - 2, 6)
+    if image_size < 16 or image_size % 8:
+        nearest = max(16, 8 * round(image_size / 8))
+        raise ValueError(
+            f"image_size is {image_size}, but content transfer needs a multiple of 8 of at least 16: the nearest is "
+            f"{nearest}"
+        )
+    times = (image_size & -image_size).bit_length() - 1
+    return min(times - (image_size == 1 << times), 6)
 
 
 def trunk(image_size: int, width: int, depth: int | None = None) -> list[int]:
@@ -46,7 +55,7 @@ def _norm(norm: Norm, channels: int) -> nn.Module:
     return nn.InstanceNorm2d(channels) if norm == "instance" else nn.BatchNorm2d(channels)
 
 
-class ContentEncoder(nn.Module):
+class CodeEncoder(nn.Module):
     """Convolutions 4x4 of stride 2, each with a norm and LeakyReLU(0.2); the last map, flattened, is the code.
 
     Args:
@@ -85,7 +94,7 @@ class ContentEncoder(nn.Module):
         return codes
 
 
-class ContentDecoder(nn.Module):
+class CodeDecoder(nn.Module):
     """Transposed convolutions 4x4 of stride 2, each but the last with a norm and an activation.
 
     Args:
@@ -151,7 +160,7 @@ class CodeDiscriminator(nn.Sequential):
 
 
 class FaderDiscriminator(nn.Module):
-    """Latent discriminator of Lample et al. 2017: goes on where :class:`ContentEncoder` stops, down to 1x1.
+    """Latent discriminator of Lample et al. 2017: goes on where :class:`CodeEncoder` stops, down to 1x1.
 
     Convolutions 4x4 of stride 2 with BatchNorm, LeakyReLU(0.2) and dropout, which double the channels up to ``widest``;
     two linear layers.

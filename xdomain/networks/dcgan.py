@@ -16,7 +16,10 @@ def _halvings(image_size: int, smallest: int = 4) -> int:
     """
     count = (image_size // smallest).bit_length() - 1
     if image_size < 2 * smallest or smallest << count != image_size:
-        raise ValueError(f"image_size must be {smallest} times a power of two and at least {2 * smallest}")
+        nearest = min((smallest << i for i in range(1, 12)), key=lambda size: abs(size - image_size))
+        raise ValueError(
+            f"image_size is {image_size}, but must be {smallest} times a power of two: the nearest is {nearest}"
+        )
     return count
 
 

@@ -14,7 +14,10 @@ def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> list[n
 
 def _check_size(image_size: int, halvings: int) -> None:
     if image_size % (1 << halvings) or image_size < 1 << halvings:
-        raise ValueError(f"image_size is {image_size}, but it must be a multiple of {1 << halvings}")
+        nearest = max(1, round(image_size / (1 << halvings))) << halvings
+        raise ValueError(
+            f"image_size is {image_size}, but must be a multiple of {1 << halvings}: the nearest is {nearest}"
+        )
 
 
 class Sphere(nn.Module):

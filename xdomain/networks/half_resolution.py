@@ -18,7 +18,7 @@ def _conv(inputs: int, outputs: int) -> list[nn.Module]:
     return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs)]
 
 
-class HalfClassifier(FeatureClassifier):
+class HalfResolutionClassifier(FeatureClassifier):
     """Three convolutions 3x3 and one over the last 4x4 map, each with BatchNorm; a linear layer on the ReLU of it.
 
     Args:
@@ -58,7 +58,7 @@ class HalfClassifier(FeatureClassifier):
         super().__init__(body, head, in_channels, classes, dim)
 
 
-class HalfDecoder(nn.Module):
+class HalfResolutionDecoder(nn.Module):
     """g: a vector to an image, drawn at half size by transposed convolutions, then enlarged bilinearly; tanh.
 
     Args:
@@ -89,7 +89,7 @@ class HalfDecoder(nn.Module):
         return images
 
 
-class HalfDiscriminator(nn.Module):
+class HalfResolutionDiscriminator(nn.Module):
     """D: an image, averaged to half size, to class logits, by convolutions 3x3 with LeakyReLU(0.2) and dropout.
 
     Args:

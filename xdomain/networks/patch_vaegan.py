@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from xdomain.networks.patches import Edges, conv, patch_block, patch_stack
+from xdomain.networks.patches import conv, patch_block, patch_stack
 from xdomain.networks.pyramid import Size, resize_clip
 
 
@@ -14,15 +14,14 @@ class PatchEncoder(nn.Module):
         width: channels in between.
         latent: length of the latent vectors.
         dims: 2 for images, 3 for clips.
-        edges: what stands around the input of every convolution; see :func:`xdomain.networks.patches.conv`.
     """
 
-    def __init__(self, width: int = 64, latent: int = 128, dims: int = 2, edges: Edges = "zeros") -> None:
+    def __init__(self, width: int = 64, latent: int = 128, dims: int = 2) -> None:
         super().__init__()
-        blocks = (patch_block(i, width, 1, "none", 0.2, dims, True, edges) for i in (3, width, width))
+        blocks = (patch_block(i, width, 1, "none", 0.2, dims, True) for i in (3, width, width))
         self.features = nn.Sequential(*blocks)
-        self.mu = conv(dims, width, latent, 1, edges=edges)
-        self.logvar = conv(dims, width, latent, 1, edges=edges)
+        self.mu = conv(dims, width, latent, 1)
+        self.logvar = conv(dims, width, latent, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance [N, latent, (T,) H, W] of images or clips [N, 3, (T,) H, W]."""
@@ -37,12 +36,11 @@ class PatchLevel(nn.Module):
         width: channels in between.
         layers: number of convolutions.
         dims: 2 for images, 3 for clips.
-        edges: see :class:`PatchEncoder`.
     """
 
-    def __init__(self, width: int = 64, layers: int = 7, dims: int = 2, edges: Edges = "zeros") -> None:
+    def __init__(self, width: int = 64, layers: int = 7, dims: int = 2) -> None:
         super().__init__()
-        self.body = patch_stack(3, width, 3, layers, 1, "instance", dims=dims, edges=edges)
+        self.body = patch_stack(3, width, 3, layers, 1, "instance", dims=dims)
 
     def forward(self, below: Tensor, size: Size, noise: Tensor | None = None) -> Tensor:
         """Pictures of a size.

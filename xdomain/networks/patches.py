@@ -9,7 +9,6 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 Norm = Literal["batch", "instance", "none"]
-Edges = Literal["zeros", "replicate"]
 
 
 SLOW = 20480
@@ -47,9 +46,9 @@ def _is_slow(x: Tensor) -> bool:
     return x.device.type == "cpu" and full and len(x) == 1 and x[0, ..., 0].numel() <= SLOW
 
 
-def conv(dims: int, inputs: int, outputs: int, padding: int = 0, kernel: int = 3, edges: Edges = "zeros") -> nn.Module:
-    """A convolution over images (``dims`` 2) or clips (3); ``edges`` says what the padding holds."""
-    return (nn.Conv2d if dims == 2 else Conv3d)(inputs, outputs, kernel, padding=padding, padding_mode=edges)
+def conv(dims: int, inputs: int, outputs: int, padding: int = 0, kernel: int = 3) -> nn.Module:
+    """A convolution over images (``dims`` 2) or clips (3)."""
+    return (nn.Conv2d if dims == 2 else Conv3d)(inputs, outputs, kernel, padding=padding)
 
 
 def patch_block(
@@ -60,14 +59,13 @@ def patch_block(
     slope: float,
     dims: int = 2,
     spectral: bool = False,
-    edges: Edges = "zeros",
 ) -> nn.Sequential:
     """Convolution of 3 pixels, norm, leaky ReLU.
 
     A method that trains on batches of one image and keeps BatchNorm in training mode normalises every image by itself:
     that is ``instance`` here, which stays right in batches of any size.
     """
-    convolution = conv(dims, inputs, outputs, padding, edges=edges)
+    convolution = conv(dims, inputs, outputs, padding)
     layers: list[nn.Module] = [spectral_norm(convolution) if spectral else convolution]
     if norm != "none":
         kinds = {"batch": (nn.BatchNorm2d, nn.BatchNorm3d), "instance": (nn.InstanceNorm2d, nn.InstanceNorm3d)}
@@ -85,7 +83,6 @@ def patch_stack(
     slope: float = 0.2,
     dims: int = 2,
     spectral: bool = False,
-    edges: Edges = "zeros",
 ) -> nn.Sequential:
     """``layers`` convolutions of 3 pixels, all but the last with norm and leaky ReLU.
 
@@ -99,11 +96,10 @@ def patch_stack(
         slope: of the leaky ReLU.
         dims: 2 for images [N, C, H, W], 3 for clips [N, C, T, H, W].
         spectral: spectral normalisation of all but the last convolution.
-        edges: what the padding holds.
     """
     widths = [inputs, *[width] * (layers - 1)]
-    blocks = [patch_block(i, o, padding, norm, slope, dims, spectral, edges) for i, o in pairwise(widths)]
-    return nn.Sequential(*blocks, conv(dims, widths[-1], outputs, padding, edges=edges))
+    blocks = [patch_block(i, o, padding, norm, slope, dims, spectral) for i, o in pairwise(widths)]
+    return nn.Sequential(*blocks, conv(dims, widths[-1], outputs, padding))
 
 
 def pad_zeros(images: Tensor, pixels: int) -> Tensor:
@@ -119,15 +115,16 @@ class PatchGenerator(nn.Module):
         layers: number of convolutions.
         norm: see :func:`patch_block`.
         dims: 2 for images, 3 for clips.
+        channels: 3 for RGB, 1 for grey.
     """
 
-    def __init__(self, width: int, layers: int = 5, norm: Norm = "batch", dims: int = 2) -> None:
+    def __init__(self, width: int, layers: int = 5, norm: Norm = "batch", dims: int = 2, channels: int = 3) -> None:
         super().__init__()
         self.margin = layers
-        self.body = patch_stack(3, width, 3, layers, norm=norm, dims=dims)
+        self.body = patch_stack(channels, width, channels, layers, norm=norm, dims=dims)
 
     def forward(self, noise: Tensor, previous: Tensor) -> Tensor:
-        """A picture from noise and the enlarged picture of the scale before, both [N, 3, (T,) H, W]."""
+        """A picture from noise and the enlarged picture of the scale before, both [N, channels, (T,) H, W]."""
         y: Tensor = self.body(pad_zeros(noise + previous, self.margin))
         return y.tanh() + previous
 

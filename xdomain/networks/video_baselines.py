@@ -116,23 +116,3 @@ class FeatureLevels(LevelGenerator):
     def picture(self, x: Tensor) -> Tensor:
         y: Tensor = self.tail(pad_zeros(x, 1))
         return y.tanh()
-
-
-class PaddedCritic(nn.Module):
-    """A discriminator with a norm and many zeros around the clip: the second one of Gur et al. 2020 for the baselines.
-
-    Args:
-        width: channels in between.
-        layers: number of convolutions.
-    """
-
-    def __init__(self, width: int = 64, layers: int = 7) -> None:
-        super().__init__()
-        blocks = (patch_block(width, width, 1, "instance", 0.2, 3) for _ in range(layers - 2))
-        self.margin = layers
-        self.body = nn.Sequential(patch_block(3, width, 1, "none", 0.2, 3), *blocks, conv(3, width, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """A map of scores, larger than the clips [N, 3, T, H, W] by the zeros."""
-        scores: Tensor = self.body(pad_zeros(x, self.margin))
-        return scores

@@ -30,6 +30,8 @@ class RunLoggers(pl.Callback):
         self._known: set[Logger] = set()  # loggers with a run of Weights & Biases that goes on
 
     def setup(self, trainer: "Trainer", pl_module: pl.LightningModule, stage: str) -> None:  # type: ignore[override]
+        folder = run_dir(trainer)
+        assert folder is not None
         trainer.loggers = [*self.loggers, *(x for x in trainer.loggers if x not in self.loggers)]
         folder = run_dir(trainer)
         for logger in self.loggers:
@@ -78,7 +80,7 @@ class RunLoggers(pl.Callback):
                 try:
                     _ = logger.experiment
                 except wandb.errors.Error as error:
-                    reason = str(error).strip().rstrip(".")
+                    reason = str(error).strip().split(". ")[0]
                     way = "log in with `wandb login`, or set WANDB_MODE=offline"
                     refused = f"Weights & Biases does not begin ({reason}): {way}."
         if refused := trainer.strategy.broadcast(refused):  # the others must hear of it, or they wait for ever

@@ -1,5 +1,6 @@
 """What happens between two batches: losses are checked, checkpoints are written, signals are obeyed."""
 
+import math
 import os
 import signal
 import subprocess
@@ -48,12 +49,14 @@ class LossWatch:
         """
         if not self._waiting:
             return None
-        if not at_once and self._waiting[0][2].device.type != "cpu" and len(self._waiting) < PENDING:
+        here = self._waiting[0][2].device.type == "cpu"
+        if not at_once and not here and len(self._waiting) < PENDING:
             return None
         waiting, self._waiting = self._waiting, []
-        finite = torch.stack([loss.float() for *_, loss in waiting]).isfinite().tolist()
-        bad = next((noted for noted, good in zip(waiting, finite, strict=True) if not good), None)
-        return None if bad is None else (bad[0], bad[1], float(bad[2]))
+        losses = [loss for *_, loss in waiting]
+        values = [float(loss) for loss in losses] if here else torch.stack([loss.float() for loss in losses]).tolist()
+        found = zip(waiting, values, strict=True)
+        return next(((name, step, value) for (name, step, _), value in found if not math.isfinite(value)), None)
 
 
 class Signals(_SignalConnector):

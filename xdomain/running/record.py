@@ -68,6 +68,7 @@ class RunFolder(pl.Callback):
             facts = {
                 "recipe": trainer.recipe,
                 "overrides": {**facts_of(folder).get("overrides", {}), **trainer.overrides},
+                "weights": facts_of(folder).get("weights") or trainer.weights,
                 "seed": trainer.seed,
                 "commit": git_commit(),
                 "version": __version__,

@@ -82,3 +82,28 @@ def _of_all_ranks(trainer: pl.Trainer, value: Any) -> list[Any]:
         values = [None] * trainer.world_size
         torch.distributed.all_gather_object(values, value)
     return values
+
+
+def take_weights(module: pl.LightningModule, state: dict[str, Tensor]) -> list[str]:
+    """Give a module the weights and buffers of another training.
+
+    Those of helper networks are left out: they have a source of their own, which the config names.
+
+    Args:
+        module: a method.
+        state: the other's ``state_dict``.
+
+    Returns:
+        what does not fit, in words; if there is anything, nothing is taken.
+    """
+    helpers = tuple(f"{name}." for name in getattr(module, "helpers", ()))
+    given, own = ({k: v for k, v in s.items() if not k.startswith(helpers)} for s in (state, module.state_dict()))
+    shapes = {k: (list(given[k].shape), list(own[k].shape)) for k in own if k in given}
+    misfits = [
+        *(f"{k} is {theirs} there and {ours} here" for k, (theirs, ours) in shapes.items() if theirs != ours),
+        *(f"{k} is not there" for k in own if k not in given),
+        *(f"{k} is not here" for k in given if k not in own),
+    ]
+    if not misfits:
+        module.load_state_dict(given, strict=False)
+    return misfits

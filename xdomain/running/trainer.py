@@ -13,19 +13,32 @@ from pytorch_lightning.trainer.states import TrainerFn
 
 from xdomain.errors import UserError, refuse
 from xdomain.files import whole_file
-from xdomain.running.folder import CHECKPOINTS, checked_name, new_run_dir, remove_partial_files, run_dir_of
+from xdomain.running.checkpoints import read_checkpoint
+from xdomain.running.curves import LearningCurves
+from xdomain.running.folder import (
+    CHECKPOINTS,
+    checked_name,
+    new_run_dir,
+    remove_partial_files,
+    resolve_checkpoint,
+    run_dir_of,
+)
 from xdomain.running.loggers import RunLoggers
 from xdomain.running.loop import Checkpoints, EpochLoop, Signals, job
 from xdomain.running.metrics_file import MetricsFile
 from xdomain.running.outputs import check_folder
 from xdomain.running.record import RunCheckpoint, RunFolder
-from xdomain.running.resume import ExactResume
+from xdomain.running.results import Results
+from xdomain.running.resume import ExactResume, take_weights
 
 PRECISIONS = (None, "32", 32, "32-true", "16", 16, "16-mixed", "bf16", "bf16-mixed")
 
+USUAL = (LearningCurves, Results)
+"""What every run has, unless it is given one with settings of its own."""
+
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and moves it there when it is complete; names one that cannot be read."""
+    """Writes a checkpoint beside its place and moves it there when it is complete; reads only what is undamaged."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
@@ -38,17 +51,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             file.flush()
             os.fsync(file.fileno())
 
-    def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
-        try:
-            checkpoint: dict[str, Any] = super().load_checkpoint(path, *args, **options)
-            whole = isinstance(checkpoint["state_dict"], dict)
-        except OSError:
-            raise
-        except Exception as error:  # torch, pickle and zip errors of many kinds
-            raise UserError(f"{path} cannot be read as a checkpoint ({type(error).__name__}): give another.") from error
-        if not whole:
-            raise UserError(f"{path} holds no weights: give a checkpoint of `xdomain fit`.")
-        return checkpoint
+    def load_checkpoint(self, path: str | os.PathLike[str], *_: Any, **__: Any) -> dict[str, Any]:
+        return read_checkpoint(path)
 
 
 class Trainer(pl.Trainer):
@@ -60,11 +64,15 @@ class Trainer(pl.Trainer):
 
     Args:
         run_dir: folder of this run; None makes a new one.
+        weights: checkpoint, or run folder, whose weights a new training begins with; its optimisers, schedules and
+            steps begin anew. A resumed training has weights of its own and does not read these again.
         recipe: name of the run, for its folder and its results; None takes ``run``, on the command line the names of
             the configs.
         monitor: metric that chooses the checkpoint ``best``; None keeps only ``last``.
         monitor_mode: whether the monitored metric should be ``max`` or ``min``.
         save_minutes: minutes between two checkpoints beside those after every validation; None writes none.
+        callbacks: beside learning curves and the results of a test, which every run has: a mapping from names of one's
+            own, so that a further config can change a setting of one, or give null instead of it; or a list.
         kwargs: everything that Lightning's trainer takes.
     """
 
@@ -72,15 +80,18 @@ class Trainer(pl.Trainer):
         self,
         *,
         run_dir: str | None = None,
+        weights: str | None = None,
         recipe: str | None = None,
         monitor: str | None = None,
         monitor_mode: str = "max",
         save_minutes: float | None = 10.0,
+        callbacks: dict[str, pl.Callback | None] | list[pl.Callback] | None = None,
         **kwargs: Any,
     ) -> None:
         self.recipe = checked_name(self, "run" if recipe is None else recipe)
         self.monitor, self.monitor_mode = monitor, monitor_mode
         self._run_dir = Path(run_dir) if run_dir else None
+        self.weights = weights
         self.seed: int | None = None
         self.overrides: dict[str, Any] = {}
         if kwargs.get("precision") not in PRECISIONS:
@@ -91,6 +102,8 @@ class Trainer(pl.Trainer):
         self._checkpoint = RunCheckpoint(monitor, monitor_mode, save_minutes)
         self._lock: FileLock | None = None
         self._resumes = False
+        listed = callbacks.values() if isinstance(callbacks, dict) else _as_list(callbacks)
+        kwargs["callbacks"] = [callback for callback in listed if callback is not None]
         _complete(kwargs, self._checkpoint)
         super().__init__(**kwargs)
         self.signals = self._signal_connector = Signals(self)
@@ -153,13 +166,13 @@ class Trainer(pl.Trainer):
 
     def leave_run_dir(self) -> None:
         """Let other processes train in the run folder; remove it if nothing was written."""
-        if self._lock is None or self._run_dir is None:
-            return
-        Path(self._lock.lock_file).unlink(missing_ok=True)
-        self._lock.release()
-        self._lock = None
-        with contextlib.suppress(OSError):  # it is not empty
-            self._run_dir.rmdir()
+        if self._lock is not None:
+            Path(self._lock.lock_file).unlink(missing_ok=True)
+            self._lock.release()
+            self._lock = None
+        if self._run_dir is not None and self.is_global_zero:
+            with contextlib.suppress(OSError):  # it is not empty
+                self._run_dir.rmdir()
 
     def saving_is_due(self) -> bool:
         """Whether it is time for a checkpoint between two batches."""
@@ -176,7 +189,21 @@ class Trainer(pl.Trainer):
         if self.state.fn == TrainerFn.FITTING:
             ckpt_path = ckpt_path or self._requeued()
             self._resumes = ckpt_path is not None
+            if self.weights is not None and not self._resumes:
+                self._begin_with_weights(model, self.weights)
         return super()._run(model, ckpt_path=ckpt_path, weights_only=weights_only)
+
+    def _begin_with_weights(self, model: pl.LightningModule, weights: str) -> None:
+        file = resolve_checkpoint(weights, "best", self.runs_dir)
+        checkpoint = self.strategy.checkpoint_io.load_checkpoint(file, weights_only=True)
+        kind = str(checkpoint.get("hyper_parameters", {}).get("_class_path", "")).rpartition(".")[2]
+        if kind and kind != type(model).__name__:
+            reason = f", a checkpoint of {kind} and not of {type(model).__name__}"
+            refuse(self, "weights", file, f"{reason}: give one of the same method.")
+        if misfits := take_weights(model, checkpoint["state_dict"]):
+            more = f", and {len(misfits) - 1} more do not fit" if misfits[1:] else ""
+            refuse(self, "weights", file, f", but {misfits[0]}{more}: make the settings of both runs equal.")
+        self.weights = str(file)
 
     def _requeued(self) -> str | None:
         """The checkpoint from which a SLURM job that was started again goes on."""
@@ -197,9 +224,10 @@ def _complete(options: dict[str, Any], checkpoint: RunCheckpoint) -> None:
     if options.get("fast_dev_run") or options.get("barebones"):
         return
     saving = options.get("enable_checkpointing") is not False
-    callbacks, plugins = _as_list(options.get("callbacks")), _as_list(options.get("plugins"))
+    given, plugins = options["callbacks"], _as_list(options.get("plugins"))
+    usual = [kind() for kind in USUAL if not any(isinstance(callback, kind) for callback in given)]
     loggers = RunLoggers([x for x in _as_list(options.get("logger")) if not isinstance(x, bool)])
-    options["callbacks"] = [RunFolder(), loggers, *callbacks, ExactResume(), *([checkpoint] if saving else [])]
+    options["callbacks"] = [RunFolder(), loggers, *given, *usual, ExactResume(), *([checkpoint] if saving else [])]
     options["logger"] = [MetricsFile()]  # the last of all: `trainer.logger` is the first
     options["plugins"] = [*plugins, AtomicCheckpointIO()]
 
