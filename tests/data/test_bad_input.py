@@ -137,9 +137,7 @@ def test_a_place_of_results_is_refused_before_the_test(capsys):
     assert main(["fit", "--config", "singan_tiny.yaml", *more, "--trainer.run_dir=run", "--trainer.callbacks=[]"]) == 0
     before = everything()
     capsys.readouterr()
-    assert (
-        main(["test", "--config", "singan_tiny.yaml", *more, "--ckpt_path=run", "--trainer.results_dir=text.txt"]) == 2
-    )
+    assert main(["test", "--config", "singan_tiny.yaml", *more, "--ckpt_path=run", "--trainer.run_dir=text.txt"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert [line for line in err.splitlines() if "error" in line] == [

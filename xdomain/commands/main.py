@@ -1,6 +1,5 @@
 """Entry point: answers ``list``, ``--version`` and ``--help`` at once and imports torch only for real work."""
 
-import errno
 import os
 import sys
 
@@ -35,13 +34,6 @@ options:
 
 Any setting can follow on the command line: xdomain fit --config dtn.yaml --trainer.max_steps 100
 """
-PLACES = {
-    errno.EACCES: "this place is protected",
-    errno.EPERM: "this place is protected",
-    errno.EROFS: "this place cannot be written",
-    errno.ENAMETOOLONG: "the name is too long",
-}
-"""What can be wrong with a place on disk, in words; other errors of the system are defects of the program."""
 COMMANDS = ("fit", "validate", "test", "predict", "translate", "sample")
 
 
@@ -55,8 +47,9 @@ def main(argv: list[str] | None = None) -> int:
     end_with_parent()
     try:
         with stoppable():
-            status = command(sys.argv[1:] if argv is None else argv)
+            status = _command(sys.argv[1:] if argv is None else argv)
             sys.stdout.flush()  # or a closed pipe is noticed at the very end, where nobody can catch it
+            return status
     except Stopped as stop:
         if stop.sentence:
             print(f"xdomain: {stop.sentence}", file=sys.stderr)
@@ -68,20 +61,15 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - Python flushes it when it ends
         return 128 + 13  # as a process that SIGPIPE ends
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in PLACES and error.filename is not None:
-            print(f"xdomain: error: {error.filename}: {PLACES[error.errno]}: give another place.", file=sys.stderr)
-            return 2
         from xdomain.commands.messages import failure
 
         if (told := failure(error)) is None:
             raise
         print(f"xdomain: error: {told}", file=sys.stderr)
         return 1
-    return status
 
 
-def command(args: list[str]) -> int:
-    """Run one command; returns the exit status."""
+def _command(args: list[str]) -> int:
     if not args or args[0] in ("-h", "--help", "help"):
         print(HELP, end="")
         return 0
