@@ -62,6 +62,12 @@ def make(protocol, **options):
     return OST(**settings), data(batch_size=1 if protocol == "digits" else 2)
 
 
+GOLDEN = {
+    "OST": lambda: make("drawing", optimizer=GANAdam),
+    "OST with digits": lambda: make("digits", optimizer=GANAdam),
+}
+
+
 def score(scores, real):
     return ((scores - real) ** 2).mean()
 
