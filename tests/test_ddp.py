@@ -400,6 +400,17 @@ def test_ddp_ranks_share_one_run_folder(ranks):
     assert len(checkpoint["random_states"]) == 2
 
 
+def test_ddp_a_rank_without_images_takes_part_in_every_evaluation(single_ranks, tmp_path):
+    (_, first, rows), (_, second, other_rows) = single_ranks
+    alone = evaluate_alone(tmp_path / "alone")
+    for values, others, expected in zip(first, second, alone, strict=True):
+        assert values.keys() == others.keys() == expected.keys()
+        assert values == pytest.approx(expected, rel=1e-5, nan_ok=True)
+    for result, other, expected in zip(rows, other_rows, list_metrics(full=True), strict=True):
+        torch.testing.assert_close(result, expected)
+        torch.testing.assert_close(other, expected)
+
+
 class Counting(ToyGAN):
     """Keeps a number of every rank's own in a buffer that its training depends on, beside the BatchNorm statistics."""
 
@@ -450,14 +461,3 @@ def test_ddp_ranks_resume_exactly_with_buffers_of_their_own(tmp_path):
         for name, state in states.items():
             for key, value in states["straight"].items():
                 assert torch.equal(value, state[key]), (rank, name, key)
-
-
-def test_ddp_a_rank_without_images_takes_part_in_every_evaluation(single_ranks, tmp_path):
-    (_, first, rows), (_, second, other_rows) = single_ranks
-    alone = evaluate_alone(tmp_path / "alone")
-    for values, others, expected in zip(first, second, alone, strict=True):
-        assert values.keys() == others.keys() == expected.keys()
-        assert values == pytest.approx(expected, rel=1e-5, nan_ok=True)
-    for result, other, expected in zip(rows, other_rows, list_metrics(full=True), strict=True):
-        torch.testing.assert_close(result, expected)
-        torch.testing.assert_close(other, expected)

@@ -154,7 +154,7 @@ class Painter(Surgeon):
         super().__init__(("stones", "nature"), guided=False)
         self.contents = self.domains
 
-    def content(self, images, domain):
+    def separate(self, images, domain):
         return images[:, 0, :2, 0]
 
     def translate(self, images, source, target, guide=None, task="transfer", **options):

@@ -44,7 +44,7 @@ class Brush(ContentMethod):
     def common(self, images):
         return images[:, :1]
 
-    def content(self, images, domain):
+    def separate(self, images, domain):
         return images[:, 1:2]
 
     def decode(self, codes, images):

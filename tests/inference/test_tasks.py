@@ -1,3 +1,4 @@
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -287,3 +288,21 @@ def test_bad_requests_are_one_sentence(request, pixels, tmp_path, capsys, which,
 def test_guides_are_not_overwritten(both, pixels, capsys, output):
     sentence = refused(capsys, both, "in", output, "--guide", "guides", "--overwrite")
     assert sentence == f"the output {output} lies in the folder of the guides: give one outside of it."
+
+
+def test_ctrl_c_keeps_what_is_written_and_says_one_line(tmp_path, pixels, capsys, monkeypatch):
+    path, seen = saved(tmp_path / "x.ckpt", Plain), []
+
+    def stopped(self, images, source, target):
+        seen.append(1)
+        if len(seen) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return -images
+
+    monkeypatch.setattr(Plain, "translate", stopped)
+    assert translate(path, "in", "out", "--batch_size", "1") == 130
+    assert names(tmp_path / "out") == ["0.png", "1.png"]
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert [line for line in err.splitlines() if line.startswith("xdomain: ")] != []
+    assert "Traceback" not in err

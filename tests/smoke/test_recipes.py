@@ -219,6 +219,8 @@ def holds(found, wanted):
     """Whether settings are as a config wants them; classes are printed with their modules."""
     if isinstance(wanted, dict):
         return all(holds(found[key], value) for key, value in wanted.items())
+    if isinstance(wanted, list):
+        return len(found) == len(wanted) and all(map(holds, found, wanted))
     return found == wanted or (isinstance(wanted, str) and found.endswith(f".{wanted}"))
 
 
