@@ -69,5 +69,5 @@ def test_the_loss_is_cross_entropy_of_the_nearest_colour():
 def test_data_that_do_not_fit_are_refused():
     with pytest.raises(UserError, match="learns from pairs, but Faces gives none"):
         fitted(make(domains=Faces.domains), data=Faces())
-    with pytest.raises(UserError, match="network.classes is 3, but map has 2: give the same number"):
+    with pytest.raises(UserError, match=r"network\.classes is 3, but map has 2: give the same number"):
         fitted(make(classes=3), data=Painted())
