@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from xdomain.errors import UserError
-from xdomain.files import whole_file, whole_folder
+from xdomain.files import remove_partial, whole_file, whole_folder
 
 
 def write(path, content=b"new"):
@@ -110,3 +110,22 @@ def test_folders_are_replaced_whole(tmp_path):
     (tmp_path / "link").symlink_to("clip")
     with pytest.raises(UserError, match="link is no folder"), whole_folder(tmp_path / "link"):
         pass
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+    left, folder, own = (tmp_path / f".{number:016x}.part" for number in (1, 2, 3))
+    left.write_bytes(b"half")
+    (folder / "frames").mkdir(parents=True)
+    own.symlink_to(tmp_path / "elsewhere")
+    for name in (".x.part", "0123456789abcdef.part", ".0123456789abcdef.partial", ".0123456789ABCDEF.part"):
+        (tmp_path / name).write_bytes(b"a user's")
+    with whole_file(tmp_path / "x") as file, whole_folder(tmp_path / "y") as frames:
+        file.write(b"1")
+        (frames / "0").touch()
+        remove_partial(tmp_path)  # another call into the same folder
+    assert (tmp_path / "x").read_bytes() == b"1"
+    assert (tmp_path / "y" / "0").exists()
+    assert sorted(os.listdir(tmp_path)) == sorted(
+        [own.name, ".x.part", "0123456789abcdef.part", ".0123456789abcdef.partial", ".0123456789ABCDEF.part", "x", "y"]
+    )
+    remove_partial(tmp_path / "absent")

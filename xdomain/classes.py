@@ -49,7 +49,7 @@ def find_class(owner: object, option: str, path: object, kinds: Sequence[type], 
     if allowed is not None and not all(_below(home, allowed) for home in homes):
         way = f"give a checkpoint that you trust, or allow {module.split('.')[0]}"
         raise SettingError(owner, option, f"names {path}, which is neither of xdomain nor of torch: {way}.")
-    found = next((value for home in homes if (value := _member(home, name)) is not None), None)
+    found = next((value for home in homes if (value := member(f"{home}.{name}")) is not None), None)
     wanted = choice(KINDS.get(kind, kind.__name__) for kind in kinds)
     if not (isinstance(found, type) and issubclass(found, tuple(kinds))):
         raise SettingError(owner, option, f"is {path}, which is no class that fits there: give a {wanted}.")
@@ -62,7 +62,9 @@ def _below(module: str, packages: Sequence[str]) -> bool:
     return any(module == package or module.startswith(f"{package}.") for package in packages)
 
 
-def _member(module: str, name: str) -> object:
+def member(path: str) -> object:
+    """What a text such as ``torch.nn.ReLU`` names; None where there is nothing."""
+    module, _, name = path.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name, None)
     except (ImportError, ValueError):

@@ -1,15 +1,24 @@
 """Writing files whole or not at all, and nowhere but in their own folder."""
 
 import os
+import re
 import secrets
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from xdomain.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # no Unix: what a killed process left stays
+    fcntl = None  # type: ignore[assignment]
+
+PARTIAL = re.compile(r"\.[0-9a-f]{16}\.part")
+"""Names of what is being written."""
 
 
 @contextmanager
@@ -35,9 +44,10 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         partial = _beside(path)
         descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0), 0o666)
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                yield file
-            partial.replace(path)
+            with _claimed(partial):
+                with os.fdopen(descriptor, "wb") as file:
+                    yield file
+                partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:
@@ -58,7 +68,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
         partial = _beside(path)
         partial.mkdir()
         try:
-            yield partial
+            with _claimed(partial):
+                yield partial
             if path.is_dir():  # for a moment there is neither: folders cannot be exchanged in one step
                 old = _beside(path)
                 path.rename(old)
@@ -72,6 +83,18 @@ def whole_folder(path: Path) -> Iterator[Path]:
         raise cannot_write(path, error) from error
 
 
+def remove_partial(folder: Path) -> None:
+    """Remove what killed processes left half written in a folder; what another process is writing stays."""
+    if not folder.is_dir():
+        return
+    for path in [path for path in folder.iterdir() if PARTIAL.fullmatch(path.name)]:
+        with suppress(OSError), _claimed(path) as free:
+            if free and path.is_dir():
+                shutil.rmtree(path)
+            elif free:
+                path.unlink()
+
+
 def cannot_write(path: Path, error: OSError) -> UserError:
     """The sentence about a place that cannot be written."""
     return UserError(f"{path} cannot be written: {error.strerror or error}.")
@@ -79,6 +102,24 @@ def cannot_write(path: Path, error: OSError) -> UserError:
 
 def _beside(path: Path) -> Path:
     return path.with_name(f".{secrets.token_hex(8)}.part")
+
+
+@contextmanager
+def _claimed(path: Path) -> Iterator[bool]:
+    """While the block runs, a file or folder is that of this process; False where it is another one's."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    try:
+        yield _lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (OSError, AttributeError):  # AttributeError: no fcntl, so that nobody knows
+        return False
+    return True
 
 
 def _check_replaceable(path: Path) -> None:

@@ -1,11 +1,14 @@
 """The generator's average against one kept by hand."""
 
+import copy
+
 import pytest
 import torch
 
 from tests.toys import ToyGAN, ToyPair, trainer, weights
 from xdomain.callbacks import GeneratorEMA
 from xdomain.errors import UserError
+from xdomain.methods.calibration import Calibration
 
 DECAY = 0.7
 
@@ -85,3 +88,23 @@ def test_averaging_does_not_change_the_training(fitted):
 def test_unknown_network_is_named():
     with pytest.raises(UserError, match="names 'G', but ToyGAN has: g, D"):
         trainer(max_steps=1, callbacks=[GeneratorEMA(["G"])]).fit(ToyGAN(), datamodule=ToyPair())
+
+
+def test_what_is_fitted_at_the_end_sees_the_averages_that_are_saved(tmp_path):
+    seen = []
+
+    class Fitted(ToyGAN):
+        def configure_callbacks(self):
+            look = Calibration(torch.nn.Module(), lambda: seen.append(copy.deepcopy(self.g.state_dict())))
+            return [*super().configure_callbacks(), look]
+
+    model = Fitted()
+    trainer(max_steps=3, limit_val_batches=0, run_dir=str(tmp_path), callbacks=[GeneratorEMA(["g"], 0.9)]).fit(
+        model, datamodule=ToyPair()
+    )
+    saved = torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)
+    assert len(seen) == 1
+    for name, average in seen[0].items():
+        assert torch.equal(average, saved["state_dict"][f"g.{name}"])
+        assert torch.equal(saved["ema"]["raw"][f"g.{name}"], model.g.state_dict()[name])
+    assert not torch.equal(saved["ema"]["raw"]["g.1.weight"], saved["state_dict"]["g.1.weight"])

@@ -48,6 +48,8 @@ def test_a_list_of_files_writes_nowhere_else(folders, tmp_path):
     (tmp_path / "lists/x.csv").write_text("path,domain,split\n" + "\n".join(rows))
     data = UnpairedFolders(manifest="lists/x.csv", image_size=SIZE)
     run = trainer(callbacks=[PredictionWriter()], run_dir=str(tmp_path / "run"))
+    (tmp_path / "run/predictions").mkdir(parents=True)
+    (tmp_path / f"run/predictions/.{0:016x}.part").write_bytes(b"of a call that was killed")
     method = Quarters(contents=data.domains, domains=data.domains, channels=data.channels, image_size=SIZE)
     run.predict(method, datamodule=data, return_predictions=False)
     assert names(tmp_path / "run/predictions") == ["lists/data/trainA/0.png"]

@@ -193,6 +193,16 @@ def test_a_partial_pyramid_is_held_against_the_shrunk_image():
     assert not [name for name in values if "copied" in name]
 
 
+@pytest.mark.filterwarnings("ignore:.* rests on:UserWarning")
+def test_diversity_of_one_colour_is_left_out():
+    data = OneImage()
+    data.samples["a"][:] = 100
+    with pytest.warns(UserWarning, match="diversity is not measured: the real image is of one colour"):
+        values, _ = evaluate(data, toy(data), SampleQuality(count=3, patches=()))
+    assert not [name for name in values if name.startswith("diversity")]
+    assert values["n"] == 3
+
+
 def test_validations_are_quick_and_leave_the_training_alone():
     def fit(*callbacks):
         torch.manual_seed(1)

@@ -222,6 +222,7 @@ def test_files_are_kept_unless_overwritten(runs, tmp_path, capsys):
     assert sentence == "out/0001.png exists already: give another output, or overwrite."
     assert names(tmp_path / "out") == ["0001.png"]
     assert (tmp_path / "out/0001.png").read_bytes() == b"mine"
+    (tmp_path / f"out/.{0:016x}.part").write_bytes(b"of a call that was killed")
     assert run("sample", runs["Sampler"], "--n", 3, "--overwrite") == 0
     assert len(names(tmp_path / "out")) == 3
 

@@ -623,14 +623,27 @@ def test_quick_answers_do_not_wait_for_torch(args, text):
     assert min(seconds) < 1
 
 
-@pytest.mark.parametrize("key", ["optimizer", "d_optimizer", "scheduler", "g", "D", "view"])
-@pytest.mark.parametrize("path", ["os.system", "torch.hub.load", "torch.load"])
+@pytest.mark.parametrize(
+    ("key", "path"),
+    [
+        *((key, "os.system") for key in ("optimizer", "d_optimizer", "scheduler", "g", "D", "view")),
+        ("optimizer", "torch.hub.load"),
+        ("g", "torch.load"),
+    ],
+)
 def test_a_recipe_names_classes_of_the_right_kind_only(capsys, tmp_path, key, path):
     """What is called with settings is a class: a function of any module is not."""
-    more = ["--model.init_args." + key, f'{{"class_path": "{path}", "init_args": {{"command": "touch hacked"}}}}']
-    sentence = refused(capsys, "fit", "--config", "small.yaml", *more)
-    assert key in ("g", "D") or sentence.startswith(
-        f"model.init_args.{key} "
-    )  # of those the parser says it, without key
-    refused(capsys, "fit", "--config", "small.yaml", "--model.init_args." + key, path)
+    evil = {"class_path": path, "init_args": {"command": "touch hacked"}}
+    (tmp_path / "evil.yaml").write_text(yaml.safe_dump({"model": {"init_args": {key: evil}}}))
+    setting = f"--model.init_args.{key}"
+    for words in (
+        ("--config", "evil.yaml"),
+        (setting, json.dumps(evil)),
+        (f"{setting}.class_path", path),
+        (setting, path),
+    ):
+        sentence = refused(capsys, "fit", "--config", "small.yaml", *words)
+        assert sentence.startswith(f"model.init_args.{key} is ")
+        assert path in sentence
+        assert "Expected" not in sentence
     assert not (tmp_path / "hacked").exists()

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.fakes.folders import write_flat, write_layout, write_picture
+from xdomain.callbacks.reading import has_training_part
 from xdomain.data import Avatars, ImagePair
 from xdomain.data.folders import LabelledFolders, UnpairedFolders
 from xdomain.data.images import read_image
@@ -79,6 +80,20 @@ def test_missing_parts_are_taken_out_of_train(tmp_path):
     limited = unpaired(path=str(tmp_path), val_share=0.25, limit=4)
     assert values(limited, "a", "train") == found[0]["a", "train"][:4]
     assert len(values(limited, "a", "val")) == 10
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_images_to_test_with_alone(tmp_path, listed):
+    write_layout(tmp_path / "x", testA=2, testB=3)
+    rows = [f"x/{path.parent.name}/{path.name},{path.parent.name[-1]},test" for path in sorted(tmp_path.rglob("*.png"))]
+    where = {"manifest": write_manifest(tmp_path / "m.csv", *rows)} if listed else {"path": str(tmp_path / "x")}
+    module = unpaired(**where, limit=1)
+    assert [values(module, role, "test") for role in "ab"] == [[0, 1], [2, 3, 4]]
+    assert module.fingerprint() == unpaired(**where).fingerprint()
+    with pytest.raises(UserError, match="holds no train images of the domain B: add some"):
+        module.data("b", "train")
+    with pytest.warns(UserWarning, match="the probes needs training images and is left out: .* holds no train images"):
+        assert not has_training_part(module, "the probes")
 
 
 def test_any_two_folders(tmp_path):

@@ -126,3 +126,11 @@ def test_a_link_in_the_place_of_a_translation_is_there_already(folder):
     xdomain.translate_folder(Plain(**OPTIONS), "in", "out", overwrite=True)
     assert not (folder / "nowhere.png").exists()
     assert not (folder / "out/sub/x.png").is_symlink()
+
+
+def test_what_a_killed_call_left_is_removed(folder):
+    left = folder / f"out/sub/.{0:016x}.part"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half")
+    xdomain.translate_folder(Plain(**OPTIONS), "in", "out")
+    assert names(folder / "out") == ["sub/x.png"]

@@ -16,7 +16,7 @@ from xdomain.data import ImageData
 from xdomain.errors import UserError
 from xdomain.features import Helper
 from xdomain.methods import Classifier
-from xdomain.networks import HalfClassifier
+from xdomain.networks import HalfResolutionClassifier
 
 
 class Flat(nn.Module):
@@ -63,7 +63,11 @@ class Twelve(ToyPair):
 def test_a_network_that_does_not_fit_is_refused_before_the_first_batch():
     for network, data, message in (
         (Flat(), Twelve(), r"network.classes is 3, but red has labels from 0 to 11: give 12"),
-        (HalfClassifier(classes=3), ToyPair(), "HalfClassifier, which does not take images of 8x8 pixels"),
+        (
+            HalfResolutionClassifier(classes=3),
+            ToyPair(),
+            "HalfResolutionClassifier, which does not take images of 8x8 pixels",
+        ),
     ):
         run = trainer(max_steps=1)
         with pytest.raises(UserError, match=message):

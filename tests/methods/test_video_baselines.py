@@ -72,7 +72,7 @@ def clips(m, z, last, noises=None):
 @pytest.mark.parametrize("depth", [1, 2])
 def test_one_batch_equals_the_formulas(kind, at, depth, tmp_path):
     options = {"alpha": 7.0, "penalty": 0.3, "noise": 2.0, "train_depth": depth}
-    torch.manual_seed(2)
+    torch.manual_seed(3)
     watch, run = Watch(3 * at + 1), make(kind, optimizer=sgd, **options)
     for parameter in run.G.parameters():
         parameter.data.mul_(6)  # from the start of the paper nothing but biases reaches the end of so thin a network
@@ -164,10 +164,10 @@ def test_samples_of_any_size(kind, tmp_path):
     run = make(kind)
     with pytest.raises(UserError, match=f"this {kind.__name__} is not trained"):
         run.sample(1)
-    fit(run, OneClip(), tmp_path, max_steps=4)
+    fit(run, OneClip(), tmp_path / "stopped", max_steps=4)
     assert run.sample(5).shape == (5, 3, *run.sizes[1])
     assert run.reconstruction().shape == (1, 3, *run.sizes[1])
-    fit(run, OneClip(), tmp_path)
+    fit(run, OneClip(), tmp_path / "finished")
     samples = run.sample(2)
     assert samples.shape == (2, 3, 5, 16, 20)
     assert samples.abs().max() <= 1

@@ -66,7 +66,7 @@ def test_where_the_kernel_does_not_help_the_parent_is_looked_for(monkeypatch):
     assert ended == [143]
 
 
-@pytest.mark.parametrize("parent", ["0", str(os.getpid()), "1"])
+@pytest.mark.parametrize("parent", ["0", str(os.getpid()), "1"], ids=["none", "itself", "init"])
 def test_a_process_that_nobody_started_here_stays(monkeypatch, parent):
     monkeypatch.setenv(PARENT, parent)
     monkeypatch.setattr(signals.ctypes, "CDLL", lambda _: pytest.fail("tied"))

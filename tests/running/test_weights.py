@@ -7,8 +7,11 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import StepLR
 
+from tests.methods.single import OneImage
+from tests.methods.single import facts as facts_of
 from tests.toys import ToyGAN, ToyPair, trainer, weights
 from xdomain.errors import UserError
+from xdomain.methods import PyramidMethod
 
 
 def fit(folder, model=None, steps=6, ckpt_path=None, **options):
@@ -73,6 +76,14 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
     with pytest.raises(UserError, match=r", a checkpoint of DTN and not of ToyGAN: give one of the same method\."):
         fit(tmp_path / "second", weights=str(path))
     path.write_bytes(b"no checkpoint")
-    with pytest.raises(UserError, match="cannot be read as a checkpoint"):
+    with pytest.raises(UserError, match="is no checkpoint"):
         fit(tmp_path / "second", weights=str(path))
+    assert not (tmp_path / "second").exists()
+
+
+def test_a_pyramid_does_not_begin_with_weights(tmp_path):
+    data = OneImage()
+    job = trainer(weights=str(tmp_path), run_dir=str(tmp_path / "second"))
+    with pytest.raises(UserError, match=r"^Trainer: weights is .*, but PyramidMethod learns its scales one after"):
+        job.fit(PyramidMethod(**facts_of(data)), datamodule=data)
     assert not (tmp_path / "second").exists()

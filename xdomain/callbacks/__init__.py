@@ -1,4 +1,4 @@
-"""Lightning callbacks: evaluation, pictures, results, averaging, exact resume."""
+"""Lightning callbacks: evaluation, image grids, weight averaging, compilation, memory layout."""
 
 from xdomain.callbacks.accuracy import ClassificationAccuracy, GuidedAccuracy, TransferAccuracy
 from xdomain.callbacks.analogy import AnalogyQuality

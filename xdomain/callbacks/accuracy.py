@@ -1,4 +1,4 @@
-"""Evaluation by classifiers: of translations, and of the classifiers themselves."""
+"""Evaluation by classifiers, of translations and of the classifiers themselves."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ from xdomain.running.folder import run_dir
 
 
 def _accuracies(confusion: Tensor, name: str, per_class: bool) -> dict[str, Tensor]:
-    """Accuracy over all images and, where a class has images, per class, from counts [true, predicted]."""
+    """Accuracy over all images and per class (for classes with images), from counts [true, predicted]."""
     counts = confusion.double()
     values = {name: counts.trace() / counts.sum()}
     if per_class:
@@ -42,7 +42,7 @@ def _accuracies(confusion: Tensor, name: str, per_class: bool) -> dict[str, Tens
 
 
 def save_confusion(confusion: Tensor, path: Any, title: str) -> None:
-    """Write a confusion matrix [true, predicted] as a PNG with the counts in it."""
+    """Write a confusion matrix [true, predicted] with its counts as a PNG."""
     counts = confusion.cpu()
     figure = Figure(figsize=(6, 6), layout="constrained")
     axes = figure.subplots()
@@ -57,15 +57,15 @@ def save_confusion(confusion: Tensor, path: Any, title: str) -> None:
 
 
 class TransferAccuracy(BatchEvaluation):
-    """Does a classifier of the target domain see in the translation what the label says of the source image?
+    """Share of translations in which a classifier of the target domain recognises the source image's label.
 
     Taigman et al. 2017, section 5.1. ``accuracy@C`` is the share of correct translations, ``accuracy@C/<class>`` the
-    same per class; ``accuracy_untranslated@C`` is what the classifier C makes of the source images as they are, and
-    ``accuracy_real@C`` of real target images. The test adds the domain-adaptation protocol: ``accuracy@1nn-train`` and
-    ``accuracy@1nn-test`` classify real target test images by their nearest translated source image of that part.
+    same per class; ``accuracy_untranslated@C`` is the accuracy of the classifier C on the source images themselves, and
+    ``accuracy_real@C`` on real target images. The test adds the domain-adaptation protocol: ``accuracy@1nn-train`` and
+    ``accuracy@1nn-test`` classify real target test images by the nearest translated source image of that part.
 
     Args:
-        classifier: zoo recipe or checkpoint of the target domain's classifier.
+        classifier: recipe or checkpoint of the target domain's classifier.
         nearest_neighbour: run the 1-nearest-neighbour protocol in the test.
     """
 
@@ -141,31 +141,31 @@ def _has_labels(module: Method, split: Split) -> bool:
 
 
 class GuidedAccuracy(DrawnEvaluation):
-    """Does a classifier see the source's class in translations that take all else from random guides?
+    """Share of translations with random guides in which a classifier recognises the source image's class.
 
-    The protocol of Benaim et al. 2019 for MNIST and SVHN: an image a of one domain becomes G(E_c(a), 0, E_b(b)) with a
-    random image b of the other; the answer of a classifier that learned from labels of that other domain is compared
-    with the label of a. D is a direction, such as ``mnist_to_svhn``, J the classifier of its target.
+    The protocol of Benaim et al. 2019 for MNIST and SVHN: an image a of one domain is translated to G(E_c(a), 0,
+    E_b(b)) with a random image b of the other; the prediction of a classifier of that other domain is compared with the
+    label of a. D is a direction, such as ``mnist_to_svhn``, J the classifier of its target.
 
     =============================  =================================================================================
-    ``accuracy/D@J``               share of correct translations, one random guide per source image: the paper's
+    ``accuracy/D@J``               share of correct translations, one random guide per source image, as in the paper
     ``accuracy_10_guides/D@J``     share of source images that J gets right by the mean of its probabilities over 10
                                    (``guides``) random guides, the first being that above; an addition to the protocol
-    ``accuracy_untranslated/D@J``  what J makes of these source images as they are
-    ``accuracy_real/D@J``          what J makes of all real images of the target domain, where they have labels
-    ``n/D@J``, ``n_real/D@J``      number of source images and of real ones
+    ``accuracy_untranslated/D@J``  accuracy of J on these source images themselves
+    ``accuracy_real/D@J``          accuracy of J on all real images of the target domain, if they have labels
+    ``n/D@J``, ``n_real/D@J``      number of source images and of real images
     =============================  =================================================================================
 
-    A validation has the first only. Nothing is averaged where ``guides`` is 1 or content does not come from guides.
-    Source images and guides are the same at every call; more guides add to those of fewer.
+    A validation reports only the first. The average over guides is left out if ``guides`` is 1 or content does not come
+    from guides. Source images and guides are the same at every call; a larger number of guides extends the smaller one.
 
     Args:
-        classifiers: from domain to the zoo recipe or checkpoint of its classifier; directions into a domain that is
-            not here are left out.
+        classifiers: maps a domain to the recipe or checkpoint of its classifier; directions into other domains are left
+            out.
         guides: random guides per source image in the test.
-        pairs: source images per direction in the test, at most; None takes all.
+        pairs: largest number of source images per direction in the test; None takes all.
         val_pairs: the same in a validation, with one guide each.
-        seed: of source images and guides.
+        seed: seed of the choice of source images and guides.
     """
 
     def __init__(
@@ -214,7 +214,7 @@ class GuidedAccuracy(DrawnEvaluation):
         return [d for d in (module.domains, module.domains[::-1]) if d[1] in self.classifiers]
 
     def _direction(self, trainer: pl.Trainer, module: ContentMethod, source: str, target: str) -> dict[str, Tensor]:
-        """All values of one direction, over all processes."""
+        """All metrics of one direction, over all processes."""
         judge, testing, size = self.judges[target], trainer.testing, module.data.eval_batch_size
         images, real = (_part(trainer, module, domain) for domain in (source, target))
         guided = module.guided and target in module.contents
@@ -252,10 +252,10 @@ class GuidedAccuracy(DrawnEvaluation):
 
 
 def draw_guides(sources: int, guides: int, count: int, each: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Random positions of source images, no two the same, and of guides for them.
+    """Random positions of distinct source images, and of guides for them.
 
     Returns:
-        int64 [n] where n is ``count`` or the number of sources, whichever is less, and int64 [each, n].
+        int64 [n], where n is the smaller of ``count`` and the number of sources, and int64 [each, n].
     """
     rng = np.random.default_rng(seed)
     rows = rng.permutation(sources)[:count]

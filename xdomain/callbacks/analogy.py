@@ -1,4 +1,4 @@
-"""Evaluation of analogies between two images: whose look, and whose layout, does the result have?"""
+"""Evaluation of analogies between two images: similarity of the style to one and of the layout to the other."""
 
 from pathlib import Path
 from typing import Any
@@ -25,24 +25,25 @@ from xdomain.running.folder import run_dir
 
 
 class AnalogyQuality(BatchEvaluation):
-    """The image a in the look of the image b, in validations and in the test: what ``translate`` makes of it.
+    """Style and layout of the image a translated into the style of the image b, in validations and the test.
 
-    A validation leaves out a pyramid whose training has not come to its finest scale.
+    Validations skip a pyramid whose training has not reached its finest scale.
 
-    ``sifid@F/LAYER`` and ``style@F`` are distances between the result and b (SIFID and Gram matrices), with ``_source``
-    those between a and b, which a result has to beat. ``layout_luminance`` and ``layout_edges`` are the correlations of
-    the result's layout with that of a. ``cycle_l1``, of methods that also translate back: mean absolute difference in
-    [0, 2] between a and its result translated back. ``n``: number of results, of a clip the number of their frames.
+    ``sifid@F/LAYER`` and ``style@F`` are distances between the result and b (SIFID and Gram matrices); those with
+    ``_source`` are between a and b, which a result should beat. ``layout_luminance`` and ``layout_edges`` are
+    correlations between the layouts of the result and of a. ``cycle_l1``, for methods that also translate back, is the
+    mean absolute difference in [0, 2] between a and the result translated back. ``n`` is the number of results; for a
+    clip, of their frames.
 
-    Draws ``samples/analogy.png``: a, b, the result, and b in the look of a where the method can. Of a clip the frame in
-    the middle, and all of them in ``samples/analogy.gif``.
+    Writes ``samples/analogy.png``: a, b, the result, and b in the style of a if the method can translate back. For a
+    clip it shows the middle frame, and ``samples/analogy.gif`` all frames.
 
     Args:
         features: the feature network F; see :func:`xdomain.features.build_extractor`.
-        layer: its layer for SIFID; by default the second that it names.
-        samples: results to average over in the test; one where they do not differ, and in a validation.
-        options: what ``translate`` gets beside, e.g. ``{start: 3}``.
-        seed: of the random results.
+        layer: layer of F for SIFID; by default the second of its named layers.
+        samples: number of results to average over in the test; one if they do not differ, and in a validation.
+        options: further arguments of ``translate``, e.g. ``{start: 3}``.
+        seed: seed of the random results.
     """
 
     def __init__(
@@ -88,12 +89,12 @@ class AnalogyQuality(BatchEvaluation):
                 before = self.shown.get("result")
                 result = module.translate(a, source, target, **self.options).clamp(-1, 1)
                 if before is not None and torch.equal(before, result):
-                    break  # nothing random: more of it would only pretend to be more
+                    break  # nothing random: repeating it would only inflate n
                 self.shown["result"] = result
                 pictures, originals = frames(result), frames(a)
                 for look in self.looks:
                     look.update(b, pictures)
-                for layout in self.layouts:  # a method may answer in the size of its finest scale
+                for layout in self.layouts:  # the result may have the size of the method's finest scale
                     layout.update(originals, resize(pictures, originals.shape[-2:]))
                 if self.reversible:
                     back = module.translate(result, target, source, **self.options)
@@ -128,17 +129,17 @@ class AnalogyQuality(BatchEvaluation):
 
 
 def unfinished(module: Method) -> bool:
-    """Whether a pyramid still lacks scales: an option such as ``{start: 3}`` may have no meaning yet."""
+    """Whether a pyramid has untrained scales: an option such as ``{start: 3}`` may not be valid yet."""
     return isinstance(module, PyramidMethod) and module.finest < module.scales - 1
 
 
 def frames(images: Tensor) -> Tensor:
-    """Images [N, 3, H, W] as they are; clips [N, 3, T, H, W] as images [N T, 3, H, W]."""
+    """Images [N, 3, H, W] unchanged; clips [N, 3, T, H, W] as images [N T, 3, H, W]."""
     return images if images.ndim == 4 else images.transpose(1, 2).flatten(0, 1)
 
 
 def row(parts: list[Tensor]) -> Tensor:
-    """Pictures [1, 3, H, W] of any sizes (of clips the middle frame) side by side, ``uint8``, as high as the first."""
+    """Images [1, 3, H, W] of any sizes (middle frames of clips) side by side, ``uint8``, as high as the first."""
     pictures = [images[:, :, images.shape[2] // 2] if images.ndim == 5 else images for images in parts]
     height = pictures[0].shape[2]
     resized = [resize(x, (height, max(1, round(x.shape[3] * height / x.shape[2])))) for x in pictures]

@@ -15,10 +15,10 @@ from xdomain.metrics.attributes import BalancedAccuracy
 
 
 class AttributeAccuracy(BatchEvaluation):
-    """How far an attribute classifier can be trusted: ``accuracy/<target>`` and ``balanced_accuracy/<target>``.
+    """Accuracy of an attribute classifier: ``accuracy/<target>`` and ``balanced_accuracy/<target>``.
 
-    ``balanced_accuracy`` is the mean over the targets that some of the images have and some lack, ``worst_accuracy``
-    the accuracy of the worst target. All in [0, 1]; in the test ``n`` is the number of images.
+    ``balanced_accuracy`` is the mean over the targets that some images have and others lack, ``worst_accuracy`` the
+    accuracy of the worst target. All are in [0, 1]; in the test ``n`` is the number of images.
     """
 
     def check(self, module: Method, split: Split) -> None:
@@ -39,7 +39,7 @@ class AttributeAccuracy(BatchEvaluation):
         logits, truth = module(batch["a"].image), module.truth(batch["a"])
         self.balanced.update(logits, truth)
         for metric, logit, wanted in zip(self.plain, logits.T, truth.T, strict=True):
-            metric.update((logit > 0).long(), wanted.long())  # as decisions: logits in [0, 1] pass for probabilities
+            metric.update((logit > 0).long(), wanted.long())  # decisions: logits in [0, 1] look like probabilities
 
     def report(self, trainer: pl.Trainer, testing: bool) -> dict[str, Tensor]:
         found, plain = self.balanced.compute(), torch.stack([metric.compute() for metric in self.plain])

@@ -10,11 +10,11 @@ SLOWED = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
 
 class ChannelsLast(pl.Callback):
-    """Stores the weights of 2D convolutions with the channels last, and with them all maps that they make.
+    """Stores the weights of 2D convolutions, and so their feature maps, in the channels-last layout.
 
-    A matter of speed alone: on CPUs it helps networks with few channels, and most of all together with bfloat16. It
-    slows networks that hold an InstanceNorm, which torch computes with the channels first: those are left as they are,
-    each network of the method by itself. Clips, whose maps have five dimensions, are left as they are too.
+    Affects only speed: on CPUs it helps networks with few channels, most of all together with bfloat16. Networks with
+    InstanceNorm would get slower, since torch computes it with the channels first: each such network of the method is
+    left unchanged. So are networks for clips, whose feature maps have five dimensions.
     """
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

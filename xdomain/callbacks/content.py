@@ -1,4 +1,4 @@
-"""Evaluation of content transfer: what was removed, added and kept, and what the codes know."""
+"""Evaluation of content transfer: what was removed, added and kept, and what the codes reveal."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -41,13 +41,13 @@ from xdomain.features.helpers import Helper, helper_data, helper_targets
 from xdomain.methods import ContentMethod, Method
 from xdomain.methods.content import Task
 
-FACIAL_HAIR = "Mustache or Goatee or not No_Beard"  # which is no attribute of CelebA
-QUICK = ("hit_rate", "removed", "added", "l1", "l1_reconstruction")  # what a validation reports
+FACIAL_HAIR = "Mustache or Goatee or not No_Beard"  # not an attribute of CelebA
+QUICK = ("hit_rate", "removed", "added", "l1", "l1_reconstruction")  # metrics of a validation
 
 
 @runtime_checkable
 class TransferTruth(Protocol):
-    """Data that knows what its images would be with other content."""
+    """Data that can draw its images with other content."""
 
     def counterfactual(
         self,
@@ -58,18 +58,18 @@ class TransferTruth(Protocol):
         split: Split,
         task: Task = "transfer",
     ) -> tuple[Tensor, Tensor]:
-        """True results ``uint8`` [N, C, H, W] and where they may differ from the sources, ``uint8`` [N, 1, H, W]."""
+        """True results ``uint8`` [N, C, H, W], and masks ``uint8`` [N, 1, H, W] of where they may differ."""
 
 
 class Direction(NamedTuple):
-    """Pairs of a source image and a guide.
+    """Pairs of a source image and a guide for one direction of translation.
 
     Attributes:
         source: domain of the images.
         target: domain to translate into.
-        roles: theirs.
-        split: the part that both are of.
-        images: all images of the source in it.
+        roles: roles of both domains.
+        split: the part of the data that both images are from.
+        images: all images of the source in that part.
         guides: all images of the target.
         guided: whether the content comes from the guides.
         pairs: this process' pairs of positions, int64 [N, 2].
@@ -88,57 +88,57 @@ class Direction(NamedTuple):
 
     @property
     def name(self) -> str:
-        """How it is called in the names of metrics."""
+        """Name of the direction in the names of metrics."""
         return f"{self.source}_to_{self.target}"
 
 
 class ContentTransfer(DrawnEvaluation):
-    """How well is content removed and added, and is everything else kept?
+    """How well content is removed and added, and how well everything else is kept.
 
-    Random pairs of a source image and a guide, the same at every call, are translated. Metrics are per direction D,
-    such as ``hit_rate/smile_to_glasses``. What has no judge is left out. A validation reports only ``hit_rate``,
-    ``removed``, ``added``, ``l1`` and ``l1_reconstruction``.
+    Random pairs of a source image and a guide, the same at every call, are translated. Metrics are reported per
+    direction D, such as ``hit_rate/smile_to_glasses``. Metrics without a judge are left out. A validation reports only
+    ``hit_rate``, ``removed``, ``added``, ``l1`` and ``l1_reconstruction``.
 
     ===================================  ===========================================================================
     ``hit_rate/D``                       share classified as the target domain by ``domain_classifier`` (Benaim et
                                          al. 2019, table 1)
-    ``removed/D``, ``added/D``           share without the source's content and with the target's, by ``attributes``
+    ``removed/D``, ``added/D``           shares without the source's content and with the target's, by ``attributes``
     ``hit_rate_low/D``, ``_high``, and   95 % interval, number of pairs, and the rate of the source images as they
     ``n``, ``hit_rate_untranslated``     are
-    ``l1/D``                             distance from the true result, where the data knows it; see
+    ``l1/D``                             distance from the true result, if the data can draw it; see
                                          :class:`xdomain.metrics.CounterfactualError`
-    ``l1_inside/D``, ``l1_outside/D``,   where the content is and elsewhere; the same for doing nothing
+    ``l1_inside/D``, ``l1_outside/D``,   the same where the content is, elsewhere, and for untranslated images
     ``l1_untranslated/D`` and so on
-    ``l1_reconstruction/DOMAIN``         distance between source images and what they become from their domain to
-                                         itself, on images of which nothing is known
-    ``l1_unmasked/D``                    distance from the source image where the method's mask is below 0.5, of methods
-                                         that have masks and in directions into their content
-    ``identity/D``                       cosine similarity to the source by ``embedder``; ``identity_truth/D`` is that
+    ``l1_reconstruction/DOMAIN``         distance between source images and their translations from their domain to
+                                         itself, on images without attributes
+    ``l1_unmasked/D``                    distance from the source image where the method's mask is below 0.5: methods
+                                         with masks and directions into a domain with content
+    ``identity/D``                       cosine similarity to the source by ``embedder``; ``identity_truth/D``: that
                                          of the true result
-    ``stripped/D``, ``united/D``         of the tasks ``remove`` and ``add`` with the same pairs, of methods with guides
-                                         for two domains of known content: shares with that of neither and of both
+    ``stripped/D``, ``united/D``         tasks ``remove`` and ``add`` with the same pairs, for methods with guides and
+                                         two domains of known content: shares with the content of neither and of both
     ``l1_stripped/D``, ``l1_united/D``   their distances from the true results
-    ``kid/D@F``, ``kid_std/D@F``,        distances from the real images of the target domain, on features F; with
-    ``fid/D@F``                          ``n_real/D@F`` and ``n_fake/D@F`` images; of two images at least
+    ``kid/D@F``, ``kid_std/D@F``,        distances from the real images of the target domain, on features F, with
+    ``fid/D@F``                          ``n_real/D@F`` and ``n_fake/D@F`` images; from two images on
     ``domain_accuracy@J``,               balanced accuracy of the classifiers on the real images of both domains
     ``judge_accuracy/ATTRIBUTE``
     ``probe/common``                     balanced accuracy of a linear probe that reads the domain from the common
-                                         code: 0.5 is the aim
-    ``probe/DOMAIN/OTHER``               of one that reads the other domain's content from the separate code, on all
+                                         code; the aim is 0.5
+    ``probe/DOMAIN/OTHER``               the same for the other domain's content and the separate code, on all
                                          images that match a domain's rule for some value of the contents
     ===================================  ===========================================================================
 
     Args:
-        domain_classifier: zoo recipe of a classifier with one logit, whose target is named like the domain for which
-            it is positive.
-        attributes: zoo recipe of a classifier of attributes.
-        embedder: zoo recipe of a network whose features show identity.
+        domain_classifier: recipe of a classifier with one logit, whose target has the name of the domain for which it
+            is positive.
+        attributes: recipe of a classifier of attributes.
+        embedder: recipe of a network whose features encode identity.
         features: the feature network F; see :func:`xdomain.features.build_extractor`.
-        pairs: pairs per direction in the test; where nothing comes from a guide, no more than there are source images.
-        val_pairs: the same in a validation.
-        seed: of the pairs.
+        pairs: number of pairs per direction in the test; without guides, at most the number of source images.
+        val_pairs: number of pairs in a validation.
+        seed: seed of the choice of pairs.
         directions: pairs [source, target] of domain names; both by default.
-        content: from domain to the target of ``attributes`` that is its content; smile, glasses, beard and hat are
+        content: maps a domain to the target of ``attributes`` that is its content; smile, glasses, beard and hat are
             known.
     """
 
@@ -226,16 +226,16 @@ class ContentTransfer(DrawnEvaluation):
         return self.directions or [module.domains, module.domains[::-1]]
 
     def _fetch(self, trainer: pl.Trainer, module: ContentMethod) -> None:
-        """Give the networks that are asked now their weights."""
+        """Load the weights of the networks that are used now."""
         for name, judge in self.judges.items():
             if name == "embedder" and not trainer.testing:
-                continue  # it may take long to train
+                continue  # training it may take long
             fetch_judge(judge, trainer, module)
         if trainer.testing and self.extractor is not None:
             fetch_features(self.extractor, trainer, module)
 
     def _shown(self, domain: str) -> str | None:
-        """The target of the classifier of attributes that is the content of a domain."""
+        """The attribute classifier's target that is the content of a domain."""
         target = self.content.get(domain)
         return target if target in self.targets else None
 
@@ -251,7 +251,7 @@ class ContentTransfer(DrawnEvaluation):
         return Direction(source, target, roles, split, images, guides, guided, pairs, count)
 
     def _measures(self, trainer: pl.Trainer, module: ContentMethod, direction: Direction) -> list[Measure]:
-        """What is measured of transfers."""
+        """The measures of transfers."""
         testing, device, name = trainer.testing, module.device, direction.name
         truth, size = isinstance(module.data, TransferTruth), module.data.eval_batch_size
         measures: list[Measure] = []
@@ -272,7 +272,7 @@ class ContentTransfer(DrawnEvaluation):
         if (judge := self.judges.get("embedder")) is not None:
             measures.append(Identity(name, judge, truth, device))
         real = limited(trainer, len(direction.guides), size)
-        if min(real, len(direction.images), direction.total) > 1:  # one image is no distribution
+        if min(real, len(direction.images), direction.total) > 1:  # a single image has no distribution
             assert self.extractor is not None
             mine = pieces(share(trainer, real), size)
             images = (read(direction.guides, rows, module) for rows in mine)
@@ -280,7 +280,7 @@ class ContentTransfer(DrawnEvaluation):
         return measures
 
     def _measures_of_tasks(self, module: ContentMethod, direction: Direction) -> dict[Task, list[Measure]]:
-        """What is measured of images that are left with the content of neither domain, or given that of both."""
+        """The measures of images with the content of neither domain (``remove``) or of both (``add``)."""
         columns = [self.targets.index(t) for d in (direction.source, direction.target) if (t := self._shown(d))]
         tasks: dict[Task, tuple[str, bool]] = {"remove": ("stripped", False), "add": ("united", True)}
         found: dict[Task, list[Measure]] = {}
@@ -296,14 +296,14 @@ class ContentTransfer(DrawnEvaluation):
     def _measured(
         self, module: ContentMethod, direction: Direction, task: Task, measures: list[Measure]
     ) -> dict[str, Tensor]:
-        """The values of all measures, over all processes."""
+        """Values of all measures, over all processes."""
         for batch in _translated(module, direction, task):
             for measure in measures:
                 measure.update(batch)
         return {key: value for measure in measures for key, value in measure.compute().items()}
 
     def _rules(self, module: ContentMethod, targets: Sequence[str | None]) -> dict[str, str]:
-        """From contents to their rules over the attributes of the data, where these say."""
+        """Maps contents to their rules over the attributes of the data, if there are such rules."""
         names = getattr(module.data, "attribute_names", ())
         return {target: rule for target in targets if target and (rule := rule_of(target, names))}
 
@@ -328,7 +328,7 @@ class ContentTransfer(DrawnEvaluation):
         return trust.compute()
 
     def _probes(self, trainer: pl.Trainer, module: ContentMethod) -> dict[str, Tensor]:
-        """What the codes know; every process computes the same."""
+        """Linear probes of the codes; every process computes the same."""
         rules = self._rules(module, [self.content.get(domain) for domain in module.domains])
         by_domain = {d: rules[target] for d in module.domains if (target := self.content.get(d)) in rules}
         values = probe_domains(trainer, module, self.seed) | probe_contents(trainer, module, by_domain, self.seed)
@@ -352,24 +352,24 @@ def _translated(module: ContentMethod, direction: Direction, task: Task) -> Iter
 
 
 def part_of(trainer: pl.Trainer) -> Split:
-    """The part that is being evaluated."""
+    """The part of the data that is being evaluated."""
     return "test" if trainer.testing else "val"
 
 
 def has_attributes(data: BaseDataModule) -> bool:
-    """Whether something is known of what the images show."""
+    """Whether the images have attributes."""
     modules = data.modules.values() if isinstance(data, DomainPair) else [data]
     return any(isinstance(module, AttributeDomains) for module in modules)
 
 
 def check_judge_fits(owner: object, option: str, source: str, data: BaseDataModule) -> bool:
-    """Whether a judge is one for this data: a recipe's judge knows images of the data that the recipe names.
+    """Whether a judge fits this data: a recipe's judge knows images of the data that the recipe names.
 
-    On images of which nothing is known, such as folders of one's own, it is left out with a warning: it would be
-    trained for hours to judge what it has never seen. A checkpoint is taken as it is.
+    On images without attributes, such as folders of one's own, it is left out with a warning: it would be trained for
+    hours and then judge images unlike its training images. A checkpoint is used as it is.
 
     Raises:
-        UserError: for data with attributes, which has judges of its own.
+        UserError: for data with attributes, which has its own judges.
     """
     modules = [data, *(data.modules.values() if isinstance(data, DomainPair) else [])]
     known = helper_data(source)
@@ -387,17 +387,17 @@ def check_judge_fits(owner: object, option: str, source: str, data: BaseDataModu
 
 
 def rule_of(target: str | None, names: tuple[str, ...]) -> str | None:
-    """The rule of a content over attributes of these names, or None where they do not say."""
+    """The rule of a content over attributes of these names, or None if they do not determine it."""
     if target in names:
         return target
     return FACIAL_HAIR if target == "Facial_Hair" and "No_Beard" in names else None
 
 
 def content_method(module: pl.LightningModule) -> ContentMethod:
-    """The module, if it transfers content.
+    """The module as a method of content transfer.
 
     Raises:
-        UserError: if it does not.
+        UserError: if it is none.
     """
     if not isinstance(module, ContentMethod):
         raise UserError(f"{type(module).__name__} transfers no content: remove the callbacks that evaluate that.")

@@ -1,4 +1,4 @@
-"""Evaluation of masks: do they, changes and a classifier's attention show where the content is?"""
+"""Evaluation of masks: how well masks, changes and a classifier's attention locate the content."""
 
 from typing import Protocol, runtime_checkable
 
@@ -25,7 +25,7 @@ SLACK = 2  # pixels around a true mask in which changes are allowed: blur and ou
 
 @runtime_checkable
 class MaskTruth(Protocol):
-    """Data that knows where the content of its images is."""
+    """Data that has true masks of its images' content."""
 
     @property
     def masked_domains(self) -> tuple[str, ...]:
@@ -36,19 +36,20 @@ class MaskTruth(Protocol):
 
 
 class ContentMasks(DrawnEvaluation):
-    """How well do a method's masks, its changes and a classifier's attention show where the content is?
+    """How well a method's masks, its changes and a classifier's attention locate the content.
 
-    In the test and on data that knows the truth, for every domain D whose content has a mask: ``mask_iou/D`` of the
-    method's own masks, ``mask_iou_difference/D`` of the absolute difference between an image and its removal, and
-    ``mask_iou_cam/D`` of Grad-CAM of the classifier. Each at the threshold that is best on validation images,
-    ``mask_threshold/D``, ``mask_threshold_difference/D`` and ``mask_threshold_cam/D``. ``mask_mean/D`` is the mean of
-    the method's masks, ``n_masks/D`` the number of test images, and ``l1_outside_mask/D`` what removal changes for no
-    reason: the mean absolute difference in [0, 2] more than two pixels away from the content.
+    Only in the test and on data with true masks, for every domain D whose content has a mask: ``mask_iou/D`` of the
+    method's own masks, ``mask_iou_difference/D`` of the absolute difference between an image and the image without
+    content, and ``mask_iou_cam/D`` of Grad-CAM of the classifier. Each is measured at the threshold that is best on
+    validation images, ``mask_threshold/D``, ``mask_threshold_difference/D`` and ``mask_threshold_cam/D``.
+    ``mask_mean/D`` is the mean of the method's masks, ``n_masks/D`` the number of test images, and
+    ``l1_outside_mask/D`` the unwanted change by removal: the mean absolute difference in [0, 2] more than two pixels
+    away from the content.
 
     Args:
-        classifier: zoo recipe of a classifier of attributes, for Grad-CAM.
-        target: which of its targets is the content; smile, glasses, beard and hat are known.
-        images: validation and test images of a domain, at most.
+        classifier: recipe of a classifier of attributes, for Grad-CAM.
+        target: the classifier's target that is the content; smile, glasses, beard and hat are known.
+        images: largest number of validation and of test images per domain.
     """
 
     def __init__(self, classifier: str | None = None, target: str | None = None, images: int = 500) -> None:
@@ -80,7 +81,7 @@ class ContentMasks(DrawnEvaluation):
         return values
 
     def _masks(self, trainer: pl.Trainer, module: ContentMethod, domain: str) -> dict[str, Tensor]:
-        """All values of one domain, over all processes."""
+        """All metrics of one domain, over all processes."""
         data, role, device = module.data, module.data.role_of(domain), module.device
         assert isinstance(data, MaskTruth)
         other = next(d for d in module.domains if d != domain)

@@ -1,4 +1,4 @@
-"""Pictures of content transfer: matrices of guides and sources, removals, masks, grids of codes."""
+"""Image grids of content transfer: guides by sources, removals, masks, interpolations."""
 
 import pytorch_lightning as pl
 import torch
@@ -16,17 +16,17 @@ from xdomain.running.folder import run_dir
 
 
 class TransferPictures(pl.Callback):
-    """Pictures of content transfer at every validation and in the test, below ``samples`` and in the loggers.
+    """Image grids of content transfer at every validation and in the test, in ``samples`` and in the loggers.
 
-    ``transfer_D_*.png`` per direction whose target has content: guides across the top, sources down the left.
-    ``removal_DOMAIN_*.png``: images above the same without their content. ``union_*.png``, where both domains have
-    content: images of the first above guides of the second and the first with both contents. ``masks_*.png``, of
-    methods that have masks: images above themselves with the mask in red. In the test ``interpolation.png``: from the
-    separate codes of one image to those of another, over the common code of the first; where one code varies, a line
-    per pair of images.
+    ``transfer_D_*.png``, per direction whose target has content: guides in the top row, sources in the left column.
+    ``removal_DOMAIN_*.png``: images, and below them the same without their content. ``union_*.png``, if both domains
+    have content: images of the first domain, guides of the second, and the images with both contents. ``masks_*.png``,
+    for methods with masks: images, and below them the same with the mask in red. ``interpolation.png``, only in the
+    test: from the separate codes of one image to those of another, with the common code of the first; if only one code
+    varies, one row per pair of images.
 
     Args:
-        count: images of a domain.
+        count: number of images per domain.
     """
 
     def __init__(self, count: int = 8) -> None:
@@ -35,13 +35,13 @@ class TransferPictures(pl.Callback):
         self.count = count
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Refuse a method that these pictures are not for, before the first batch."""
+        """Refuse an unsuitable method before the first batch."""
         if stage != "predict":
             content_method(pl_module)
 
     @torch.no_grad()
     def pictures(self, module: ContentMethod, split: Split) -> dict[str, Tensor]:
-        """All pictures by name, ``uint8`` [3, H, W]."""
+        """All image grids by name, ``uint8`` [3, H, W]."""
         images = {}
         for domain in module.domains:
             data = module.data.data(module.data.role_of(domain), split)

@@ -1,4 +1,4 @@
-"""What the codes of a method of content transfer know, by linear probes on them."""
+"""Linear probes of the codes of a method of content transfer."""
 
 import numpy as np
 import pytorch_lightning as pl
@@ -11,11 +11,11 @@ from xdomain.data.base import ImageData, Split
 from xdomain.methods import ContentMethod
 from xdomain.metrics.probes import ROWS, probe_balanced_accuracy
 
-SPLITS: tuple[Split, Split] = ("train", "test")  # what probes are fitted to, and tested on
+SPLITS: tuple[Split, Split] = ("train", "test")  # parts that probes are fitted to and tested on
 
 
 def probe_domains(trainer: pl.Trainer, module: ContentMethod, seed: int) -> dict[str, Tensor]:
-    """How well the common code tells the domains apart, as ``probe/common``; every process computes the same."""
+    """How well a probe tells the domains apart by the common code (``probe/common``); the same on every process."""
     data, codes, truth = module.data, {}, {}
     for split in SPLITS:
         sides = [_codes(trainer, module, data.data(role, split), ROWS // 2)[0]["common"] for role in data.roles]
@@ -26,12 +26,12 @@ def probe_domains(trainer: pl.Trainer, module: ContentMethod, seed: int) -> dict
 
 
 def probe_contents(trainer: pl.Trainer, module: ContentMethod, rules: dict[str, str], seed: int) -> dict[str, Tensor]:
-    """How well a separate code tells the content of the other domain, as ``probe/DOMAIN/OTHER``.
+    """How well a probe reads the other domain's content from a separate code (``probe/DOMAIN/OTHER``).
 
     Args:
         trainer: the trainer.
         module: the method, whose data must have attributes.
-        rules: from domain to the rule of its content.
+        rules: maps a domain to the rule of its content.
         seed: see :func:`xdomain.metrics.probe_balanced_accuracy`.
     """
     data = module.data
@@ -62,7 +62,7 @@ def _codes(
 def _population_codes(
     trainer: pl.Trainer, module: ContentMethod, data: AttributeDomains, split: Split, contents: list[str]
 ) -> tuple[dict[str, Tensor], np.ndarray]:
-    """Codes of some images that the domains are drawn from, and their positions in the whole part."""
+    """Codes of images from the population of the domains, and their positions in the whole part."""
     rows = data.population(split, contents)
     codes, positions = _codes(trainer, module, data.part(split).keep(rows), ROWS)
     return codes, rows[positions]

@@ -1,4 +1,4 @@
-"""Evaluation of the look of translations: how far are they from real images of the target domain?"""
+"""Evaluation of the realism of translations: their distance from real images of the target domain."""
 
 import pytorch_lightning as pl
 import torch
@@ -22,9 +22,9 @@ from xdomain.metrics.distribution import FID, KID
 class DistributionDistance(BatchEvaluation):
     """KID and FID in the test, between translated source images and real images of the target domain.
 
-    ``kid@F`` with its deviation over subsets ``kid_std@F``, ``fid@F``, and the numbers of images ``n_real@F`` and
-    ``n_fake@F``. ``kid_untranslated@F`` and ``fid_untranslated@F`` are those of the source images as they are. Values
-    of one feature network F at one number of images compare with each other only.
+    ``kid@F`` with its standard deviation over subsets ``kid_std@F``, ``fid@F``, and the numbers of images ``n_real@F``
+    and ``n_fake@F``. ``kid_untranslated@F`` and ``fid_untranslated@F`` are those of the source images. Values are
+    comparable only for the same feature network F and the same numbers of images.
 
     Args:
         features: the feature network F; see :func:`xdomain.features.build_extractor`.

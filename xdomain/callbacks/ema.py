@@ -11,14 +11,14 @@ from xdomain.errors import UserError
 
 
 class GeneratorEMA(pl.Callback):
-    """Evaluates and saves averaged generators; training goes on with the raw weights.
+    """Evaluates and saves averaged generators; training continues with the raw weights.
 
-    Only the named networks are averaged, discriminators never. Buffers (BatchNorm statistics) are copied, not
-    averaged. In a checkpoint ``state_dict`` holds the averages, so that every later use has them; the raw weights
-    stand under ``ema`` and come back on resume.
+    Only the named networks are averaged, discriminators never. Buffers (BatchNorm statistics) are copied, not averaged.
+    In a checkpoint ``state_dict`` holds the averages, so that every later use gets them; the raw weights are saved
+    under ``ema`` and restored on resume.
 
     Args:
-        networks: attributes of the method to average, e.g. ``[g]``; one that is None in this run is passed over.
+        networks: attributes of the method to average, e.g. ``[g]``; those that are None in this run are skipped.
         decay: weight of the old average in every step, in [0, 1).
     """
 
@@ -71,15 +71,24 @@ class GeneratorEMA(pl.Callback):
         if self._swapped:
             self._swap(pl_module)
 
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show the averages to what is fitted to the trained networks; they are what will be used."""
+        if self._averages:
+            self._swap(pl_module)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._swapped:
+            self._swap(pl_module)
+
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         state, raw, counts = checkpoint["state_dict"], {}, {}
         for name, averaged in self._averages.items():
             counts[name] = averaged.n_averaged.cpu()
-            for key, value in averaged.module.state_dict().items():
-                raw[f"{name}.{key}"] = state[f"{name}.{key}"]
-                state[f"{name}.{key}"] = value
+            for key, other in averaged.module.state_dict().items():
+                own = state[f"{name}.{key}"]
+                state[f"{name}.{key}"], raw[f"{name}.{key}"] = (own, other) if self._swapped else (other, own)
         if self._averages:
             checkpoint["ema"] = {"raw": raw, "count": counts}
 
@@ -91,7 +100,7 @@ class GeneratorEMA(pl.Callback):
         counts, state = checkpoint["ema"]["count"], checkpoint["state_dict"]
         for name, averaged in self._averages.items():
             if name not in counts:
-                continue  # it was not averaged before: its average begins with the next batch
+                continue  # not averaged before: the average starts with the next batch
             prefix = f"{name}."
             averaged.module.load_state_dict(
                 {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}

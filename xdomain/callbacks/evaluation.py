@@ -1,4 +1,4 @@
-"""What all evaluations share: Lightning's hooks, checks before the first batch, and networks that judge."""
+"""Base classes of evaluations: Lightning's hooks, checks before the first batch, and judges."""
 
 from typing import Any
 
@@ -16,35 +16,35 @@ from xdomain.methods.base import Method
 
 
 class Evaluation(pl.Callback):
-    """What evaluations share: three calls instead of Lightning's hooks.
+    """Base class of evaluations: three methods instead of Lightning's hooks.
 
     An evaluation is one of two kinds: a :class:`BatchEvaluation` is handed batches, a :class:`DrawnEvaluation` draws
-    images itself. :meth:`check` runs before the first batch of any training, validation or test, so that what an
-    evaluation lacks is found before hours have been spent.
+    images itself. :meth:`check` runs before the first batch of any training, validation or test, so that problems are
+    found before hours of training.
     """
 
     def check(self, module: Method, split: Split) -> None:
-        """Refuse what cannot be evaluated; build the judges, without their weights.
+        """Refuse what cannot be evaluated; build the judges (networks that evaluate), without their weights.
 
         Args:
             module: the method, with its data.
-            split: what will be evaluated first: the part ``test``, or ``val`` before a training or a validation.
+            split: the part of the data that is evaluated first: ``test``, or ``val`` before a training or a validation.
 
         Raises:
-            UserError: that names what is missing and the way out.
+            UserError: naming what is missing and what to do.
         """
 
     def begin(self, trainer: pl.Trainer, module: Method) -> None:
-        """Get ready for a validation or test."""
+        """Prepare for a validation or test."""
         raise NotImplementedError(f"{type(self).__name__} must implement begin()")
 
     def report(self, trainer: pl.Trainer, testing: bool) -> dict[str, Tensor]:
-        """The metrics by name, reduced over all processes; a validation puts ``val/`` in front of the names."""
+        """The metrics by name, reduced over all processes; a validation adds the prefix ``val/`` to the names."""
         raise NotImplementedError(f"{type(self).__name__} must implement report()")
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         data = getattr(trainer, "datamodule", None)
-        if stage != "predict" and isinstance(data, BaseDataModule):  # with bare loaders there is nothing to look at
+        if stage != "predict" and isinstance(data, BaseDataModule):  # bare loaders have no data module to check
             self.check(method_of(pl_module), "test" if stage == "test" else "val")
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -61,12 +61,12 @@ class Evaluation(pl.Callback):
 
 
 class BatchEvaluation(Evaluation):
-    """Base of evaluations that Lightning's loop hands every batch of a validation or test.
+    """Base class of evaluations that get every batch of a validation or test from Lightning's loop.
 
-    A process may get no batch at all: :meth:`report` must still take part in every reduction.
+    A process may get no batch at all; its :meth:`report` must still take part in every reduction.
 
     Attributes:
-        watched: the parts whose batches it looks at. The data module loads those of other parts for nobody.
+        watched: the parts whose batches it uses. The data module does not load batches of parts that nobody uses.
     """
 
     watched: tuple[Split, ...] = ("val", "test")
@@ -89,9 +89,9 @@ class BatchEvaluation(Evaluation):
 
 
 class DrawnEvaluation(Evaluation):
-    """Base of evaluations that draw images, most of them in pairs, from the data module themselves.
+    """Base class of evaluations that draw images themselves from the data module, mostly in pairs.
 
-    Lightning's batches pass them by: where a run has no other evaluations, the data module loads none. They keep to
+    They do not use Lightning's batches: in a run without other evaluations the data module loads none. They respect
     ``limit_val_batches`` and ``limit_test_batches`` by :func:`xdomain.callbacks.reading.limited`.
     """
 
@@ -108,21 +108,21 @@ class DrawnEvaluation(Evaluation):
 
 
 def method_of(module: pl.LightningModule) -> Method:
-    """The module, known to be a method."""
+    """The module, as a method."""
     assert isinstance(module, Method)
     return module
 
 
 def ends(module: Method) -> tuple[str, str]:
-    """The domains that a method translates between by default: from its first to its last."""
+    """The default direction of a method: from its first domain to its last."""
     return module.domains[0], module.domains[-1]
 
 
 def check_translates_alone(owner: object, module: Method, direction: tuple[str, str] | None = None) -> None:
-    """Refuse a direction, by default that of :func:`ends`, in which a method needs guides."""
+    """Refuse a direction (by default that of :func:`ends`) in which a method needs guides."""
     source, target = direction or ends(module)
     guided = isinstance(module, ContentMethod) and module.guided and target in module.contents
-    if guided and source != target:  # to its own domain, an image is its own guide
+    if guided and source != target:  # if source equals target, each image is its own guide
         raise UserError(
             f"{type(owner).__name__} translates without guides, but {type(module).__name__} needs them: remove it, or "
             "use ContentTransfer, GuidedAccuracy or TransferPictures."
@@ -130,7 +130,7 @@ def check_translates_alone(owner: object, module: Method, direction: tuple[str, 
 
 
 def check_labels(owner: object, module: Method, role: str, split: Split, classes: int | None = None) -> None:
-    """Refuse data whose labels are missing, or do not fit a classifier of so many classes."""
+    """Refuse data whose labels are missing or do not fit a classifier with ``classes`` classes."""
     domain = module.domains[module.data.roles.index(role)]
     labels = module.data.data(role, split).labels
     if labels is None:
@@ -146,33 +146,33 @@ def check_labels(owner: object, module: Method, role: str, split: Split, classes
 
 
 def judge_name(source: str) -> str:
-    """How a helper network is called in the names of metrics."""
+    """Name of a helper network in the names of metrics."""
     return source.replace("_", "-") if "/" not in source else "own-classifier"
 
 
 def build_judge(source: str) -> Helper:
-    """A helper network without its weights; making it draws no random numbers.
+    """Build a helper network without its weights, without drawing random numbers.
 
     Raises:
         UserError: if no recipe and no checkpoint has that name.
     """
-    with torch.random.fork_rng():  # its initial weights must not shift what training draws after a resume
+    with torch.random.fork_rng():  # initial weights must not change the random numbers after a resume
         return Helper(source)
 
 
 def fetch_judge(judge: Helper, trainer: pl.Trainer, module: Method) -> Helper:
-    """The same with its weights, trained first if no one has, on the device of the module."""
+    """Load the weights of a judge, on the device of the module; it is trained first if it does not exist yet."""
     judge.fetch(trainer.strategy, module.data.root)
     return judge.to(module.device)
 
 
 def build_features(spec: str) -> Extractor:
-    """A feature network without its weights, see :func:`xdomain.features.build_extractor`; draws no random numbers."""
+    """Build a feature network without its weights and random numbers; see :func:`xdomain.features.build_extractor`."""
     with torch.random.fork_rng():
         return build_extractor(spec)
 
 
 def fetch_features(extractor: Extractor, trainer: pl.Trainer, module: Method) -> Extractor:
-    """The same with its weights, on the device of the module."""
+    """Load the weights of a feature network, on the device of the module."""
     extractor.fetch(trainer.strategy, module.data.root)
     return extractor.to(module.device)

@@ -1,4 +1,4 @@
-"""Evaluation of identity: can embedders tell people apart, and does a translation lead back to its person?"""
+"""Evaluation of identity: verification by embedders, and retrieval of the person in a translation."""
 
 import hashlib
 from typing import Protocol, runtime_checkable
@@ -27,35 +27,35 @@ from xdomain.methods import Classifier, Method
 from xdomain.metrics.retrieval import RetrievalRanks
 from xdomain.metrics.verification import VerificationAUC
 
-PIECE = 500  # distractors that are drawn and embedded at a time
+PIECE = 500  # distractors drawn and embedded per pass
 
 
 @runtime_checkable
 class World(Protocol):
-    """Data whose images are drawn, so that there are as many people as one asks for, and a truth for each image."""
+    """Data that is drawn, with any number of people and the true counterpart of each image."""
 
     world_key: str
-    """Everything that the pictures of strangers depend on, as text."""
+    """Everything that the images of strangers depend on, as text."""
 
     def strangers(self, begin: int, end: int) -> Tensor:
-        """Photos ``uint8`` [N, C, H, W] of people in no part of the data, numbered from 0."""
+        """Photos ``uint8`` [N, C, H, W] of people who are in no part of the data, numbered from 0."""
 
     def counterparts(self, split: Split, positions: list[int], of: BaseDataModule) -> Tensor:
-        """How this world would draw the people in images of another module of it, ``uint8`` [N, C, H, W]."""
+        """The people in images of another module, drawn in the style of this one, ``uint8`` [N, C, H, W]."""
 
 
 class IdentityRetrieval(DrawnEvaluation):
-    """Does a translation lead back to the person that it was made from?
+    """How well the person in a translation is retrieved from a gallery of photos.
 
-    Taigman et al. 2017, table 4. The probe is the translation of a photo; the gallery holds one other photo of that
-    person and photos of many others. An embedder that has no part in the method ranks the gallery by cosine similarity.
-    ``median_rank@E``, ``mean_rank@E``, ``rank_1@E`` and ``rank_5@E`` (shares in [0, 1]) stand beside the same with
-    ``_untranslated`` (the probe is the photo itself) and, where the world of the data can draw it, ``_reference``: the
-    probe is how the target world draws this very person. One probe per person, ``n@E`` of them.
+    Taigman et al. 2017, table 4. The probe is the translation of a photo; the gallery holds one other photo of the same
+    person and photos of many others. An embedder that the method does not use ranks the gallery by cosine similarity.
+    ``median_rank@E``, ``mean_rank@E``, ``rank_1@E`` and ``rank_5@E`` (shares in [0, 1]) are also reported with
+    ``_untranslated`` (the probe is the photo itself) and, if the data can draw it, with ``_reference`` (the probe is
+    the same person drawn in the style of the target domain). There is one probe per person; ``n@E`` is their number.
 
     Args:
-        embedder: zoo recipe or checkpoint of the network whose features are compared.
-        distractors: photos of other people in the gallery of the test.
+        embedder: recipe or checkpoint of the network whose features are compared.
+        distractors: number of photos of other people in the gallery of the test.
         val_distractors: the same in a validation.
     """
 
@@ -113,7 +113,7 @@ class IdentityRetrieval(DrawnEvaluation):
         return self.helper.features(images.to(module.device))
 
     def _gallery(self, photos: BaseDataModule, split: Split, module: Method) -> Tensor:
-        """Features of the distractors [N, dim]; they are drawn and embedded once and kept in the cache folder."""
+        """Features of the distractors [N, dim]; drawn and embedded once, then cached."""
         count = self.distractors if split == "test" else self.val_distractors
         world = _world(photos)
         assert self.helper is not None
@@ -131,7 +131,7 @@ class IdentityRetrieval(DrawnEvaluation):
 
 
 def _sides(data: BaseDataModule) -> dict[str, BaseDataModule]:
-    """The data module of every role; of two domains in one module, that one."""
+    """The data module of every role; the same one twice if it has both domains."""
     return data.modules if isinstance(data, DomainPair) else {"a": data}
 
 
@@ -140,10 +140,10 @@ def _world(data: object) -> World | None:
 
 
 def pairs_of_people(labels: np.ndarray | None, domain: str) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of the first and of the second image of every identity that has two, int64 [N] each.
+    """Positions of the first and the second image of every identity with at least two, int64 [N] each.
 
     Raises:
-        UserError: where identities are unknown or no one has two images.
+        UserError: if identities are unknown or nobody has two images.
     """
     if labels is None:
         raise UserError(f"retrieval needs identities, but {domain} has none: remove IdentityRetrieval.")
@@ -159,9 +159,9 @@ def pairs_of_people(labels: np.ndarray | None, domain: str) -> tuple[np.ndarray,
 
 
 class IdentityVerification(BatchEvaluation):
-    """Are two photos of the same person? ``auc`` of an embedder's cosine similarity, on people it was not trained on.
+    """Face verification: ``auc`` of an embedder's cosine similarity, on people that it was not trained on.
 
-    In the test also ``n`` (images), ``same`` and ``different`` (pairs).
+    The test adds ``n`` (number of images), ``same`` and ``different`` (numbers of pairs).
     """
 
     def check(self, module: Method, split: Split) -> None:

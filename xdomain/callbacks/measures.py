@@ -1,4 +1,4 @@
-"""What is measured of content transfer: one small object per question, each adding up batches of translated pairs."""
+"""Measures of content transfer: one small object per question, accumulated over batches of translated pairs."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
@@ -22,11 +22,11 @@ class Transfers(NamedTuple):
     """A batch of translations, images float [N, C, H, W] in [-1, 1].
 
     Attributes:
-        images: what was translated.
-        guides: where their new content comes from, or None without guides.
+        images: the images that were translated.
+        guides: images that provide the new content, or None without guides.
         outputs: the translations.
-        truth: what they should be, or None where the data does not know.
-        mask: where the truth may differ from the images, ``uint8`` [N, 1, H, W], or None likewise.
+        truth: the true results, or None if the data does not know them.
+        mask: where the true results may differ from the images, ``uint8`` [N, 1, H, W], or None likewise.
     """
 
     images: Tensor
@@ -37,23 +37,23 @@ class Transfers(NamedTuple):
 
 
 class Measure(Protocol):
-    """Adds up batches of translations; over several processes, one of which may have none, ``compute`` reduces."""
+    """Accumulates batches of translations; ``compute`` reduces over all processes, some of which may have none."""
 
     def update(self, batch: Transfers) -> None:
         """Add a batch."""
 
     def compute(self) -> dict[str, Tensor]:
-        """The values by the names of their metrics; what does not exist, such as 0 / 0, is left out."""
+        """The values by metric name; undefined ones, such as 0 / 0, are left out."""
 
 
 class HitRate:
-    """How many translations a classifier of the two domains takes for the target domain.
+    """Share of translations that a classifier of the two domains assigns to the target domain.
 
     Args:
-        direction: such as ``smile_to_glasses``; it stands in the names of all metrics.
+        direction: such as ``smile_to_glasses``; part of the names of all metrics.
         judge: classifier with one logit.
-        wanted: whether the logit of the target domain is the positive one.
-        untranslated: also judge the images as they are.
+        wanted: whether the logit is positive for the target domain.
+        untranslated: also judge the untranslated images.
     """
 
     def __init__(self, direction: str, judge: Helper, wanted: bool, untranslated: bool, device: torch.device) -> None:
@@ -76,12 +76,12 @@ class HitRate:
 
 
 class ContentChange:
-    """Whether the source's content is gone and the target's is there, by a classifier of attributes.
+    """Whether the source's content is removed and the target's is added, by a classifier of attributes.
 
     Args:
         direction: see :class:`HitRate`.
         judge: the classifier.
-        asked: from ``removed`` and ``added`` to the logit of that content and whether it should be positive.
+        asked: maps ``removed`` and ``added`` to the logit of that content and whether it should be positive.
     """
 
     def __init__(self, direction: str, judge: Helper, asked: dict[str, tuple[int, bool]], device: torch.device) -> None:
@@ -99,12 +99,12 @@ class ContentChange:
 
 
 class ContentPresence:
-    """Share of images in which a classifier of attributes sees all of some contents, or none of them.
+    """Share of images in which a classifier of attributes sees all of some contents, or none.
 
     Args:
-        name: of the metric.
+        name: name of the metric.
         judge: the classifier.
-        columns: the logits of these contents.
+        columns: indices of the logits of these contents.
         present: whether the contents should be there.
     """
 
@@ -121,12 +121,12 @@ class ContentPresence:
 
 
 class TrueDistance:
-    """Distance from the true result, of data that knows it: in whole, where the content is, and elsewhere.
+    """Distance from the true result, for data that knows it: overall, where the content is, and elsewhere.
 
     Args:
         direction: see :class:`HitRate`.
-        untranslated: also that of the images as they are.
-        prefix: name of the distance in whole, where only that is wanted.
+        untranslated: also measure the untranslated images.
+        prefix: name of the overall distance, if only this is reported.
     """
 
     def __init__(
@@ -152,12 +152,12 @@ class TrueDistance:
 
 
 class Identity:
-    """Whether a translation still shows the same person: cosine similarity of features to those of the source.
+    """Whether a translation still shows the same person: cosine similarity between its features and the source's.
 
     Args:
         direction: see :class:`HitRate`.
-        embedder: gives the features.
-        truth: also measure the true result, which is the most that a translation can reach.
+        embedder: computes the features.
+        truth: also measure the true result, which is the upper bound for a translation.
     """
 
     def __init__(self, direction: str, embedder: Helper, truth: bool, device: torch.device) -> None:
@@ -180,7 +180,7 @@ class Distribution:
     Args:
         direction: see :class:`HitRate`.
         extractor: the feature network.
-        real: this process' real images, in batches.
+        real: this process's share of the real images, in batches.
     """
 
     def __init__(self, direction: str, extractor: Extractor, real: Iterable[Tensor], device: torch.device) -> None:
@@ -206,7 +206,7 @@ class Distribution:
 
 
 class UnmaskedChange:
-    """How much changes where the method's own mask is below 0.5; nothing where a mask covers everything."""
+    """Change where the method's own mask is below 0.5; left out if all masks cover everything."""
 
     def __init__(self, direction: str, method: ContentMethod) -> None:
         self.direction, self.method = direction, method
@@ -222,7 +222,7 @@ class UnmaskedChange:
 
 
 class Reconstruction:
-    """Distance between images and what a method makes of them from their domain to itself, in [0, 2]."""
+    """Distance, in [0, 2], between images and their translations from their domain to itself."""
 
     def __init__(self, domain: str, method: ContentMethod) -> None:
         self.domain, self.method = domain, method
@@ -237,14 +237,14 @@ class Reconstruction:
 
 
 class Trust:
-    """How far the classifiers can be trusted: their balanced accuracies on real images of both domains.
+    """Reliability of the classifiers: their balanced accuracies on real images of both domains.
 
     Args:
-        domain: name of the metric of the classifier of domains, and the classifier, if there is one.
+        domain: metric name of the domain classifier, and the classifier, if there is one.
         attributes: the classifier of attributes, if there is one.
-        rules: from its targets that are asked for to their rules over the data's attributes.
-        targets: all its targets, in the order of its logits.
-        names: of the data's attributes.
+        rules: maps the targets to measure to their rules over the data's attributes.
+        targets: all targets of the attribute classifier, in the order of its logits.
+        names: names of the data's attributes.
     """
 
     def __init__(
@@ -262,7 +262,7 @@ class Trust:
         self.of_attributes = BalancedAccuracy([*rules]).to(device)
 
     def update(self, images: Tensor, attributes: Tensor | None, positive: bool) -> None:
-        """Add real images; ``positive`` is whether they are of the domain of the positive logit."""
+        """Add real images; ``positive`` says whether they are from the domain with positive logits."""
         if self.domain is not None:
             self.of_domain.update(self.domain[1](images), images.new_full((len(images),), positive))
         if self.rules and attributes is not None:

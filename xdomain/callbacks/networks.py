@@ -1,4 +1,4 @@
-"""The networks of a method as it calls them."""
+"""The networks that a method calls."""
 
 from collections.abc import Iterator
 
@@ -9,17 +9,17 @@ from xdomain.networks.classifier import FeatureClassifier
 from xdomain.networks.consingan import GrowingGenerator
 
 IN_PARTS = (Helper, FeatureClassifier, GrowingGenerator)
-"""They have methods beside ``forward``, through which their parts are called one by one."""
+"""Modules with methods besides ``forward`` that call their parts one by one."""
 
 
 def called_networks(module: nn.Module) -> Iterator[nn.Module]:
-    """The networks of a method that are called as a whole; of lists and other containers, what they hold.
+    """The networks of a method that are called as a whole; lists and other containers are unpacked.
 
     Args:
         module: the method.
     """
     for child in module.children():
-        if isinstance(child, IN_PARTS) or type(child).forward is nn.Module.forward:  # without a forward of its own
+        if isinstance(child, IN_PARTS) or type(child).forward is nn.Module.forward:  # without its own forward
             yield from called_networks(child)
         else:
             yield child

@@ -1,4 +1,4 @@
-"""Pictures of a run: translations of a fixed batch."""
+"""Image grids of a run: translations of a fixed batch."""
 
 from pathlib import Path
 
@@ -18,13 +18,13 @@ from xdomain.running.folder import run_dir
 
 
 def save_png(image: Tensor, path: Path) -> None:
-    """Write a ``uint8`` image [3, H, W] as PNG, whole or not at all."""
+    """Write a ``uint8`` image [3, H, W] as PNG, atomically."""
     with whole_file(path) as file:
         Image.fromarray(image.permute(1, 2, 0).cpu().numpy()).save(file, format="PNG")
 
 
 def log_image(trainer: pl.Trainer, key: str, image: Tensor) -> None:
-    """Show a ``uint8`` image [3, H, W] in every logger that can show pictures (W&B, TensorBoard)."""
+    """Log a ``uint8`` image [3, H, W] to every logger that supports images (W&B, TensorBoard)."""
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             logger.log_image(key, [image.permute(1, 2, 0).cpu().numpy()], step=trainer.global_step)
@@ -35,10 +35,10 @@ def log_image(trainer: pl.Trainer, key: str, image: Tensor) -> None:
 class SampleGrid(pl.Callback):
     """Translations of the same images at every validation and in the test, as ``samples/*.png`` and in the loggers.
 
-    Two rows for every direction: the input above, its translation below.
+    Two rows per direction: the inputs, and below them their translations.
 
     Args:
-        count: images per direction.
+        count: number of images per direction.
         directions: pairs (source, target) of domain names; by default first to last and last to last.
     """
 
@@ -47,13 +47,13 @@ class SampleGrid(pl.Callback):
 
     @torch.no_grad()
     def grid(self, datamodule: BaseDataModule, module: Method, testing: bool) -> Tensor:
-        """The picture, ``uint8`` [3, H, W]."""
+        """The grid, ``uint8`` [3, H, W]."""
         rows = []
         for source, target in self._directions(module):
             data = datamodule.data(datamodule.role_of(source), "test" if testing else "val")
             images = to_float(data.__getitems__(list(range(min(self.count, len(data))))).image.to(module.device))
             rows += [to_channels(images, 3), to_channels(module.translate(images, source, target), 3)]
-        columns = max(map(len, rows))  # a domain with fewer images leaves the end of its rows white
+        columns = max(map(len, rows))  # with fewer images the end of the rows stays white
         full = [torch.cat([row, row.new_ones(columns - len(row), *row.shape[1:])]) for row in rows]
         picture: Tensor = make_grid(to_uint8(torch.cat(full)), nrow=columns, padding=1)
         return picture
@@ -63,7 +63,7 @@ class SampleGrid(pl.Callback):
         return self.directions or [(module.domains[0], last), (last, last)]
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Refuse what cannot be drawn, before the first batch."""
+        """Refuse impossible settings before the first batch."""
         if stage == "predict" or not isinstance(pl_module, Method):
             return
         for direction in self._directions(pl_module):

@@ -1,4 +1,4 @@
-"""Writing what ``predict`` returns."""
+"""Writes the output of ``predict``."""
 
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from xdomain.running.folder import run_dir
 class PredictionWriter(pl.Callback):
     """Writes every predicted image below ``predictions`` in the run folder; ``xdomain predict`` always does.
 
-    A prediction has the name of its image's file, with its folders. Where there are no files, the name is the position
-    in the data set, such as ``000007.png``; clips become ``.gif``.
+    A prediction has the relative path of its image's file. Without files, the name is the position in the data set,
+    such as ``000007.png``; clips become ``.gif``.
     """
 
     def on_predict_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any) -> None:
@@ -27,7 +27,7 @@ class PredictionWriter(pl.Callback):
         images = method_of(pl_module).data.data("a", "test")
         for picture, position in zip(outputs.image, outputs.position.tolist(), strict=True):
             name = images.file(position) or Path(f"{position:06d}.png")
-            # a list of files may lead elsewhere; its predictions do not
+            # a list may name files elsewhere; their predictions stay below the folder
             inside = [part for part in name.parts if part not in (name.anchor, "..")]
             _write(picture, (folder / "predictions").joinpath(*inside))
 

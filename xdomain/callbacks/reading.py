@@ -1,4 +1,4 @@
-"""Which images an evaluation looks at: pairs, shares of processes, batches."""
+"""Choice of the images for an evaluation: pairs, shares of processes, batches."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ from xdomain.methods import Method
 def draw_pairs(sources: int, guides: int, count: int, seed: int) -> np.ndarray:
     """Random pairs of positions, int64 [count, 2], of sources and of guides.
 
-    Both are shuffled again and again, so that no image is drawn twice before all others are drawn once.
+    Both are reshuffled whenever they are used up, so that no image is drawn twice before all others are drawn once.
     """
     rng = np.random.default_rng(seed)
     columns = [[rng.permutation(n) for _ in range(-(-count // n))] for n in (sources, guides)]
@@ -24,14 +24,14 @@ def draw_pairs(sources: int, guides: int, count: int, seed: int) -> np.ndarray:
 
 
 def spread(count: int, limit: int) -> np.ndarray:
-    """At most ``limit`` positions among ``count``, evenly spread, int64."""
+    """At most ``limit`` evenly spaced positions out of ``count``, int64."""
     return np.linspace(0, count - 1, min(count, limit)).round().astype(np.int64)
 
 
 def limited(trainer: pl.Trainer, count: int, batch_size: int) -> int:
-    """How many of so many images or pairs ``limit_val_batches`` or, in a test, ``limit_test_batches`` leaves.
+    """Number of images or pairs left of ``count`` by ``limit_val_batches`` or, in a test, ``limit_test_batches``.
 
-    A whole number is one of batches per process, as everywhere in Lightning; a share is one of the images.
+    An integer is a number of batches per process, as everywhere in Lightning; a float is a share of the images.
     """
     limit = trainer.limit_test_batches if trainer.testing else trainer.limit_val_batches
     if isinstance(limit, float):
@@ -40,7 +40,7 @@ def limited(trainer: pl.Trainer, count: int, batch_size: int) -> int:
 
 
 def share(trainer: pl.Trainer, count: int) -> np.ndarray:
-    """This process' share of so many positions; empty where others have them all."""
+    """This process's share of ``count`` positions; empty if the other processes have them all."""
     return np.arange(count)[trainer.global_rank :: trainer.world_size]
 
 
@@ -55,7 +55,7 @@ def read(data: ImageData, rows: np.ndarray, module: Method) -> Tensor:
 
 
 def has_training_part(data: BaseDataModule, left_out: str) -> bool:
-    """Whether there are training images of every domain; says what is left out if not."""
+    """Whether every domain has training images; warns about what is left out if not."""
     split: Split = "train"
     try:
         return all(len(data.data(role, split)) > 0 for role in data.roles)

@@ -1,4 +1,4 @@
-"""Evaluation and pictures of the methods that learn from a single image or clip."""
+"""Evaluation and image grids of methods that learn from a single image or clip."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,33 +26,33 @@ from xdomain.metrics.single import SIFID, SVFID, PatchCopyRate, PixelDiversity
 from xdomain.networks.pyramid import resize, resize_clip
 from xdomain.running.folder import run_dir
 
-CHUNK = 10  # samples made at a time: of all at once the feature maps would not fit
+CHUNK = 10  # samples per pass: feature maps of all at once would not fit
 
 
 class SampleQuality(BatchEvaluation):
-    """How random samples compare with the one real image or clip that a method learned from.
+    """How random samples compare with the single image or clip that a method was trained on.
 
-    In the test ``sifid@F`` (of clips ``svfid@F``), ``diversity``, ``copied-11px`` and ``n``, the number of samples; in
-    a validation the first two, over fewer samples, of the finest scale that training has come to. F is the feature
-    network with its layer. Of clips ``copied-11px`` compares every frame with the real frame of that number.
+    The test reports ``sifid@F`` (for clips ``svfid@F``), ``diversity``, ``copied-11px`` and ``n``, the number of
+    samples; a validation the first two, over fewer samples, of the finest scale reached so far. F is the feature
+    network with its layer. For clips ``copied-11px`` compares every frame with the real frame of the same index.
 
-    Beside them in the test, with a word behind what is measured, as in ``sifid_shuffled@F``, the same numbers for
+    The test also reports the same metrics, with a suffix as in ``sifid_shuffled@F``, for
 
-    - ``_shuffled``: the real image with its square blocks in random order (of clips, the same in all frames): right in
-      every detail, wrong as a whole, and copied but for the borders;
-    - ``_untrained``: samples of the same method with the weights that it began with, and the noise levels of this one;
-    - ``_mirrored``: the real image turned left to right: what a picture scores that is as good as the real one and no
-      copy. It is one picture, so it has no diversity.
+    - ``_shuffled``: the real image with its square blocks in random order (for clips, the same in all frames): right in
+      every detail, wrong as a whole, and copied except for the borders;
+    - ``_untrained``: samples of the same method with initial weights and the noise levels of the trained one;
+    - ``_mirrored``: the real image mirrored left to right: the score of an image that is as good as the real one but
+      not a copy. It is a single image, so it has no diversity.
 
     Args:
         features: the feature network; see :func:`xdomain.features.build_extractor`. By default
             ``random-conv``, for clips ``random-conv3d``.
-        layer: one of its layers; by default the second of these two, the first that others name.
-        count: samples in the test; by default 50, 20 for clips.
-        val_count: samples in a validation, at least 2.
-        patches: sides of the patches, in pixels, that may be copied; each gives a metric.
+        layer: one of its layers; by default the second of these two networks, the first named layer of others.
+        count: number of samples in the test; by default 50, or 20 for clips.
+        val_count: number of samples in a validation, at least 2.
+        patches: sides of the patches, in pixels, that are searched for copies; one metric for each.
         block: side of the shuffled blocks in pixels; by default a quarter of the shorter side.
-        seed: of samples and shuffles.
+        seed: seed of samples and shuffles.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class SampleQuality(BatchEvaluation):
         height, width = module.shapes[-1][-2:]
         if self.block is not None and (height // self.block) * (width // self.block) < 2:
             refuse(self, "block", self.block, f", too large for {height}x{width} pixels: give a smaller one.")
-        if not isinstance(self._extractor, ClassifierExtractor):  # which has no weights yet
+        if not isinstance(self._extractor, ClassifierExtractor):  # without weights yet
             self._check_layer(self._extractor)
 
     def begin(self, trainer: pl.Trainer, module: Method) -> None:
@@ -103,7 +103,7 @@ class SampleQuality(BatchEvaluation):
             self.copies = {(p, kind): PatchCopyRate(p).to(module.device) for p in self.patches for kind in kinds}
 
     def _check_layer(self, extractor: Extractor) -> str:
-        """The layer to look at, which must be there."""
+        """The layer to use, which must exist."""
         layer = self.layer or ("2" if "2" in extractor.layers else extractor.layers[0])
         probe = torch.zeros(1, 3, *((8, 64, 64) if extractor.dims == 3 else (64, 64)))
         try:
@@ -132,7 +132,9 @@ class SampleQuality(BatchEvaluation):
         copies: dict[int, PairMetric] = {patch: metric for (patch, of), metric in self.copies.items() if of == kind}
         for chunk in torch.split(samples, CHUNK):
             self.distances[kind].update(real, chunk)
-            if kind in self.diversity:
+            if kind in self.diversity and bool((real == real.flatten()[0]).all()):
+                rank_zero_warn("diversity is not measured: the real image is of one colour")
+            elif kind in self.diversity:
                 self.diversity[kind].update(real, chunk)
             for patch, metric in copies.items():
                 if min(real.shape[-2:]) < patch:
@@ -147,28 +149,27 @@ class SampleQuality(BatchEvaluation):
         for kind, distance in self.distances.items():
             what, _, network = distance.name.partition("@")
             values[f"{what}{kind}@{network}"] = distance.compute()
-        for kind, diversity in self.diversity.items():
-            values[f"diversity{kind}"] = diversity.compute()
-        for (_, kind), copied in self.copies.items():
+        metrics = [*self.diversity.items(), *((kind, copied) for (_, kind), copied in self.copies.items())]
+        for kind, metric in metrics:
             # A process without a sample has measured nothing, but must take part where another has.
-            if trainer.strategy.reduce_boolean_decision(copied.update_called, all=False):
-                values[f"{copied.name}{kind}"] = copied.compute()
-        return values | ({"n": torch.tensor(float(self.diversity[""].n.fake))} if testing else {})
+            if trainer.strategy.reduce_boolean_decision(metric.update_called, all=False):
+                values[f"{metric.name}{kind}"] = metric.compute()
+        return values | ({"n": torch.tensor(float(self.distances[""].n.fake))} if testing else {})
 
 
 class SampleSheet(pl.Callback):
-    """The real image beside random samples at every validation and in the test, ``samples/*.png`` and in the loggers.
+    """The real image next to random samples at every validation and in the test, in ``samples`` and the loggers.
 
-    Samples are those of the finest scale that training has come to, out of the same noise each time; the real image is
-    shown at their size. Of clips every row shows frames of one, the real clip first, and the test writes all of them
-    side by side to ``samples/test.gif``.
+    Samples are from the finest scale reached so far, with the same noise each time; the real image is shown at their
+    size. For clips every row shows frames of one clip, the real one first, and the test writes all clips side by side
+    to ``samples/test.gif``.
 
     Args:
-        count: samples.
-        columns: samples side by side.
-        frames: frames of a clip in its row, evenly spread.
+        count: number of samples.
+        columns: number of samples per row.
+        frames: number of frames of a clip in its row, evenly spaced.
         fps: frames per second of the animation.
-        seed: of the samples.
+        seed: seed of the samples.
     """
 
     def __init__(self, count: int = 12, columns: int = 4, frames: int = 6, fps: float = 10.0, seed: int = 0) -> None:
@@ -178,19 +179,19 @@ class SampleSheet(pl.Callback):
         self.count, self.columns, self.frames, self.fps, self.seed = count, columns, frames, fps, seed
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Refuse a method that makes no samples, before the first batch."""
+        """Refuse a method without random samples before the first batch."""
         if stage != "predict":
             pyramid_of(pl_module)
 
     def samples(self, method: PyramidMethod) -> tuple[Tensor, Tensor]:
-        """The real image or clip [1, 3, (T,) H, W] and samples of its size, ``uint8``."""
+        """The real image or clip [1, 3, (T,) H, W] and samples of the same size, ``uint8``."""
         samples = draw(method, self.count, self.seed)
         data = method.data.data(ROLES[len(method.domains) - 1], "val")
         real = to_float(data.__getitems__([0]).image.to(method.device))
         return to_uint8(like(real, samples)), to_uint8(samples)
 
     def board(self, real: Tensor, samples: Tensor) -> Tensor:
-        """An image [1, 3, H, W] at the left of a grid of samples, ``uint8`` [3, H', W']."""
+        """An image [1, 3, H, W] to the left of a grid of samples, ``uint8`` [3, H', W']."""
         left, grid = (_bordered(images, self.columns) for images in (real, samples))
         left = F.pad(left, (0, 4, 0, grid.shape[1] - left.shape[1]), value=255)
         return torch.cat([left, grid], 2)
@@ -221,10 +222,10 @@ class SampleSheet(pl.Callback):
 
 
 def pyramid_of(module: pl.LightningModule) -> PyramidMethod:
-    """The module, known to make random samples.
+    """The module, as a method that generates random samples.
 
     Raises:
-        UserError: if it does not.
+        UserError: if it is none.
     """
     if not isinstance(module, PyramidMethod) or type(module).sample is PyramidMethod.sample:
         raise UserError(
@@ -234,13 +235,13 @@ def pyramid_of(module: pl.LightningModule) -> PyramidMethod:
 
 
 def learns_clips(method: PyramidMethod) -> bool:
-    """Whether the method learns from a clip, not from an image; of two samples the second counts."""
+    """Whether the method learns from a clip instead of an image; with two samples the second counts."""
     return len(method.shapes[-1]) == 3
 
 
 @contextmanager
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Draw random numbers as a pure function of a seed, leaving those of the training alone."""
+    """Draw random numbers as a pure function of a seed, without affecting those of the training."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
@@ -255,7 +256,7 @@ def draw(method: PyramidMethod, count: int, seed: int) -> Tensor:
 
 
 def like(real: Tensor, samples: Tensor) -> Tensor:
-    """The real image or clip at the size of samples: those of a coarse scale are smaller."""
+    """The real image or clip at the size of the samples: those of a coarse scale are smaller."""
     size = samples.shape[2:]
     return resize(real, size) if real.ndim == 4 else resize_clip(real, size)
 
@@ -263,8 +264,8 @@ def like(real: Tensor, samples: Tensor) -> Tensor:
 def untrained(method: PyramidMethod, seed: int = 0) -> PyramidMethod:
     """A method of the same settings with fresh weights, in evaluation mode.
 
-    What the method itself has measured or drawn, above all the noise levels of the scales, is taken over: the samples
-    differ by the weights alone.
+    Values that the method has measured or drawn, above all the noise levels of the scales, are copied, so that the
+    samples differ only by the weights.
     """
     settings = {name: value for name, value in method.hparams.items() if name != "_instantiator"}
     with _seeded(seed, method.device):
@@ -278,15 +279,15 @@ def untrained(method: PyramidMethod, seed: int = 0) -> PyramidMethod:
 def shuffle_blocks(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
     """Images with their square blocks in random order, the same for all of them and for all frames.
 
-    Rows at the bottom and columns at the right that fill no block stay where they are.
+    Rows at the bottom and columns at the right that do not fill a block stay in place.
 
     Args:
         images: [..., H, W].
-        side: of the blocks, in pixels.
+        side: side of the blocks in pixels.
         generator: draws the order.
 
     Raises:
-        ValueError: for blocks so large that there are less than two.
+        ValueError: for blocks so large that there are fewer than two.
     """
     height, width = images.shape[-2:]
     rows, columns = height // side, width // side
@@ -302,13 +303,13 @@ def shuffle_blocks(images: Tensor, side: int, generator: torch.Generator) -> Ten
 
 
 def _frames(real: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
-    """Real and sampled images as they are; clips as pairs of frames."""
+    """Real and sampled images unchanged; clips as pairs of frames."""
     if real.ndim == 4:
         return real, samples
     return tuple(x.transpose(1, 2).flatten(0, 1) for x in (real.expand_as(samples), samples))  # type: ignore[return-value]
 
 
 def _bordered(images: Tensor, columns: int) -> Tensor:
-    """A grid with a border of one pixel around every image; make_grid leaves a single one without."""
+    """A grid with a border of one pixel around every image; make_grid adds none to a single image."""
     picture: Tensor = make_grid(images, nrow=columns, padding=1)
     return F.pad(picture, (1, 1, 1, 1)) if len(images) == 1 else picture

@@ -36,6 +36,7 @@ CLASS_PATH = re.compile(r"class_path[ =]'([\w.]+)'")
 ABSENT = re.compile(r"No module named '([\w.]+)'|has no attribute '(\w+)'")
 BROKEN_CLASS = re.compile(r"Problem with given class_path '([\w.]+)':\s+(.+)")
 NO_CLASS = re.compile(r"Import path (.*)does not correspond to a subclass|Not a valid subclass of")
+NO_FACTORY = re.compile(r"Expected '([\w.]+)' to be a function that returns <class '(\w+)'>")
 MISSING = re.compile(r"the following arguments are required: (.+)")
 COMMAND = re.compile(r"^(fit|validate|test|predict)\.")
 EXPECTED = re.compile(r"Expected an? (?!path\b)(.+?)(?:\. Got value: .*)?$", re.MULTILINE)
@@ -74,6 +75,8 @@ def explain(parser: argparse.ArgumentParser, message: str) -> tuple[str, str]:
         return key, f"is {bad}, which is no class that fits there{_nearest_class(parser, key, bad)}"
     if broken := BROKEN_CLASS.search(message):
         return key, f"is {broken[1]}, which cannot be used: {broken[2].rstrip('.')}."
+    if function := NO_FACTORY.search(message):
+        return key, f"is {function[1]}, which is no class that fits there: give a class of {function[2]}."
     if missing := MISSING.search(message):
         keys = missing[1].split(", ")
         top = COMMAND.match(keys[0])  # nothing at all is there, as where an overlay stands without a recipe
@@ -207,6 +210,8 @@ def quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
+            # True of the progress bar alone: batches are counted over all epochs, and few images make short ones.
+            warnings.filterwarnings("ignore", r"The number of training batches \(\d+\) is smaller than the logging")
             yield
     finally:
         for logger in loggers:

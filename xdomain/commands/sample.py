@@ -20,6 +20,7 @@ from xdomain.commands.options import (
 )
 from xdomain.discover import TaskEntry, tasks
 from xdomain.errors import UserError, choice, refuse
+from xdomain.files import remove_partial
 from xdomain.running.outputs import MOST_PIXELS, check_folder, check_new
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ def sample_command(args: list[str]) -> int:
         files = [Path(options.output) / f"{i:0{digits}d}{SUFFIXES[kind]}" for i in range(count)]
         check_new(files, options.overwrite)
         _check_replaceable(files)
+        remove_partial(Path(options.output))
 
         torch.manual_seed(options.seed)
         steps = _drawn_clips(function, count, more)

@@ -24,7 +24,7 @@ import xdomain.losses
 import xdomain.methods
 import xdomain.networks  # noqa: F401 - importing makes the bare class names known
 from xdomain.callbacks import PredictionWriter
-from xdomain.classes import check_settings, find_class
+from xdomain.classes import check_settings, find_class, member
 from xdomain.commands.messages import explain, mark, quiet
 from xdomain.data import BaseDataModule
 from xdomain.discover import check_owner, find_config
@@ -280,7 +280,10 @@ def expand_configs(args: list[str]) -> tuple[list[str], str]:
             expanded += ["--config", str(path)]
     if checkpoint is not None and weights is not None:
         raise UserError("--weights begins a new run and --ckpt_path goes on with one: give one of them.")
-    chosen = _classes([_read_config(path) for path in paths], args)
+    contents = [_read_config(path) for path in paths]
+    for content in (*contents, overrides(args)):
+        _check_classes(content)
+    chosen = _classes(contents, args)
     for path in paths:
         check_owner(path, *chosen)
     if not names and checkpoint is not None and args[0] != "--help":
@@ -301,6 +304,22 @@ def _classes(contents: list[dict[str, Any]], args: list[str]) -> tuple[str | Non
         return next((name for name in reversed(found) if isinstance(name, str)), None)
 
     return last("model"), last("data")
+
+
+def _check_classes(settings: Any, key: str = "") -> None:
+    """Refuse functions in the place of classes: what builds the methods would call them, or end without the key."""
+    if isinstance(settings, list):
+        settings = dict(enumerate(settings))
+    if not isinstance(settings, dict):
+        return
+    for name, value in settings.items():
+        inner = f"{key}.{name}".lstrip(".")
+        if isinstance(value, str) and inner.endswith("class_path"):
+            found = member(value)
+            if not (found is None or isinstance(found, type)):
+                setting = inner.removesuffix("class_path").rstrip(".")
+                raise UserError(f"{setting} is {value}, which is no class that fits there: give a class.")
+        _check_classes(value, inner)
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Domains that are parts of one attributed set: rules over binary attributes, and the parts that the papers use."""
+"""Domains as subsets of one data set with attributes: rules over binary attributes, and presets of the papers."""
 
 import difflib
 import itertools
@@ -18,8 +18,8 @@ _MAN = "Male and not 5_o_Clock_Shadow"
 _BEARD = "(Mustache or Goatee or not No_Beard)"
 
 PRESETS: dict[str, dict[str, str]] = {
-    # Domain Intersection and Domain Difference: A and B, each with what the other lacks. Who has both or neither is
-    # left out.
+    # Domain Intersection and Domain Difference: each domain has the content that the other lacks. Images with both or
+    # neither are left out.
     "smile_glasses": {
         "smile": "Smiling and not Eyeglasses",
         "glasses": "Eyeglasses and not Smiling",
@@ -37,8 +37,8 @@ PRESETS: dict[str, dict[str, str]] = {
         "blond": "Blond_Hair and not Wearing_Hat",
         "black": "Black_Hair and not Blond_Hair and not Wearing_Hat",
     },
-    # Mask Based Unsupervised Content Transfer and its forerunner: with the content, then without. Only its two sets of
-    # hair contain something on both sides.
+    # Mask Based Unsupervised Content Transfer and its predecessor: with the content, then without. Only the two presets
+    # of hair have content on both sides.
     "glasses": {"glasses": "Eyeglasses", "plain": "not Eyeglasses"},
     "female_glasses": {"glasses": "Eyeglasses and not Male", "plain": "not Eyeglasses and not Male"},
     "male_glasses": {"glasses": "Eyeglasses and Male", "plain": "not Eyeglasses and Male"},
@@ -54,14 +54,14 @@ PRESETS: dict[str, dict[str, str]] = {
         "bald": "Male and Bald and not Wearing_Hat and not Receding_Hairline and not Gray_Hair",
     },
 }
-"""From preset to its domains, and from domain to its rule, in terms of CelebA's attributes."""
+"""Maps a preset to its domains, and a domain to its rule over CelebA's attributes."""
 
 
 def holds(rule: str, names: Sequence[str], table: np.ndarray) -> np.ndarray:
     """Evaluate a rule for every row of a table of attributes.
 
-    A rule joins attribute names by ``and``, ``or``, ``not`` and brackets; ``not`` binds strongest, ``or`` weakest, and
-    ``*`` holds always. ``Male and (Mustache or not No_Beard)`` is one.
+    A rule combines attribute names with ``and``, ``or``, ``not`` and brackets; ``not`` binds strongest, ``or`` weakest,
+    and ``*`` is always true. ``Male and (Mustache or not No_Beard)`` is one.
 
     Args:
         rule: the rule.
@@ -72,9 +72,9 @@ def holds(rule: str, names: Sequence[str], table: np.ndarray) -> np.ndarray:
         ``bool`` [N].
 
     Raises:
-        UserError: for a rule that cannot be read, or an attribute that is not there.
+        UserError: for a rule that cannot be parsed, or an unknown attribute.
     """
-    tokens = re.findall(r"\w+|\S", rule)[::-1]  # the next one last
+    tokens = re.findall(r"\w+|\S", rule)[::-1]  # next token last
 
     def taken(token: str) -> bool:
         if tokens and tokens[-1] == token:
@@ -128,7 +128,7 @@ def holds(rule: str, names: Sequence[str], table: np.ndarray) -> np.ndarray:
 
 
 def attributes_of(rule: str) -> list[str]:
-    """Names of the attributes that a rule asks for, each once, in the order in which they stand there."""
+    """Names of the attributes in a rule, without repetition, in order of appearance."""
     words = re.findall(r"\w+", rule)
     return [word for word in dict.fromkeys(words) if word not in ("and", "or", "not")]
 
@@ -140,7 +140,7 @@ def _instead(name: str, names: Sequence[str]) -> str:
 
 
 class HorizontalFlip(nn.Module):
-    """Mirrors every image left to right with probability one half."""
+    """Mirrors each image left to right with probability 1/2."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Images [N, C, H, W] to the same shape and range."""
@@ -149,22 +149,22 @@ class HorizontalFlip(nn.Module):
 
 
 class AttributeDomains(BaseDataModule):
-    """Base of data modules whose one or two domains are parts of one attributed set.
+    """Base class of data modules whose one or two domains are subsets of one data set with attributes.
 
-    A subclass gives whole parts by :meth:`load`. Rules choose the images of a domain; one that two rules choose is in
-    both domains.
+    A subclass loads whole parts by :meth:`load`. Rules select the images of a domain; an image that matches both rules
+    is in both domains.
 
     Args:
-        domains: name of a preset, or one or two rules by the name of the domain, such as ``{bald: Bald, rest: not
+        domains: name of a preset, or a mapping from one or two domain names to rules, such as ``{bald: Bald, rest: not
             Bald}`` or ``{photo: "*"}`` for all; see :func:`holds`.
         root: folder that holds the data sets; see :func:`xdomain.paths.data_root`.
-        limit: use only the first so many training images of a domain.
+        limit: use only this many training images per domain, the first ones.
         flip: mirror training images at random.
-        augment: random transform of the training images after that, float [N, 3, H, W] in [-1, 1] to the same.
+        augment: random transform of the training images after flipping, float [N, 3, H, W] in [-1, 1] to the same.
 
     Attributes:
         attribute_names: names of the attributes, in the order of the table's columns.
-        rules: from domain to its rule.
+        rules: maps a domain to its rule.
     """
 
     attribute_names: tuple[str, ...]
@@ -200,11 +200,11 @@ class AttributeDomains(BaseDataModule):
         self._parts: dict[Split, ImageData] = {}
 
     def load(self, split: Split) -> ImageData:
-        """Read or draw one whole part: images of all domains and of none, with identities and attributes."""
+        """Read or draw one whole part, including images of no domain, with identities and attributes."""
         raise NotImplementedError(f"{type(self).__name__} must implement load()")
 
     def part(self, split: Split) -> ImageData:
-        """One whole part, loaded once; :meth:`rows` are positions in it."""
+        """One whole part, loaded once; :meth:`rows` gives positions in it."""
         if split not in self._parts:
             self._parts[split] = self.load(split)
         return self._parts[split]
@@ -216,10 +216,10 @@ class AttributeDomains(BaseDataModule):
         return table
 
     def rows(self, role: str, split: Split) -> np.ndarray:
-        """Where the images of a role stand in the whole part, ``int64``, ascending.
+        """Indices of a role's images in the whole part, ``int64``, ascending.
 
         Raises:
-            UserError: if the rule of the role's domain chooses none.
+            UserError: if no image matches the rule of the role's domain.
         """
         domain = self.domains[self.roles.index(role)]
         table = self.table(split)
@@ -235,17 +235,17 @@ class AttributeDomains(BaseDataModule):
         return {"rules": self.rules, "limit": self.limit}
 
     def population(self, split: Split, contents: Sequence[str]) -> np.ndarray:
-        """Where those stand in the whole part whom only contents keep from being in a domain.
+        """Indices of images that match a domain's rule for some value of the content attributes.
 
-        Domains may have more in common than they leave to chance: beards against smiles are taken of men alone. What
-        tells the sex of a face therefore tells beards in the whole part, but not in what the domains are drawn from.
+        Domains may also share fixed attributes: beards and smiles are taken from men only. A probe that detects the sex
+        of a face would then predict beards in the whole part, but not among these images.
 
         Args:
             split: the part.
-            contents: rules of the contents, whose attributes may have any value.
+            contents: rules of the contents; their attributes may have any value.
 
         Returns:
-            positions of images that are in a domain for some values of these attributes, ``int64``, ascending.
+            positions in the whole part, ``int64``, ascending.
         """
         table = self.table(split).copy()
         free = {name for rule in contents for name in attributes_of(rule)}

@@ -1,6 +1,6 @@
-"""Random transforms of images, batched, on the device; every image draws its own.
+"""Random transforms of image batches on the device; each image gets its own random parameters.
 
-They read the global random state; the data module calls them with one that depends on seed and step alone.
+They use the global random state; the data module sets it as a function of seed, step and rank.
 """
 
 import math
@@ -21,15 +21,15 @@ def _coin(n: int, probability: float) -> Tensor:
 
 
 class Warp(nn.Module):
-    """Random affine map and smooth elastic displacement; what lies outside repeats the border.
+    """Random affine map and smooth elastic displacement, with border padding.
 
     Args:
         rotation: largest angle in degrees.
         shear: largest shear.
-        scale: smallest and largest factor, drawn for height and width apart.
+        scale: smallest and largest factor, drawn separately for height and width.
         shift: largest shift, as a share of half the image size.
         elastic: largest standard deviation of the displacement, as a share of half the image size.
-        noise: standard deviation of white noise that is added at the end.
+        noise: standard deviation of white noise added at the end.
     """
 
     def __init__(
@@ -64,16 +64,16 @@ class Warp(nn.Module):
 
 
 class DigitShapes(nn.Module):
-    """Leaves of a street digit what any pen could have drawn: its shape.
+    """Reduces a street digit to its shape, as any pen could have drawn it.
 
-    After a :class:`Warp`: strokes are thickened or thinned, colours become grey or sharp black and white, resolution
-    drops, light and dark change places, contrast and brightness vary. A classifier trained on this reads writing that
-    it has never seen. Choices of a whole operation are made for an eighth of the batch at a time.
+    After a :class:`Warp`, strokes are thickened or thinned, colours become grey or sharp black and white, the
+    resolution drops, light and dark are swapped, contrast and brightness vary. A classifier trained on this reads
+    handwriting that it has never seen. Whether an operation is applied is drawn for an eighth of the batch at a time.
 
     Args:
         warp: the geometric part.
         thickness: probability of a stroke that is one pixel thicker or thinner on each side.
-        grey: probability of losing the colours.
+        grey: probability of removing the colours.
         binary: probability of a flat background and full contrast.
         coarse: probability of a lower resolution.
         coarse_sizes: smallest and largest side in pixels of the lower resolution.
@@ -118,11 +118,11 @@ class DigitShapes(nn.Module):
 
 
 class FaceLooks(nn.Module):
-    """Changes of a face what camera, light or pen would change, and leaves who it is.
+    """Changes camera, lighting and drawing style of a face but not its identity.
 
-    After a :class:`Warp`, which must keep proportions: light and colours vary a little, resolution drops, colours turn
-    flat and edges dark as in a drawing, noise is added. An embedder trained on this reads drawings that it has never
-    seen. Choices of a whole operation are made for an eighth of the batch at a time.
+    After a :class:`Warp`, which must keep proportions, lighting and colours vary a little, the resolution drops,
+    colours become flat and edges dark as in a drawing, noise is added. An embedder trained on this works on drawings
+    that it has never seen. Whether an operation is applied is drawn for an eighth of the batch at a time.
 
     Args:
         warp: the geometric part.
@@ -155,7 +155,7 @@ class FaceLooks(nn.Module):
 
     def _part(self, x: Tensor) -> Tensor:
         n, size, device = len(x), x.shape[-2:], x.device
-        if torch.rand(()) < self.flat:  # levels of a smoothed image: a quarter of a value apart
+        if torch.rand(()) < self.flat:  # levels of a smoothed image, in steps of a quarter of a value
             smooth = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
             x = (smooth * 4).round() / 4
         if torch.rand(()) < self.outline:

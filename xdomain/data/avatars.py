@@ -1,4 +1,4 @@
-"""The embedded faces: avatars with identities and attributes that need no download, drawn as photos or as emojis."""
+"""Synthetic faces: avatars with identities and attributes that need no download, drawn as photos or as emojis."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -14,35 +14,35 @@ from xdomain.errors import UserError
 
 IDENTITY = [p for p in engine.SCHEMA.parameters if p.group == "identity" or p.name == "presentation"]
 CONTENT = {"smile": "Smiling", "glasses": "Eyeglasses", "beard": "Facial_Hair", "hat": "Wearing_Hat"}
-"""From the name of a domain to the attribute that is its content; domains of other names have none."""
+"""Maps the name of a domain to the attribute that is its content; other domains have none."""
 PARTS = {"Smiling": "mouth", "Eyeglasses": "glasses", "Facial_Hair": "facial_hair", "Wearing_Hat": "hat"}
-APART = 10**8  # identities of validation begin here, those of the test and strangers at multiples of it
+APART = 10**8  # identities of validation start here, those of the test and of strangers at multiples of it
 
 
 class Avatars(AttributeDomains):
-    """Cartoon faces drawn from seed and number, as photos or as emojis: RGB, domains by attributes.
+    """Cartoon faces drawn from seed and index, as photos or as emojis: RGB, domains by attributes.
 
     Drawn once and memory-mapped from the cache folder. An image is the same in every part and style that contains its
-    identity and number. No identity is in two of training, validation and test. Attributes have the names of CelebA,
-    of which the engine knows :data:`xdomain.engines.avatars.ATTRIBUTES`. Labels are identities, numbered from 0 in each
+    identity and number. No identity is in two of training, validation and test. Attributes have CelebA's names, of
+    which the engine knows :data:`xdomain.engines.avatars.ATTRIBUTES`. Labels are identities, numbered from 0 in each
     part.
 
     Args:
-        domains: name of a preset, or one or two rules by the name of the domain; see
+        domains: name of a preset, or a mapping from one or two domain names to rules; see
             :class:`xdomain.data.attributes.AttributeDomains`. ``{photo: "*"}`` takes all.
-        style: ``photo`` (shaded, lit, before a wall), ``emoji`` (flat, outlined, upright), or ``both``: emojis at the
-            odd numbers of every identity.
+        style: ``photo`` (shaded, lit, in front of a wall), ``emoji`` (flat, outlined, upright), or ``both``: the images
+            with odd numbers of every identity are emojis.
         image_size: height and width in pixels.
         identities: number of training identities.
-        images_per_identity: training images of each.
+        images_per_identity: number of training images per identity.
         val_identities: number of validation identities.
         test_identities: number of test identities.
-        eval_images_per_identity: validation and test images of each.
-        first_identity: number of the first training identity, so that two modules may train on different people; those
-            of validation and test are the same for all.
-        nuisance: how much there is of what is neither identity nor attribute, from 0 to 1. Below 1, walls are plain;
-            pose, light, colours of wall and clothes, noise and blur vary by this share.
-        world_seed: seed of the world; equal numbers are other people in another world.
+        eval_images_per_identity: number of validation and test images per identity.
+        first_identity: index of the first training identity, so that two modules can train on different people; those
+            of validation and test are always the same.
+        nuisance: amount of variation that is neither identity nor attribute, from 0 to 1. Below 1, walls are plain, and
+            pose, lighting, colours of wall and clothes, noise and blur vary by this share.
+        world_seed: seed of the world; with another seed, the same indices are other people.
     """
 
     attribute_names = engine.ATTRIBUTES
@@ -86,15 +86,15 @@ class Avatars(AttributeDomains):
         }
 
     def parameters(self, split: Split) -> Tensor:
-        """What the engine draws a whole part from, float32 [N, P]; :meth:`rows` are positions in it."""
+        """Engine parameters of a whole part, float32 [N, P]; :meth:`rows` gives positions in it."""
         _, identities, images = self.people[split]
         return self._draw(split, 0, identities * images)[1]
 
     def identity_values(self, role: str, split: Split) -> Tensor:
-        """What makes the identities of a role's images, float32 [N, :attr:`identity_size`].
+        """Values that define the identities of a role's images, float32 [N, :attr:`identity_size`].
 
-        The parameters of identity and presentation, shifted and scaled to mean 0 and deviation 1 where all values are
-        equally frequent; a choice of k values takes k columns, which share the deviation.
+        The parameters of identity and presentation, standardised to mean 0 and standard deviation 1 for equally
+        frequent values; a choice among k values takes k columns, which share the deviation.
         """
         u = self.parameters(split)[self.rows(role, split)]
         v, columns = engine.SCHEMA.one_hot(u), []
@@ -112,19 +112,19 @@ class Avatars(AttributeDomains):
             return {"images": self._render(self._draw(split, begin, end)[1], torch.arange(begin, end) % images).numpy()}
 
         key = f"{self.people[split]} {self.world_key}"
-        arrays = cached_arrays(f"avatars-{self.style}-{split}", key, count, make)  # a changed engine draws anew
+        arrays = cached_arrays(f"avatars-{self.style}-{split}", key, count, make)  # a new engine version is drawn again
         who, u = self._draw(split, 0, count)
         return ImageData(arrays["images"], (who - first).numpy(), engine.attributes(u).numpy())
 
     def _draw(self, split: Split, begin: int, end: int) -> tuple[Tensor, Tensor]:
-        """Identities int64 [n] and parameters float32 [n, P] of some rows of a part: identity by identity."""
+        """Identities int64 [n] and parameters float32 [n, P] of some rows of a part, ordered by identity."""
         first, _, images = self.people[split]
         row = torch.arange(begin, end)
         who = first + row // images
         return who, self._calm(engine.draw_parameters(who, row % images, self.world_seed))
 
     def _calm(self, u: Tensor) -> Tensor:
-        """The same avatars [n, P] with as much nuisance as is wanted."""
+        """The same avatars [n, P] with variation reduced to ``nuisance``."""
         if self.nuisance == 1:
             return u
         u = u.clone()
@@ -138,11 +138,11 @@ class Avatars(AttributeDomains):
         return u
 
     def _render(self, u: Tensor, number: Tensor) -> Tensor:
-        """Images ``uint8`` [n, 3, H, W] of parameters [n, P]; ``number`` of each among those of its identity."""
+        """Images ``uint8`` [n, 3, H, W] of parameters [n, P]; ``number`` counts within the identity."""
         return self._in_style(u, number, lambda u, style: engine.render(u, self.image_size, style))
 
     def _masks(self, u: Tensor, number: Tensor, attributes: list[str]) -> Tensor:
-        """Masks ``uint8`` [n, 1, H, W] of what shows any of some attributes, likewise."""
+        """Masks ``uint8`` [n, 1, H, W] of where any of some attributes is visible, likewise."""
 
         def draw(u: Tensor, style: engine.Style) -> Tensor:
             masks = engine.render_masks(u, self.image_size, style)
@@ -151,7 +151,7 @@ class Avatars(AttributeDomains):
         return self._in_style(u, number, draw)
 
     def _in_style(self, u: Tensor, number: Tensor, draw: Callable[[Tensor, engine.Style], Tensor]) -> Tensor:
-        """What ``draw`` makes of parameters [n, P] in the style of each picture."""
+        """Apply ``draw`` to parameters [n, P] in the style of each image."""
         if self.style != "both":
             return draw(u, self.style)
         emoji = number % 2 == 1
@@ -162,7 +162,7 @@ class Avatars(AttributeDomains):
 
     @property
     def world_key(self) -> str:
-        """Everything that the pictures of given people depend on."""
+        """Everything that the images of given people depend on."""
         calm = "" if self.nuisance == 1 else f"nuisance {self.nuisance} "
         return f"{self.world_seed} {self.image_size} {self.style} {calm}{engine.VERSION}"
 
@@ -176,13 +176,13 @@ class Avatars(AttributeDomains):
         return self._render(self._calm(engine.draw_parameters(3 * APART + who, number, self.world_seed)), number)
 
     def counterparts(self, split: Split, positions: list[int], of: BaseDataModule) -> Tensor:
-        """The images of another module at these positions of its first domain, drawn in the style of this one.
+        """Another module's images at these positions of its first domain, drawn in the style of this module.
 
         Returns:
             ``uint8`` [N, 3, H, W].
 
         Raises:
-            UserError: if the other module holds no avatars.
+            UserError: if the other module does not hold avatars.
         """
         if not isinstance(of, Avatars):
             raise UserError(f"{type(of).__name__} has no parameters that avatars could be drawn from: use Avatars.")
@@ -198,21 +198,21 @@ class Avatars(AttributeDomains):
         split: Split,
         task: Literal["transfer", "remove", "add", "swap"] = "transfer",
     ) -> tuple[Tensor, Tensor]:
-        """The true result of a transfer of content: the same pictures with nothing changed but attributes.
+        """The true result of a content transfer: the same images with only the attributes changed.
 
-        :data:`CONTENT` knows the attribute of a domain by its name.
+        :data:`CONTENT` gives the attribute of a domain by its name.
 
         Args:
-            source_role: role of the pictures that are changed.
-            target_role: role of those whose content they get.
-            positions: which pictures of the source role.
-            donors: which one of the target role gives its content to each; for ``swap`` of the source role.
-            split: the part that holds them.
+            source_role: role of the images that are changed.
+            target_role: role of the images that provide the content.
+            positions: indices of the source images.
+            donors: index of the target image that provides the content for each; for ``swap``, of a source image.
+            split: the part of the data.
             task: see :class:`xdomain.methods.content.ContentMethod`.
 
         Returns:
-            ``uint8`` [N, 3, H, W], and soft masks ``uint8`` [N, 1, H, W] of where the content of the pictures or of
-            the truth can be seen; of a smile, the mouth.
+            ``uint8`` [N, 3, H, W], and soft masks ``uint8`` [N, 1, H, W] of where the content of the images or of the
+            true results is visible; for a smile, the mouth.
 
         Raises:
             UserError: if neither domain has content that the task could change.
@@ -239,14 +239,14 @@ class Avatars(AttributeDomains):
 
     @property
     def masked_domains(self) -> tuple[str, ...]:
-        """The domains whose content is a thing that a mask can show: not a smile."""
+        """Domains whose content is an object with a mask, unlike a smile."""
         return tuple(domain for domain in self.domains if CONTENT.get(domain, "Smiling") != "Smiling")
 
     def content_mask(self, role: str, positions: list[int], split: Split) -> Tensor:
-        """Where the content of a role's pictures can be seen, soft masks ``uint8`` [N, 1, H, W].
+        """Soft masks ``uint8`` [N, 1, H, W] of where the content of a role's images is visible.
 
         Raises:
-            UserError: if the role's domain is none of :attr:`masked_domains`.
+            UserError: if the role's domain is not in :attr:`masked_domains`.
         """
         domain = self.domains[self.roles.index(role)]
         if domain not in self.masked_domains:

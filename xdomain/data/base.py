@@ -1,4 +1,4 @@
-"""The data side of the contract: data sets yield ``uint8`` batches, the module turns them into float on the device."""
+"""Base classes of data modules: data sets yield ``uint8`` batches, the module converts them to float on the device."""
 
 import hashlib
 import json
@@ -24,20 +24,20 @@ from xdomain.paths import data_root
 
 Split = Literal["train", "val", "test"]
 ROLES = ("a", "b")
-PIECE = 2000  # images in floating point at a time
-MOST_BYTES = 100  # in the name of a domain
+PIECE = 2000  # images converted to float per step
+MOST_BYTES = 100  # bytes in the name of a domain
 
 
 class ImageData(Dataset[Sample]):
-    """Images of one domain, in memory or memory-mapped, handed out as whole batches.
+    """Images of one domain, in memory or memory-mapped, accessed in whole batches.
 
     Args:
         images: ``uint8`` array [N, C, H, W].
         labels: classes or identities ``int64`` [N], or None.
         attributes: ``uint8`` array [N, K] of 0 and 1, or None.
-        rows: which rows of the arrays belong to this data set, in order, ``int64``; None takes all. Chosen rows of a
-            memory-mapped file stay in it.
-        files: paths of the images' files, relative to a folder that they share, or None where they have none.
+        rows: indices of the rows of the arrays that belong to this data set, in order, ``int64``; None takes all. Rows
+            of a memory-mapped file are not copied.
+        files: paths of the image files, relative to a common folder, or None if there are no files.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class ImageData(Dataset[Sample]):
         self._files = files
 
     def file(self, position: int) -> Path | None:
-        """Path of the file of an image, relative to a folder that all share; None for what is no file."""
+        """Path of an image's file, relative to a common folder; None if there is no file."""
         if self._files is None:
             return None
         return Path(self._files[position if self._rows is None else self._rows[position]])
 
     @property
     def images(self) -> np.ndarray:
-        """All images, ``uint8`` [N, C, H, W]; where rows were chosen, a copy."""
+        """All images, ``uint8`` [N, C, H, W]; a copy if rows were chosen."""
         return self._images if self._rows is None else self._images[self._rows]
 
     @property
@@ -89,12 +89,12 @@ class ImageData(Dataset[Sample]):
         return self.__getitems__([index])
 
     def keep(self, chosen: np.ndarray) -> "ImageData":
-        """The images at the given positions (or where a mask is true), in that order."""
+        """The subset at the given positions (or where a mask is true), in that order."""
         rows = np.arange(len(self)) if self._rows is None else self._rows
         return ImageData(self._images, self._labels, self._attributes, rows[chosen], self._files)
 
     def with_channels(self, channels: int) -> "ImageData":
-        """The same with 1 or 3 channels, as by :func:`xdomain.batch.to_channels`; grey as RGB takes no more memory."""
+        """The same with 1 or 3 channels, see :func:`xdomain.batch.to_channels`; grey as RGB takes no more memory."""
         images = self.images
         if images.shape[1] == channels:
             return self
@@ -113,7 +113,7 @@ def checked_names(names: Iterable[str]) -> tuple[str, ...]:
     """Names of domains, which become parts of file names.
 
     Raises:
-        UserError: for one that would lead to another folder or could be no file name.
+        UserError: for a name that leads to another folder or cannot be part of a file name.
     """
     for name in (names := tuple(names)):
         text = name.isprintable() and not {*name} & {*"/\\"} and len(name.encode()) <= MOST_BYTES
@@ -126,10 +126,10 @@ def checked_names(names: Iterable[str]) -> tuple[str, ...]:
 
 
 class SourceLoader:
-    """Batches with the role ``a`` only, for prediction.
+    """Batches with only the role ``a``, for prediction.
 
-    No DataLoader: Lightning would make a new one to follow its indices, which every sample carries anyway. Nor can it
-    predict from several loaders at a time.
+    Not a DataLoader, which Lightning would replace to track the indices that every batch carries anyway. Lightning also
+    cannot predict from several loaders at once.
     """
 
     def __init__(self, loader: ResumableLoader) -> None:
@@ -143,10 +143,10 @@ class SourceLoader:
 
 
 class EmptyBatches:
-    """Batches without images of a role, for a process that has none to look at.
+    """Batches without images of a role, for a process that has none to evaluate.
 
-    Without any batch Lightning would leave out the whole validation, with it all checkpoints, pictures and metrics;
-    in one of several processes, the others would wait for ever.
+    Without any batch Lightning would skip the whole validation, and with it checkpoints, image grids and metrics; if
+    only one of several processes skipped it, the others would wait forever.
 
     Args:
         limit: ``limit_val_batches`` or ``limit_test_batches``, of which a share must leave one batch.
@@ -163,7 +163,7 @@ class EmptyBatches:
 
 
 class BaseDataModule(pl.LightningDataModule):
-    """Base of all data modules: one or two domains, one set of loaders.
+    """Base class of all data modules: one or two domains, one set of loaders.
 
     A module with one domain serves batches with the role ``a``; two domains have the roles ``a`` (source) and ``b``
     (target). Training order is a pure function of the seed; augmentation is a pure function of seed, step and rank.
@@ -171,7 +171,7 @@ class BaseDataModule(pl.LightningDataModule):
     Args:
         batch_size: training images per domain, step and process.
         eval_batch_size: images per step in validation and test.
-        num_workers: loader processes; 0 is fastest for data in memory.
+        num_workers: number of loader processes; 0 is fastest for data in memory.
         seed: seed of the training order and of the augmentation.
 
     Attributes:
@@ -179,7 +179,7 @@ class BaseDataModule(pl.LightningDataModule):
         channels: number of image channels of every domain.
         image_size: height and width in pixels.
         root: folder that holds the data sets.
-        subfolder: where the files of this set lie below ``root``; None where it reads none there.
+        subfolder: where the files of this data set are below ``root``; None if it reads none there.
         paired: whether the same position of both roles shows the same thing in validation and test.
         pairs: whether training batches hold pairs as well.
         palettes: from the name of a domain of label maps to the RGB colours of its classes.
@@ -208,30 +208,30 @@ class BaseDataModule(pl.LightningDataModule):
         raise NotImplementedError(f"{type(self).__name__} must implement data()")
 
     def augmentation(self, role: str) -> nn.Module | None:
-        """What training images of a role go through on the device, or None where nothing changes them."""
+        """Augmentation of a role's training images on the device, or None."""
         return None
 
     def contents(self) -> dict[str, Any]:
-        """What decides which images are in which part, as plain types: files with their states, seeds, shares, sizes.
+        """What determines the images of each part, as plain types: files with their states, seeds, shares, sizes.
 
-        Order, batches and augmentation do not belong to it.
+        Order, batches and augmentation are not included.
         """
         return {}
 
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change when the images of any part do.
 
-        Files are told by name, size and time of change; nothing is decoded or drawn.
+        Files are identified by name, size and modification time; nothing is decoded or drawn.
 
         Raises:
-            UserError: where the files are missing.
+            UserError: if files are missing.
         """
         known = [type(self).__name__, self.domains, self.channels, self.image_size, self.contents()]
         return hashlib.sha256(json.dumps(known).encode(errors="surrogateescape")).hexdigest()[:16]
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Height and width of the images of every domain in pixels; of clips, frames, height and width."""
+        """Height and width of the images of every domain in pixels; for clips: frames, height and width."""
         return ((self.image_size, self.image_size),) * len(self.domains)
 
     @property
@@ -253,7 +253,7 @@ class BaseDataModule(pl.LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
 
     def train_dataloader(self) -> CombinedLoader:
-        """Shuffled batches of all domains; an epoch is one pass over the largest."""
+        """Shuffled batches of all domains; an epoch is one pass over the largest domain."""
         data = {role: self.data(role, "train") for role in self.roles}
         length = max(len(d) for d in data.values())
         rank, world_size = self._shard()
@@ -271,19 +271,19 @@ class BaseDataModule(pl.LightningDataModule):
         rank, world_size = self._shard()
         watched = self._is_watched(split)
         loaders: dict[str, ResumableLoader | EmptyBatches] = {}
-        for role in self.roles:  # on all ranks, which Lightning lets wait for each other at every loader
+        for role in self.roles:  # on all ranks, since Lightning synchronises them at every loader
             if watched and len(images := self.data(role, split)) > rank:
                 sampler = ShardSampler(len(images), self.eval_batch_size, rank, world_size)
                 loaders[role] = ResumableLoader(images, sampler, self.num_workers)
             else:
                 limit = 1.0 if self.trainer is None else getattr(self.trainer, f"limit_{split}_batches")
                 loaders[role] = EmptyBatches(limit)
-        return CombinedLoader(loaders, mode="max_size")  # the role that ends first is None from then on
+        return CombinedLoader(loaders, mode="max_size")  # a role that is exhausted is None from then on
 
     def _is_watched(self, split: Split) -> bool:
-        """Whether the method or a callback looks at the batches of a validation or test.
+        """Whether the method or a callback uses the batches of a validation or test.
 
-        A callback does if it has a hook for them, but for those of the parts that its ``watched`` leaves out.
+        A callback does if it has a hook for them, except for parts that are not in its ``watched``.
         """
         if self.trainer is None or split in getattr(self.trainer.lightning_module, "watched", (split,)):
             return True
@@ -297,11 +297,11 @@ class BaseDataModule(pl.LightningDataModule):
         )
 
     def val_dataloader(self) -> CombinedLoader:
-        """Every validation image once; without images where no callback and no method looks at them."""
+        """Every validation image once; no images if neither the method nor a callback uses them."""
         return self._eval_dataloader("val")
 
     def test_dataloader(self) -> CombinedLoader:
-        """Every test image once; without images where no callback and no method looks at them."""
+        """Every test image once; no images if neither the method nor a callback uses them."""
         return self._eval_dataloader("test")
 
     def predict_dataloader(self) -> "SourceLoader":
@@ -311,7 +311,7 @@ class BaseDataModule(pl.LightningDataModule):
         return SourceLoader(ResumableLoader(images, sampler, self.num_workers))
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
-        """Turn ``uint8`` into float in [-1, 1]; while training, augment on the device."""
+        """Convert ``uint8`` to float in [-1, 1] on the device; augment it in training."""
         shown = {role: sample for role, sample in batch.items() if isinstance(sample, Sample)}
         samples = {role: sample._replace(image=to_float(sample.image)) for role, sample in shown.items()}
         if self.trainer is None or not self.trainer.training:
@@ -325,7 +325,7 @@ class BaseDataModule(pl.LightningDataModule):
 
 
 def _augment(augment: nn.Module, images: Tensor, seed: int) -> Tensor:
-    """Apply a random transform as a pure function of a seed, leaving the global random state alone."""
+    """Apply a random transform as a pure function of a seed, without changing the global random state."""
     devices = [images.device] if images.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), torch.no_grad():
         torch.manual_seed(seed)
@@ -334,13 +334,13 @@ def _augment(augment: nn.Module, images: Tensor, seed: int) -> Tensor:
 
 
 class SingleDomain(BaseDataModule):
-    """Base of data modules with one labelled domain.
+    """Base class of data modules with one labelled domain.
 
     Args:
         root: folder that holds the data sets; see :func:`xdomain.paths.data_root`.
         download: fetch missing official files through torchvision.
-        limit: use only the first so many training images.
-        exclude_classes: classes that are left out of the training part; the other parts stay whole.
+        limit: use only this many training images, the first ones.
+        exclude_classes: classes that are left out of the training part; the other parts keep them.
         augment: random transform of the training images, float [N, C, H, W] in [-1, 1] to the same.
     """
 
@@ -382,13 +382,13 @@ class SingleDomain(BaseDataModule):
 
 
 class DomainPair(BaseDataModule):
-    """Two one-domain modules side by side: role ``a`` from the first, role ``b`` from the second.
+    """Two single-domain modules combined: role ``a`` from the first, role ``b`` from the second.
 
     Args:
         a: source domain; any data module with one domain.
-        b: target domain, unpaired with the first; likewise.
-        root: folder that holds the data sets of both; by default each keeps its own.
-        channels: 1 or 3 brings both to grey (by luma) or RGB (by repetition); None leaves each its own.
+        b: target domain, unpaired with the first; any data module with one domain.
+        root: folder that holds the data sets of both; by default each module keeps its own.
+        channels: 1 or 3 converts both to grey (by luma) or RGB (by repetition); None keeps the channels of each.
     """
 
     def __init__(

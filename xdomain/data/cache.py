@@ -1,4 +1,4 @@
-"""Arrays that are made once and memory-mapped from then on."""
+"""Arrays that are computed once and then memory-mapped."""
 
 import hashlib
 import json
@@ -17,37 +17,37 @@ from xdomain.paths import cache_dir
 
 Arrays = dict[str, np.ndarray]
 Facts = dict[str, dict[str, Any]]
-"""From the name of an array to its ``dtype``, ``shape`` and the checksum ``crc`` of its rows."""
+"""Maps the name of an array to its ``dtype``, ``shape`` and the checksum ``crc`` of its rows."""
 
-PIECE = 1024  # rows that are made and written at a time
-CHUNK = 1 << 24  # bytes that are summed at a time
-LARGE = 1 << 30  # bytes from which on an array is summed again only if its file was touched
+PIECE = 1024  # rows computed and written per step
+CHUNK = 1 << 24  # bytes per step of a checksum
+LARGE = 1 << 30  # larger arrays are checked again only if their file was modified
 
 _checked: dict[Path, list[tuple[int, int]]] = {}
-"""From folder to the states of its files when this process summed them."""
+"""Maps a folder to the states of its files when this process computed their checksums."""
 
 
 def cached_arrays(name: str, key: str, count: int, make: Callable[[int, int], Arrays], piece: int = PIECE) -> Arrays:
-    """Arrays from the cache folder, made first if they are missing or damaged.
+    """Arrays from the cache folder; computed first if they are missing or damaged.
 
-    Only one process makes them while the others wait. Their space on the disk is reserved before. They are made and
-    written piece by piece: what was finished before an interruption is kept, and the next call goes on there. A file
-    appears under its final name when it is complete, so nobody reads half of one. Every array has a checksum, by which
-    damage is found, once per process (100 MB in 0.1 s); arrays above 1 GB are checked only if their size or time of
-    change differs. Arrays that are complete are only read: their folder need not be writable.
+    Only one process computes them while the others wait. Their disk space is reserved first. They are computed and
+    written piece by piece: after an interruption the next call continues with the finished pieces. A file gets its
+    final name when it is complete, so that nobody reads half of it. Every array has a checksum, which is verified once
+    per process (100 MB in 0.1 s); arrays above 1 GB are checked only if their size or modification time differs.
+    Complete arrays are only read: their folder need not be writable.
 
     Args:
-        name: readable beginning of the folder's name.
-        key: everything that the content depends on; another key is another folder.
+        name: readable prefix of the folder's name.
+        key: everything that the arrays depend on; another key gives another folder.
         count: number of rows.
-        make: gives the rows from ``begin`` (included) to ``end`` (excluded) of every array, by name.
+        make: computes the rows from ``begin`` (included) to ``end`` (excluded) of every array, by name.
         piece: rows per call of ``make``.
 
     Returns:
         read-only memory-mapped arrays of ``count`` rows, by name.
 
     Raises:
-        UserError: where the cache folder cannot be written or has too little space; nothing unfinished stays.
+        UserError: if the cache folder cannot be written or has too little space; no unfinished files stay.
     """
     folder = cache_dir() / "worlds" / f"{name}-{hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()[:12]}"
     if (arrays := _complete(folder)) is not None:
@@ -68,7 +68,7 @@ def cached_arrays(name: str, key: str, count: int, make: Callable[[int, int], Ar
 
 
 def _complete(folder: Path) -> Arrays | None:
-    """The arrays of a folder, or None where they are not finished or not what was written."""
+    """The arrays of a folder, or None if they are unfinished or damaged."""
     try:
         known = json.loads((folder / "complete").read_text())
         files = [folder / f"{name}.npy" for name in known["arrays"]]
@@ -80,13 +80,13 @@ def _complete(folder: Path) -> Arrays | None:
             if not _fits(arrays, known["arrays"], sums=not untouched):
                 return None
             _checked[folder] = states
-    except Exception:  # whatever a damaged file leads to
+    except Exception:  # any error that a damaged file causes
         return None
     return arrays
 
 
 def _fits(arrays: Arrays, facts: Facts, rows: int | None = None, sums: bool = True) -> bool:
-    """Whether the first rows of arrays (None: all) are those that were written."""
+    """Whether the first rows of arrays (None: all) match their checksums."""
     for name, array in arrays.items():
         known = facts[name]
         if array.dtype.str != known["dtype"] or [*array.shape] != known["shape"]:
@@ -110,13 +110,13 @@ def _state(file: Path) -> tuple[int, int]:
 
 
 def _fill(folder: Path, name: str, count: int, make: Callable[[int, int], Arrays], piece: int) -> None:
-    """Make the missing rows of the ``.part`` files; ``rows`` says how many are there. Then name them by their end."""
+    """Compute the missing rows of the ``.part`` files, after the first ``rows``, and give them their final names."""
     begin, files, facts = _begun(folder, count)
     if not files:
         _clear(folder)
     try:
         with tqdm(total=count, initial=begin, desc=name, unit="image", disable=None, delay=2) as bar:
-            while begin < count or not files:  # once even for no rows: the files must come to be
+            while begin < count or not files:  # at least once, even without rows: the files must be created
                 end = min(begin + piece, count)
                 for array_name, rows in make(begin, end).items():
                     if array_name not in files:
@@ -133,13 +133,13 @@ def _fill(folder: Path, name: str, count: int, make: Callable[[int, int], Arrays
             path.replace(path.with_suffix(".npy"))
         states = [_state(folder / f"{array_name}.npy") for array_name in facts]
         _write(folder / "complete", {"arrays": facts, "states": states})
-    except (OSError, UserError):  # not what stops the process: that work goes on the next time
+    except (OSError, UserError):  # not for what stops the process: then the next call continues
         _clear(folder)
         raise
 
 
 def _begun(folder: Path, count: int) -> tuple[int, dict[str, np.memmap], Facts]:
-    """How many rows of an interrupted making are there and sound, their files and what is known of them."""
+    """Number of valid rows left by an interrupted call, their files and their facts."""
     try:
         known = json.loads((folder / "rows").read_text())
         begin, facts = known["rows"], known["arrays"]
@@ -150,7 +150,7 @@ def _begun(folder: Path, count: int) -> tuple[int, dict[str, np.memmap], Facts]:
         }
         if 0 <= begin <= count and all(len(file) == count for file in files.values()) and _fits(files, facts, begin):
             return begin, files, facts
-    except Exception:  # nothing there, or whatever a damaged file leads to
+    except Exception:  # nothing there, or any error that a damaged file causes
         pass
     return 0, {}, {}
 
@@ -162,7 +162,7 @@ def _clear(folder: Path) -> None:
 
 
 def _reserved(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.memmap:
-    """A new array in a file whose space is its own: to write into one without it kills the process on a full disk."""
+    """A new array in a file with reserved space: without it, a full disk kills the writing process."""
     array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:

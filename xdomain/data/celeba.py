@@ -61,10 +61,10 @@ ATTRIBUTES = (
 )
 """The attributes in the order of the official file."""
 
-WIDTH, HEIGHT = 178, 218  # of the aligned images
+WIDTH, HEIGHT = 178, 218  # pixels of the aligned images
 VALUES = {"1", "-1"}
 PARTITION: dict[Split, str] = {"train": "0", "val": "1", "test": "2"}
-FIRST = 64  # test images per domain in the published code of the papers
+FIRST = 64  # test images per domain in the authors' code of the papers
 
 Box = tuple[float, float, float, float]
 
@@ -75,29 +75,29 @@ CROPS: dict[str, tuple[Box | None, Interpolation]] = {
     "stgan148": ((15, 40, 163, 188), "bicubic"),
     "icgan138": ((30, 40, 168, 178), "bilinear"),
 }
-"""From name to left, top, right and bottom in pixels of the aligned images, and the filter of the resizing."""
+"""Maps a name to left, top, right and bottom in pixels of the aligned images, and the resizing filter."""
 
 
 class CelebA(AttributeDomains):
     """CelebA, aligned photographs of faces with 40 attributes: RGB, domains by attributes.
 
     Reads, below ``root``, ``celeba/img_align_celeba/000001.jpg`` and so on (202,599 images), ``list_attr_celeba.txt``,
-    ``list_eval_partition.txt`` and, where it is there, ``identity_CelebA.txt``. Images may be smaller copies of the
-    same shape, and some may be missing: they are left out with a warning. All are decoded once and then memory-mapped
-    from the cache folder, 10 GB for the whole set at 128 pixels.
+    ``list_eval_partition.txt`` and, if it exists, ``identity_CelebA.txt``. Images may be smaller copies with the same
+    aspect ratio; missing ones are left out with a warning. All are decoded once and then memory-mapped from the cache
+    folder, 10 GB for the whole set at 128 pixels.
 
     Args:
         domains: name of a preset, or one or two rules by the name of the domain; see
             :class:`xdomain.data.attributes.AttributeDomains`.
         split: ``official``, the published partition into 162,770, 19,867 and 19,962 images; or ``first64`` as in the
-            published code of Domain Intersection and Domain Difference and its forerunners: the first 64 images of
-            each domain test and all others train, but for the next 64, which validate.
-        crop: ``centre178``, the middle square, as most papers; ``squash``, the whole image, as Mask Based Unsupervised
-            Content Transfer; ``attgan170``, ``stgan148`` or ``icgan138``, the squares of AttGAN, STGAN (at 64 pixels)
-            and IcGAN; or left, top, right and bottom in pixels of an aligned image of 178x218.
+            authors' code of Domain Intersection and Domain Difference and its predecessors: the first 64 images of each
+            domain are for the test, the next 64 for validation, all others for training.
+        crop: ``centre178``, the central square, as in most papers; ``squash``, the whole image, as in Mask Based
+            Unsupervised Content Transfer; ``attgan170``, ``stgan148`` or ``icgan138``, the squares of AttGAN, STGAN (at
+            64 pixels) and IcGAN; or left, top, right and bottom in pixels of an aligned image of 178x218.
         image_size: height and width in pixels.
         download: fetch missing official files through torchvision, which needs the package gdown.
-        on_bad_file: refuse a file that is no image, or leave it out with a warning.
+        on_bad_file: refuse a file that is not an image, or leave it out with a warning.
     """
 
     attribute_names = ATTRIBUTES
@@ -148,7 +148,7 @@ class CelebA(AttributeDomains):
 
     @cached_property
     def _listed(self) -> tuple[list[str], np.ndarray]:
-        """Names and attributes of all images that are listed and there, in the order of the attribute file."""
+        """Names and attributes of all listed images that exist, in the order of the attribute file."""
         folder = self.root / self.subfolder
         attribute_file, image_folder = folder / "list_attr_celeba.txt", folder / "img_align_celeba"
         partition = [folder / "list_eval_partition.txt"] if self.split == "official" else []
@@ -167,7 +167,7 @@ class CelebA(AttributeDomains):
         return [name for name, keep in zip(names, kept, strict=True) if keep], table[kept]
 
     def _partition(self, rows: np.ndarray) -> np.ndarray:
-        """The part of each of some rows of the listed images, as in the partition file."""
+        """The part of each of the given rows of the listed images, as in the partition file."""
         names, table = self._listed
         if self.split == "first64":
             return self._first(table[rows])
@@ -177,7 +177,7 @@ class CelebA(AttributeDomains):
 
     @cached_property
     def _everything(self) -> tuple[ImageData, np.ndarray]:
-        """All usable images in the order of the attribute file, and the part of each, as in the partition file."""
+        """All usable images in the order of the attribute file, and the part of each as in the partition file."""
         names, table = self._listed
         folder = self.root / self.subfolder
         pixels, good = decoded_images("celeba", folder / "img_align_celeba", names, 3, self.geometry, self.on_bad_file)
@@ -195,7 +195,7 @@ class CelebA(AttributeDomains):
         }
 
     def files(self) -> dict[tuple[str, str], list[Path]]:
-        """All files of the domains, by domain and part; a file of both domains stands under both names joined."""
+        """All files by domain and part; a file of both domains is listed under both names joined."""
         names, table = self._listed
         folder, parts = self.root / self.subfolder / "img_align_celeba", self._partition(np.arange(len(names)))
         member = {name: holds(rule, self.attribute_names, table) for name, rule in self.rules.items()}
@@ -207,7 +207,7 @@ class CelebA(AttributeDomains):
         return found
 
     def _first(self, table: np.ndarray) -> np.ndarray:
-        """Parts of the rows of a table: the first of each domain test, the next validate, all others train."""
+        """Part of each row of a table: the first of each domain are for the test, the next for validation."""
         part = np.full(len(table), PARTITION["train"])
         chosen = [np.flatnonzero(holds(rule, self.attribute_names, table)) for rule in self.rules.values()]
         for rows in chosen:
@@ -217,10 +217,10 @@ class CelebA(AttributeDomains):
         return part
 
     def _find(self, folder: Path, needed: list[Path]) -> None:
-        """See that files and folders are there; with ``download``, fetch them before.
+        """Check that files and folders exist; with ``download``, fetch missing ones first.
 
         Raises:
-            UserError: where one is missing, or the download fails.
+            UserError: if one is missing or the download fails.
         """
         if self.download and not all(path.exists() for path in needed):
             _download(folder, needed)
@@ -241,7 +241,7 @@ def _read_attributes(path: Path) -> tuple[list[str], np.ndarray]:
     """File names and attributes ``uint8`` [N, 40] of ``list_attr_celeba.txt``.
 
     Raises:
-        UserError: for a file with other content; the sentence names the line.
+        UserError: for a malformed file; the message names the line.
     """
     lines = _lines(path)
     if len(lines) < 2 or not _is_number(lines[0].strip()):
@@ -269,7 +269,7 @@ def _read_column(path: Path, names: list[str], valid: Callable[[str], bool], wha
     """The value of every name in a file with lines of a name and a value, as text [N].
 
     Raises:
-        UserError: for a line of another form, or a name that is not there.
+        UserError: for a malformed line or a missing name.
     """
     values: dict[str, str] = {}
     line_of: dict[str, int] = {}
@@ -287,7 +287,7 @@ def _read_column(path: Path, names: list[str], valid: Callable[[str], bool], wha
 
 
 def _is_number(text: str) -> bool:
-    return text.isdecimal() and len(text) < 19  # it fits into 64 bits
+    return text.isdecimal() and len(text) < 19  # fits into 64 bits
 
 
 def _lines(path: Path) -> list[str]:
@@ -298,7 +298,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _download(folder: Path, needed: list[Path]) -> None:
-    """Fetch all files beside the folder's content and move in what is not there, in one process while others wait."""
+    """Fetch all files into a temporary folder and move the missing ones here, in one process while others wait."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".download.lock"):
@@ -309,7 +309,7 @@ def _download(folder: Path, needed: list[Path]) -> None:
                 for path in (Path(scratch) / "celeba").iterdir():
                     if path.suffix != ".zip" and not (folder / path.name).exists():
                         path.replace(folder / path.name)
-    except Exception as error:  # what gdown raises is no common kind
+    except Exception as error:  # gdown's exceptions have no common base
         raise UserError(
             f"the download into {folder} failed ({' '.join(str(error).split()) or type(error).__name__}): put the "
             "official files there yourself."

@@ -18,7 +18,7 @@ from xdomain.data.official import AGAIN, Digits, _Official, _one_line, _unreadab
 from xdomain.errors import UserError, did_you_mean
 
 SIZES = {"train": 50_000, "test": 10_000}
-MOST_BYTES = 1 << 30  # of an archive, five times what the official ones unpack to
+MOST_BYTES = 1 << 30  # unpacked size of an archive: five times that of the official ones
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 CORRUPTIONS = (
@@ -31,12 +31,12 @@ SEVERITIES = 5
 
 
 class _Unpickler(pickle.Unpickler):
-    """Builds arrays and plain types only: a pickle may otherwise run any code."""
+    """Builds only arrays and plain types: otherwise a pickle could run any code."""
 
     allowed: ClassVar[dict[tuple[str, str], Any]] = {
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
-        # numpy's own function for this, at the places where older and newer versions keep it
+        # numpy's own function for this, in older and newer versions
         ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
         ("numpy._core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
     }
@@ -48,12 +48,12 @@ class _Unpickler(pickle.Unpickler):
 
 
 class _CIFAR(_Official):
-    """What both have in common: pickled batches, in a folder or still in the official archive.
+    """Common base of both sets: pickled batches, in a folder or in the official archive.
 
     Attributes:
         archive: the official archive, directly below ``root``.
-        batches: names of the files behind a split.
-        key: under which the files hold the labels.
+        batches: names of the files of each split.
+        key: key of the labels in the files.
         classes: number of classes.
     """
 
@@ -76,7 +76,7 @@ class _CIFAR(_Official):
         return [*super().sources(), self.root / self.archive, *sorted((self.root / self.domains[0]).glob("[!.]*"))]
 
     def _contents(self, name: str) -> list[tuple[str, bytes]]:
-        """Name and content of every file behind a split, out of the folder, else the archive, else fetched."""
+        """Name and bytes of every file of a split, from the folder, else the archive, else downloaded."""
         archive = self.root / self.archive
         if (self.root / self.subfolder / self.batches[name][0]).is_file() or not archive.is_file():
             paths = [self.find(name, batch) for batch in self.batches[name]]
@@ -90,14 +90,14 @@ class _CIFAR(_Official):
     def _batch(self, content: bytes, path: str) -> Digits:
         try:
             entries = _Unpickler(io.BytesIO(content), encoding="latin1").load()
-        except Exception as error:  # a damaged pickle can ask for anything
+        except Exception as error:  # a damaged pickle can raise anything
             raise UserError(f"{path} cannot be read ({_one_line(error)}): {AGAIN}") from error
         if not isinstance(entries, dict) or not {"data", self.key} <= entries.keys():
             raise UserError(f"{path} does not hold data and {self.key} like a batch of {type(self).__name__}: {AGAIN}")
         data = entries["data"]
         try:
             labels = np.array(entries[self.key])
-        except ValueError:  # lists of several lengths
+        except ValueError:  # lists of different lengths
             labels = np.empty(0)
         if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape[1:] != (3072,):
             shown = f"{data.dtype} {list(data.shape)}" if isinstance(data, np.ndarray) else type(data).__name__
@@ -110,13 +110,13 @@ class _CIFAR(_Official):
 
     def fetch(self, name: str, folder: Path) -> None:
         getattr(torchvision.datasets, type(self).__name__)(folder, download=True)
-        (folder / self.archive).unlink()  # torchvision has unpacked it
+        (folder / self.archive).unlink()  # already unpacked by torchvision
 
 
 class CIFAR10(_CIFAR):
-    """CIFAR-10, photographs of ten kinds of things: ``cifar10``, RGB, classes 0-9.
+    """CIFAR-10, photographs of ten kinds of objects: ``cifar10``, RGB, classes 0-9.
 
-    Reads the first of
+    Reads the first of these that exists:
 
     - ``cifar-10-batches-py/{data_batch_1..5,test_batch}``, which is also where downloads go,
     - ``cifar-10-python.tar.gz``, the official archive of these files,
@@ -124,12 +124,12 @@ class CIFAR10(_CIFAR):
       ``train/airplane/0000.jpg``, in any format with 32x32 pixels, taken by sorted names. The usual copies of this kind
       are JPEG, whose compression has changed the pixels.
 
-    50,000 training images, of which the last ``val_size`` of one fixed shuffle validate, and 10,000 test images; other
-    numbers are used with a warning.
+    There are 50,000 training images, of which the last ``val_size`` of one fixed shuffle are for validation, and 10,000
+    test images; other numbers are accepted with a warning.
 
     Args:
         image_size: height and width in pixels; the files have 32.
-        val_size: number of validation images, taken out of the training part.
+        val_size: number of validation images, taken from the training part.
     """
 
     domains = ("cifar10",)
@@ -149,16 +149,16 @@ class CIFAR10(_CIFAR):
 
 
 class CIFAR100(_CIFAR):
-    """CIFAR-100, photographs of a hundred kinds of things in twenty groups: ``cifar100``, RGB.
+    """CIFAR-100, photographs of a hundred kinds of objects in twenty groups: ``cifar100``, RGB.
 
     Reads ``cifar-100-python/{train,test}``, which is also where downloads go, else ``cifar-100-python.tar.gz``, the
-    official archive of these files: 50,000 training images, of which the last ``val_size`` of one fixed shuffle
-    validate, and 10,000 test images; other numbers are used with a warning.
+    official archive of these files: There are 50,000 training images, of which the last ``val_size`` of one fixed
+    shuffle are for validation, and 10,000 test images; other numbers are accepted with a warning.
 
     Args:
         labels: ``fine`` for the classes 0-99, ``coarse`` for their groups 0-19.
         image_size: height and width in pixels; the files have 32.
-        val_size: number of validation images, taken out of the training part.
+        val_size: number of validation images, taken from the training part.
     """
 
     domains = ("cifar100",)
@@ -177,11 +177,11 @@ class CIFAR100(_CIFAR):
 
 
 class CorruptedCIFAR(SingleDomain):
-    """The test images of CIFAR-10 or CIFAR-100 under one corruption: CIFAR-10-C and CIFAR-100-C, for testing only.
+    """The test images of CIFAR-10 or CIFAR-100 under one corruption (CIFAR-10-C and CIFAR-100-C), for testing only.
 
     Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations", ICLR
     2019. Reads ``CIFAR-10-C/<corruption>.npy`` and ``CIFAR-10-C/labels.npy`` (or ``CIFAR-100-C/``): the 10,000 test
-    images at severity 1, then at severity 2, and so on. Neither has a downloader.
+      images at severity 1, then at severity 2, and so on. There is no downloader.
 
     Args:
         corruption: one of :data:`CORRUPTIONS`.
@@ -250,7 +250,7 @@ class CorruptedCIFAR(SingleDomain):
 
 
 def _read_class_folders(path: Path, name: str) -> Digits:
-    """Images in an archive of class folders of CIFAR-10, by sorted names."""
+    """Images of an archive with one folder per class of CIFAR-10, by sorted names."""
     files = _unpacked(path)
     if not files:
         raise UserError(f"{path} holds no files: put images named {name}/<class>/<file> there, or remove it.")
@@ -265,7 +265,7 @@ def _read_class_folders(path: Path, name: str) -> Digits:
             with open_image(io.BytesIO(files[member])) as image:
                 width, height = image.size
                 pixels = np.array(image.convert("RGB")) if (width, height) == (32, 32) else None
-        except Exception as error:  # decoders raise whatever they stumble over in a damaged file
+        except Exception as error:  # decoders raise all kinds of errors on damaged files
             raise UserError(f"{member} in {path} cannot be read ({_one_line(error)}): replace or remove it.") from error
         if pixels is None:
             raise UserError(f"{member} in {path} has {height}x{width} pixels, not 32x32: remove it.")
@@ -275,10 +275,10 @@ def _read_class_folders(path: Path, name: str) -> Digits:
 
 
 def _unpacked(path: Path) -> dict[str, bytes]:
-    """The files in an archive by name; nothing is written to the disk.
+    """Files of an archive by name; nothing is written to disk.
 
     Raises:
-        UserError: for an archive that is cut off, damaged, or larger than any of these sets.
+        UserError: for an archive that is truncated, damaged, or larger than any of these sets.
     """
     content: dict[str, bytes] = {}
     left = MOST_BYTES
@@ -290,9 +290,9 @@ def _unpacked(path: Path) -> dict[str, bytes]:
                 left -= member.size
                 if (file := archive.extractfile(member)) is not None:  # None for folders
                     content[member.name.removeprefix("./")] = file.read()
-            while stream.read(1 << 20):  # to the checksum at its end
+            while stream.read(1 << 20):  # up to the checksum at its end
                 pass
-    except Exception as error:  # what breaks is the decompression or the reading of headers
+    except Exception as error:  # errors of decompression or of headers
         raise _unreadable(path, error) from error
     return content
 

@@ -1,4 +1,4 @@
-"""Image files as one ``uint8`` array: decoded, cropped and resized once, memory-mapped from then on."""
+"""Image files as one ``uint8`` array: decoded, cropped and resized once, then memory-mapped."""
 
 import errno
 import json
@@ -23,22 +23,21 @@ Interpolation = Literal["bilinear", "bicubic", "lanczos", "box"]
 
 FILTERS = {name: Image.Resampling[name.upper()] for name in ("bilinear", "bicubic", "lanczos", "box")}
 VERSION = 2
-"""To be raised when files become other pixels than before: what another version decoded is decoded again."""
-SHOWN = 5  # names of bad files in a warning
+"""Increase it when decoding changes: files decoded by another version are decoded again."""
+SHOWN = 5  # number of bad files named in a warning
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """What every image is cut and resized to.
+    """How every image is cropped and resized.
 
     Attributes:
         size: height and width of the result in pixels.
-        box: what is kept: left, top, right and bottom as shares of width and height, rounded to whole pixels;
-            ``"centre"``, the largest square in the middle; None, the whole image. What is no square is squashed to one.
-            ``"pad"``, the whole image with its aspect ratio, its border pixels repeated on both sides of the shorter
-            side.
-        interpolation: filter of the resizing, widened where the image shrinks, so that nothing aliases.
-        aspect: width by height that an image must have before it is cut, to half a pixel; None allows any.
+        box: the crop: left, top, right and bottom as shares of width and height, rounded to whole pixels; ``"centre"``,
+            the largest central square; None, the whole image. A crop that is not square is squashed to one. ``"pad"``
+            keeps the whole image and its aspect ratio, and repeats the border pixels along the shorter side.
+        interpolation: resizing filter, with antialiasing.
+        aspect: required ratio of width to height before cropping, to half a pixel; None allows any.
     """
 
     size: int
@@ -57,12 +56,12 @@ def decoded_images(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Images of files, decoded once and kept in the cache folder.
 
-    They are decoded anew when a name, a file's size, its time of change or whether it may be read, or the geometry
-    differs. Bad is a file that :func:`xdomain.data.images.read_image` refuses, or whose shape the geometry refuses.
-    What fails for a passing reason, such as too many open files, is never kept as bad.
+    They are decoded again if a name, a file's size, modification time or permission, or the geometry changes. A file is
+    bad if :func:`xdomain.data.images.read_image` or the geometry refuses it. A temporary failure, such as too many open
+    files, is never recorded as bad.
 
     Args:
-        name: readable beginning of the name in the cache.
+        name: readable prefix of the name in the cache.
         folder: where the files are.
         files: names relative to the folder, in the order of the result; at least one.
         channels: 1 for grey, 3 for RGB.
@@ -73,8 +72,8 @@ def decoded_images(
         read-only memory-mapped images, ``uint8`` [N, channels, size, size], and which of them are good, ``bool`` [N].
 
     Raises:
-        UserError: for a bad file that shall not be skipped, or what fails for a passing reason; the sentence names it.
-        MemoryError: where there is too little memory for an image.
+        UserError: for a bad file that may not be skipped, or a temporary failure; the message names it.
+        MemoryError: if there is too little memory for an image.
     """
     folder, names = folder.resolve(), [str(file) for file in files]
     key = json.dumps(
@@ -98,7 +97,7 @@ def decoded_images(
             return None
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool, warnings.catch_warnings():
-        # For all threads: the reader sets the same around every file, but threads that leave it undo each other's.
+        # For all threads: the reader sets the same for every file, but threads would undo each other's setting.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
 
         def make(begin: int, end: int) -> Arrays:
@@ -111,7 +110,7 @@ def decoded_images(
 
         arrays = cached_arrays(name, key, len(names), make)
     bad = np.flatnonzero(~arrays["good"])
-    if len(bad) and on_bad_file == "raise":  # decoded before by somebody who skipped them
+    if len(bad) and on_bad_file == "raise":  # decoded before with on_bad_file skip
         decode_image(folder / names[bad[0]], channels, geometry)
     if len(bad):
         more = f" and {len(bad) - SHOWN:,} more" if len(bad) > SHOWN else ""
@@ -127,7 +126,7 @@ def decode_image(path: Path, channels: int, geometry: Geometry) -> np.ndarray:
     """One file as ``uint8`` [channels, size, size].
 
     Raises:
-        UserError: for a file that is refused; the sentence names it.
+        UserError: for a file that is refused; the message names it.
     """
     pixels = read_image(path, channels).permute(1, 2, 0).numpy()
     height, width = pixels.shape[:2]
@@ -164,10 +163,10 @@ def _pixel_box(
 
 
 def file_versions(folder: Path, files: Mapping[tuple[str, str], Sequence[Path]]) -> list[Any]:
-    """What changes when one of some files does, as plain types.
+    """States of files, as plain types, which change when a file changes.
 
     Args:
-        folder: what the names are relative to.
+        folder: folder that the names are relative to.
         files: paths by domain and split.
     """
     return [
@@ -176,12 +175,12 @@ def file_versions(folder: Path, files: Mapping[tuple[str, str], Sequence[Path]])
 
 
 def _may_pass(why: BaseException | None) -> bool:
-    """Whether the machine failed rather than the file, which may be read the next time."""
+    """Whether the failure is temporary: of the machine, not of the file."""
     return isinstance(why, OSError) and why.errno not in (None, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES)
 
 
 def _version(path: Path) -> tuple[int, int, bool] | None:
-    """What changes when a file does: size in bytes, time of change in ns and whether it may be read; None for none."""
+    """State of a file: size in bytes, modification time in ns and whether it is readable; None if it is missing."""
     try:
         status = path.stat()
     except OSError:

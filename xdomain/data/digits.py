@@ -1,6 +1,6 @@
-"""The embedded digits: two domains that need no download.
+"""Built-in digits: two domains that need no download.
 
-``street`` is drawn by :mod:`xdomain.engines.digits`; ``handwritten`` are the 1,797 scans that come with scikit-learn.
+``street`` is drawn by :mod:`xdomain.engines.digits`; ``handwritten`` has the 1,797 scans that come with scikit-learn.
 """
 
 from typing import Any
@@ -27,7 +27,7 @@ class Street(SingleDomain):
         train_size: number of training images.
         val_size: number of validation images.
         test_size: number of test images.
-        world_seed: seed of the world; every part draws from a stream of its own.
+        world_seed: seed of the world; every part has its own random stream.
     """
 
     domains = ("street",)
@@ -53,7 +53,7 @@ class Street(SingleDomain):
             images, labels = engine.render_street(torch.arange(begin, end), seed=stream, size=self.image_size)
             return {"images": images.numpy(), "labels": labels.numpy()}
 
-        key = f"{stream} {count} {self.image_size} {engine.VERSION}"  # a changed engine draws anew
+        key = f"{stream} {count} {self.image_size} {engine.VERSION}"  # a new engine version is drawn again
         arrays = cached_arrays(f"street-{split}", key, count, draw)
         return ImageData(arrays["images"], arrays["labels"])
 
@@ -64,8 +64,8 @@ class Street(SingleDomain):
 class Handwritten(SingleDomain):
     """The 1,797 scanned digits of scikit-learn, enlarged from 8x8: ``handwritten``, white on black, classes 0-9.
 
-    The scans fill their 8x8 frame; enlarged bicubically they stand inside a black border of ``margin`` pixels. One
-    fixed shuffle keeps 500 images for the test, 100 for validation and 1,197 for training.
+    The scans fill their 8x8 frame; they are enlarged bicubically and get a black border of ``margin`` pixels. One fixed
+    shuffle takes 500 images for the test, 100 for validation and 1,197 for training.
 
     Args:
         image_size: height and width in pixels.

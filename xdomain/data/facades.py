@@ -1,4 +1,4 @@
-"""Photographs of buildings and their label maps: CMP Facades in the files of pix2pix, and drawn ones."""
+"""Photographs of buildings and their label maps: CMP Facades in the files of pix2pix, and synthetic ones."""
 
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ PALETTES = MappingProxyType({"labels": engine.PALETTE})
 
 
 class FacadeJitter(nn.Module):
-    """The augmentation of pix2pix: enlarged to 286 / 256, cut back at a random place, mirrored at random.
+    """The augmentation of pix2pix: enlarge by 286 / 256, crop at a random position, mirror at random.
 
     Isola et al., Image-to-Image Translation with Conditional Adversarial Networks, section 6.2.
     """
@@ -43,22 +43,22 @@ class FacadeJitter(nn.Module):
 
 
 class Facades(BaseDataModule):
-    """CMP Facades as pix2pix gives them: ``photo`` and ``labels``, RGB, trained without the pairs.
+    """CMP Facades in the files of pix2pix: ``photo`` and ``labels``, RGB, for unpaired training.
 
     Reads ``facades/{train,val,test}/*.jpg``, each with the photo on the left and its label map on the right: 400, 100
-    and 106 files in the archive ``facades.tar.gz`` that the authors of pix2pix offer. Without ``test``, one fixed half
-    of ``val`` validates and the other one tests.
+    and 106 files in the archive ``facades.tar.gz`` of the authors of pix2pix. Without ``test``, one fixed half of
+    ``val`` is for validation and the other for the test.
 
-    Training shuffles the two sides apart. Validation and test hand out both in the same order: images at the same
-    position are a pair.
+    In training the two sides are shuffled independently. In validation and test both have the same order: images at the
+    same position are a pair.
 
     Args:
         root: folder that holds the data sets; see :func:`xdomain.paths.data_root`.
         image_size: height and width in pixels; the files have 256.
-        jitter: cut training images out of enlarged ones at random and mirror half of them; see :class:`FacadeJitter`.
+        jitter: crop training images at random from enlarged ones and mirror half of them; see :class:`FacadeJitter`.
         on_bad_file: stop at a file that cannot be read or is not twice as wide as high, or leave it out with a warning.
-        limit: use only so many training files.
-        pairs: hand out pairs in training as well, for methods that learn from them.
+        limit: use only this many training files.
+        pairs: training batches hold pairs as well, for methods that learn from them.
     """
 
     domains = ("photo", "labels")
@@ -114,7 +114,7 @@ class Facades(BaseDataModule):
         return names
 
     def files(self) -> dict[tuple[str, str], list[Path]]:
-        """The image files by split; each holds both domains."""
+        """The image files by split; each file holds both domains."""
         both = "+".join(self.domains)
         return {
             (both, split): [self.root / self.subfolder / name for name in names] for split, names in self._names.items()
@@ -143,8 +143,8 @@ class Facades(BaseDataModule):
 class FacadeWorld(BaseDataModule):
     """Facades drawn from seed and index: ``photo`` and ``labels``, RGB, without a download.
 
-    Drawn once and memory-mapped from the cache folder. No front of the training photos is one of the training label
-    maps, so there are no pairs to find. Validation and test show the same fronts on both sides in the same order.
+    Drawn once and memory-mapped from the cache folder. No building of the training photos is in the training label
+    maps, so there are no pairs. Validation and test show the same buildings on both sides in the same order.
 
     Args:
         root: folder that holds the data sets, for helpers that need one; see :func:`xdomain.paths.data_root`.
@@ -152,9 +152,9 @@ class FacadeWorld(BaseDataModule):
         train_size: number of training images of each domain.
         val_size: number of validation pairs.
         test_size: number of test pairs.
-        jitter: cut training images out of enlarged ones at random and mirror half of them; see :class:`FacadeJitter`.
-        pairs: draw the training label maps of the training photos, for methods that learn from pairs.
-        world_seed: seed of the world; every part draws from a stream of its own.
+        jitter: crop training images at random from enlarged ones and mirror half of them; see :class:`FacadeJitter`.
+        pairs: training label maps are those of the training photos, for methods that learn from pairs.
+        world_seed: seed of the world; every part has its own random stream.
     """
 
     domains = ("photo", "labels")
@@ -191,11 +191,11 @@ class FacadeWorld(BaseDataModule):
         return {"engine": engine.VERSION, "seed": self.world_seed, "sizes": self.sizes, "pairs": self.pairs}
 
     def parameters(self, role: str, split: Split) -> Tensor:
-        """What the engine draws a part from, float32 [N, P]."""
+        """Engine parameters of a part, float32 [N, P]."""
         return self._draw(role, split, 0, self.sizes[split])
 
     def _first(self, role: str, split: Split) -> int:
-        """Number of the first front of a part: label maps to train on are of other fronts, unless pairs are wanted."""
+        """Number of a part's first front: training label maps show other fronts than training photos, unless paired."""
         return self.sizes[split] if split == "train" and role == "b" and not self.pairs else 0
 
     def _draw(self, role: str, split: Split, begin: int, end: int) -> Tensor:

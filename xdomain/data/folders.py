@@ -1,4 +1,4 @@
-"""Image files of the user's own: two unpaired folders, or one folder per class."""
+"""The user's own image files: two unpaired folders, or one folder per class."""
 
 import csv
 import re
@@ -14,7 +14,7 @@ from xdomain.data.attributes import HorizontalFlip
 from xdomain.data.base import ROLES, BaseDataModule, ImageData, SingleDomain, Split, checked_names
 from xdomain.data.decode import Geometry, decoded_images, file_versions
 from xdomain.data.images import image_files
-from xdomain.errors import UserError
+from xdomain.errors import SettingError, UserError
 from xdomain.paths import data_root
 
 OnBadFile = Literal["raise", "skip"]
@@ -28,8 +28,8 @@ class Entry(NamedTuple):
     """One image file.
 
     Attributes:
-        path: relative to a folder that several entries share.
-        label: its class, or None.
+        path: path relative to a common folder.
+        label: class, or None.
     """
 
     path: Path
@@ -38,40 +38,41 @@ class Entry(NamedTuple):
 
 Parts = dict[Split, list[Entry]]
 Kind = TypeVar("Kind", Entry, int)
-"""An image: its entry, or its number."""
+"""An image, as its entry or its index."""
 
 
 class UnpairedFolders(BaseDataModule):
-    """Two domains of image files that have nothing to do with each other, in one of three forms.
+    """Two unpaired domains of your own image files, in one of three layouts.
 
-    - ``path``: a folder that holds ``trainA``, ``trainB`` and any of ``valA``, ``valB``, ``testA`` and ``testB``;
+    - ``path``: a folder with ``trainA``, ``trainB`` and any of ``valA``, ``valB``, ``testA`` and ``testB``;
     - ``a`` and ``b``: any two folders;
     - ``manifest``: a CSV file with the columns ``path`` (relative to the file's own folder), ``domain``, ``split``
-      (train, val or test) and, if wanted, ``label`` (a class: whole numbers from 0, or names, which are numbered in
-      sorted order).
+      (train, val or test) and, optionally, ``label`` (a class: integers from 0, or names, which are numbered in sorted
+      order).
 
-    Folders are read with all their subfolders. A part that is not given is taken out of the training images by one
-    fixed shuffle of their sorted names. Training images stand in shuffled order, so that ``limit`` is a random choice.
+    Folders are read with all their subfolders. A part that is not given is taken from the training images by one fixed
+    shuffle of their sorted names; a ``path`` or ``manifest`` without training images can be tested with. Training
+    images are stored in shuffled order, so that ``limit`` is a random choice.
 
     Args:
-        path: folder with ``trainA`` and ``trainB``.
+        path: folder with ``trainA`` and ``trainB``, or ``testA`` and ``testB``.
         a: folder of the source domain.
         b: folder of the target domain.
         manifest: CSV file.
         domains: names of source and target; by default ``A`` and ``B`` of a ``path``, the names of the folders ``a``
             and ``b``, or those of the manifest in the order in which they appear.
         image_size: height and width in pixels.
-        channels: 1 for grey or 3 for RGB; two numbers for source and target apart.
-        fit: how an image becomes a square: ``crop`` keeps the largest square in its centre; ``pad`` keeps all of it and
-            its aspect ratio, and repeats its border; ``stretch`` squashes it.
+        channels: 1 for grey or 3 for RGB; or two numbers, for source and target.
+        fit: how an image is made square: ``crop`` takes the largest central square; ``pad`` keeps the whole image and
+            its aspect ratio, and repeats the border; ``stretch`` squashes it.
         flip: mirror training images at random.
-        val_share: share of the training images that validates, where no part does.
-        test_share: share of the training images that tests, where no part does.
-        on_bad_file: stop at an image that cannot be read, or leave it out with a warning.
-        limit: use only so many training images of a domain.
+        val_share: share of the training images used for validation if there is no such part.
+        test_share: share of the training images used for the test if there is no such part.
+        on_bad_file: refuse an image that cannot be read, or leave it out with a warning.
+        limit: use only this many training images per domain.
 
     Attributes:
-        class_names: the classes of a manifest with labels, else empty.
+        class_names: class names of a manifest with labels, else empty.
     """
 
     class_names: tuple[str, ...] = ()
@@ -94,7 +95,12 @@ class UnpairedFolders(BaseDataModule):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        if [path is None, a is None and b is None, manifest is None].count(False) != 1 or (a is None) != (b is None):
+        given = [source is not None for source in (path, a or b, manifest)]
+        if not any(given) or (given[1] and None in (a, b)):
+            missing = "b" if a is not None else "a"
+            way = "give two folders of images by a and b, or one folder by path, or a manifest."
+            raise SettingError(self, missing, f"is missing: {way}")
+        if given.count(True) > 1:
             raise UserError("give UnpairedFolders either path, or both a and b, or manifest: they exclude each other.")
         if domains is not None and len(set(domains)) != 2:
             raise UserError(f"domains is {domains}: give two different names.")
@@ -124,10 +130,13 @@ class UnpairedFolders(BaseDataModule):
         self._folders = dict(zip(self.domains, folders, strict=True))
         self._parts = {
             domain: shared_out(parts, shares, f"the domain {domain} in {self._folders[domain]}")
+            if "train" in parts
+            else parts
             for domain, parts in found.items()
         }
         for parts in self._parts.values():
-            parts["train"] = parts["train"][: self.limit]
+            if "train" in parts:
+                parts["train"] = parts["train"][: self.limit]
         self._loaded: dict[tuple[str, Split], ImageData] = {}
 
     def files(self) -> dict[tuple[str, str], list[Path]]:
@@ -155,9 +164,12 @@ class UnpairedFolders(BaseDataModule):
         if (role, split) not in self._loaded:
             index = ROLES.index(role)
             domain = self.domains[index]
+            folder = self._folders[domain]
+            if split not in self._parts[domain]:
+                raise UserError(f"{folder} holds no {split} images of the domain {domain}: add some.")
             self._loaded[role, split] = _load(
                 f"{domain}-{split}",
-                self._folders[domain],
+                folder,
                 self._parts[domain][split],
                 self.channels[index],
                 self.geometry,
@@ -167,22 +179,22 @@ class UnpairedFolders(BaseDataModule):
 
 
 class LabelledFolders(SingleDomain):
-    """One domain of image files in a folder per class.
+    """One domain of your own image files, with one folder per class.
 
-    The classes are the folders in ``path/train``, with the same folders in ``path/val`` and ``path/test``; or, without
-    ``path/train``, those in ``path`` itself. A part that is not given is taken out of the training images, from every
-    class the same share, by one fixed shuffle. Classes are numbered in the sorted order of their names.
+    The classes are the folders in ``path/train``, with the same folders in ``path/val`` and ``path/test``; without
+    ``path/train``, those in ``path`` itself. A part that is not given is taken from the training images by one fixed
+    shuffle, with the same share of every class. Classes are numbered in the sorted order of their names.
 
     Args:
         path: the folder.
         domain: name of the domain; by default that of the folder.
         image_size: height and width in pixels.
         channels: 1 for grey, 3 for RGB.
-        fit: how an image becomes a square: ``crop`` keeps the largest square in its centre; ``pad`` keeps all of it and
-            its aspect ratio, and repeats its border; ``stretch`` squashes it.
-        val_share: share of the training images that validates, where no part does.
-        test_share: share of the training images that tests, where no part does.
-        on_bad_file: stop at an image that cannot be read, or leave it out with a warning.
+        fit: how an image is made square: ``crop`` takes the largest central square; ``pad`` keeps the whole image and
+            its aspect ratio, and repeats the border; ``stretch`` squashes it.
+        val_share: share of the training images used for validation if there is no such part.
+        test_share: share of the training images used for the test if there is no such part.
+        on_bad_file: refuse an image that cannot be read, or leave it out with a warning.
 
     Attributes:
         class_names: names of the classes, in the order of their numbers.
@@ -228,10 +240,10 @@ class LabelledFolders(SingleDomain):
             for name, parts in zip(self.class_names, of_class, strict=True)
         ]
         self._parts: Parts = {s: [entry for parts in whole_parts for entry in parts[s]] for s in get_args(Split)}
-        self._parts["train"] = _shuffled(self._parts["train"])  # so that `limit` keeps some of every class
+        self._parts["train"] = _shuffled(self._parts["train"])  # so that `limit` keeps images of every class
 
     def _add(self, of_class: list[Parts], split: Split) -> None:
-        """Add a given part to what is known of every class."""
+        """Add a given part to every class."""
         if not (self.path / split).is_dir():
             return
         if unknown := sorted(set(_subfolders(self.path / split)) - set(self.class_names)):
@@ -268,7 +280,7 @@ def _channels(channels: int | Sequence[int], count: int) -> tuple[int, ...]:
 
 
 def geometry_of(image_size: int, fit: Fit) -> Geometry:
-    """How images become squares of a size in pixels; see :class:`UnpairedFolders`."""
+    """How images are made square with a size in pixels; see :class:`UnpairedFolders`."""
     if image_size < 1:
         raise UserError(f"image_size is {image_size}: give a number of pixels of at least 1.")
     boxes: dict[Fit, Literal["centre", "pad"] | None] = {"crop": "centre", "pad": "pad", "stretch": None}
@@ -276,7 +288,7 @@ def geometry_of(image_size: int, fit: Fit) -> Geometry:
 
 
 def part_shares(val_share: float, test_share: float) -> dict[Split, float]:
-    """The shares of the training images that validate and test, checked."""
+    """The shares of the training images for validation and test, checked."""
     for name, share in {"val_share": val_share, "test_share": test_share, "their sum": val_share + test_share}.items():
         if not 0 < share < 1:
             raise UserError(f"{name} is {share:g}, as a share of the training images it must lie between 0 and 1.")
@@ -288,7 +300,7 @@ def _shuffled(entries: list[Kind]) -> list[Kind]:
 
 
 def shared_out(parts: dict[Split, list[Kind]], shares: dict[Split, float], whose: str) -> dict[Split, list[Kind]]:
-    """All three parts: what is missing is taken out of the training images, at least one image each."""
+    """All three parts; missing ones are taken from the training images, at least one image each."""
     result = dict(parts)
     rest = _shuffled(parts["train"])
     for split, share in shares.items():
@@ -317,7 +329,7 @@ def _subfolders(folder: Path) -> tuple[str, ...]:
 
 
 def _read_layout(folder: Path) -> tuple[Parts, Parts]:
-    """The parts of A and B in a folder with ``trainA``, ``trainB`` and so on."""
+    """The parts of both domains in a folder with ``trainA``, ``trainB`` and so on; perhaps none to train with."""
     result: tuple[Parts, Parts] = ({}, {})
     if not folder.is_dir():
         raise UserError(f"the folder {folder} does not exist: give one that holds trainA and trainB.")
@@ -325,8 +337,9 @@ def _read_layout(folder: Path) -> tuple[Parts, Parts]:
         for side, parts in zip("AB", result, strict=True):
             if (folder / f"{split}{side}").is_dir():
                 parts[split] = _listed(folder, Path(f"{split}{side}"))
-            elif split == "train":
-                raise UserError(f"{folder} holds no folder {split}{side}: add it, or name two folders by a and b.")
+    untrained = [side for side, parts in zip("AB", result, strict=True) if "train" not in parts]
+    if len(untrained) == 1 or not all(result):
+        raise UserError(f"{folder} holds no folder train{untrained[0]}: add it, or name two folders by a and b.")
     return result
 
 
@@ -357,24 +370,24 @@ def _read_manifest(path: Path, domains: list[str] | None) -> tuple[dict[str, Par
     for (_, row), label in zip(rows, labels, strict=True):
         split: Split = row["split"]
         parts[row["domain"]].setdefault(split, []).append(Entry(Path(row["path"]), label))
-    for domain, found in parts.items():
-        if "train" not in found:
-            raise UserError(f"the manifest {path} has no training images of the domain {domain}: add some.")
+    untrained = [domain for domain, found in parts.items() if "train" not in found]
+    if len(untrained) == 1:
+        raise UserError(f"the manifest {path} has no training images of the domain {untrained[0]}: add some.")
     return {
         domain: {split: sorted(part) for split, part in found.items()} for domain, found in parts.items()
     }, class_names
 
 
 def read_csv(path: Path, what: str, columns: Sequence[str] = ()) -> list[tuple[int, dict[str, Any]]]:
-    """Line numbers and rows, by the names in the first line, of a CSV file.
+    """Line numbers and rows (by the names in the first line) of a CSV file.
 
     Args:
         path: the file.
-        what: what it is called in sentences.
-        columns: those that it must have.
+        what: name of the file in error messages.
+        columns: required columns.
 
     Raises:
-        UserError: where it cannot be read, lacks a column or has no rows.
+        UserError: if it cannot be read, lacks a column or has no rows.
     """
     if path.exists() and not path.is_file():
         raise UserError(f"the {what} {path} is no regular file: give a CSV file.")
@@ -396,7 +409,7 @@ def read_csv(path: Path, what: str, columns: Sequence[str] = ()) -> list[tuple[i
 
 
 def _classes(words: list[str], path: Path) -> tuple[tuple[str, ...], list[int | None]]:
-    """Names and numbers of the classes that words stand for; none where no word is given."""
+    """Names and numbers of the classes; none if no labels are given."""
     if not any(words):
         return (), [None] * len(words)
     if not all(words):
@@ -415,7 +428,7 @@ def _classes(words: list[str], path: Path) -> tuple[tuple[str, ...], list[int | 
 def _load(
     name: str, folder: Path, entries: list[Entry], channels: int, geometry: Geometry, on_bad_file: OnBadFile
 ) -> ImageData:
-    """Decode one part, without the images that are to be skipped."""
+    """Decode one part, without skipped images."""
     paths = [entry.path for entry in entries]
     images, good = decoded_images(re.sub(r"\W+", "_", name), folder, paths, channels, geometry, on_bad_file)
     if not good.any():

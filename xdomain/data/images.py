@@ -1,4 +1,4 @@
-"""Image files: what every kind becomes, and writing them whole or not at all."""
+"""Reading image files of every kind, and writing them atomically."""
 
 import io
 import os
@@ -22,11 +22,11 @@ ENDINGS = (
     *(".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"),
 )
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-"""The formats that are read, whatever a file is called. PIL knows more and starts other programs for some."""
+"""The formats that are read, whatever the file name. PIL knows more, and starts other programs for some."""
 JUNK = re.compile(r"\..*|Thumbs\.db|ehthumbs\.db|desktop\.ini|__MACOSX|Icon\r", re.IGNORECASE)
 LEFTOVERS = "hidden files and leftovers of an operating system"
 UNREAD = f"no ending of an image ({' '.join(ENDINGS)})"
-SHOWN = 5  # kinds of files in a warning
+SHOWN = 5  # number of kinds of files named in a warning
 
 ORIENTATION = 0x0112  # tag of EXIF
 UPRIGHT = {
@@ -38,7 +38,7 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""From the value of that tag to what turns the image upright."""
+"""Maps the value of that tag to the operation that turns the image upright."""
 PLANAR, PHOTOMETRIC, BITS = 284, 262, 258  # tags of TIFF
 MODES = {1: "L", 3: "RGB"}
 
@@ -47,7 +47,7 @@ def read_image(path: Path, channels: int) -> Tensor:
     """Read an image file, ``uint8`` [channels, H, W].
 
     ============================  ====================================================================
-    8-bit grey or RGB             as it is
+    8-bit grey or RGB             unchanged
     16-bit grey                   divided by 257 and rounded, so that 65535 becomes 255
     16-bit RGB                    its upper 8 bits; refused where the planes of a TIFF stand apart
     32-bit integers or floats     refused: nothing says which value is white
@@ -68,11 +68,11 @@ def read_image(path: Path, channels: int) -> Tensor:
         channels: 1 for grey, 3 for RGB.
 
     Raises:
-        UserError: for a file that is refused; the sentence names it.
-        MemoryError: where there is too little memory for it.
+        UserError: for a file that is refused; the message names it.
+        MemoryError: if there is too little memory for it.
     """
     try:
-        if path.exists() and not path.is_file():  # to open a pipe waits for ever
+        if path.exists() and not path.is_file():  # opening a pipe would wait forever
             raise ValueError("it is a folder" if path.is_dir() else "it is no regular file")
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -87,9 +87,9 @@ def read_image(path: Path, channels: int) -> Tensor:
     except FileNotFoundError as error:
         gone = f"is a link to nothing ({os.readlink(path)})" if path.is_symlink() else "does not exist"
         raise UserError(f"the image {path} {gone}.") from error
-    except MemoryError:  # which says nothing about the file
+    except MemoryError:  # says nothing about the file
         raise
-    except Exception as error:  # decoders raise whatever they stumble over in a damaged file
+    except Exception as error:  # decoders raise all kinds of errors on damaged files
         raise UserError(f"{path} cannot be read as an image, replace or remove it: {_why(path, error)}.") from error
     return torch.from_numpy(pixels.reshape(*pixels.shape[:2], channels)).permute(2, 0, 1).contiguous()
 
@@ -100,22 +100,22 @@ def open_image(file: Path | BinaryIO) -> Image.Image:
 
 
 def orientation(image: Image.Image) -> int:
-    """How an image is to be turned, from 1 (not at all) to 8; 1 where its metadata are broken."""
+    """EXIF orientation of an image, from 1 (upright) to 8; 1 if its metadata are broken."""
     try:
         value = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # whatever a parser stumbles over: the pixels are not concerned
+    except Exception:  # any error of a parser: the pixels are not affected
         return 1
     return value if value in range(1, 9) else 1
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey, which PIL's own conversion would cut off at 255."""
+    """Scale 16-bit grey to 8 bits; PIL's own conversion would clip it at 255."""
     tags = getattr(image, "tag_v2", {})  # of TIFF
-    if tags.get(PLANAR) == 2 and max(tags.get(BITS, (1,))) > 8:  # PIL takes the two bytes of a value for two values
+    if tags.get(PLANAR) == 2 and max(tags.get(BITS, (1,))) > 8:  # PIL reads the two bytes of a value as two values
         raise ValueError("its planes of 16 bits stand one after the other, save it with interleaved or 8-bit pixels")
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # PIL stretches PGM to 16 bits
         values = np.asarray(image).astype(np.int64)
-        if tags.get(PHOTOMETRIC) == 0:  # 0 is white, which PIL heeds with 8 bits only
+        if tags.get(PHOTOMETRIC) == 0:  # 0 is white, which PIL handles only for 8 bits
             values = 65535 - values
         return Image.fromarray(((values + 128) // 257).astype(np.uint8))
     if image.mode in ("I", "F"):
@@ -134,35 +134,35 @@ def _why(path: Path, error: Exception) -> str:
 
 
 def write_image(image: Tensor, path: Path) -> None:
-    """Write an image, whole or not at all; the ending of the name chooses the format.
+    """Write an image atomically; the file extension determines the format.
 
     Args:
         image: ``uint8`` [1, H, W] (grey) or [3, H, W] (RGB).
         path: file to write or replace; missing folders are made.
 
     Raises:
-        UserError: for an unknown ending, or where the file cannot be written.
+        UserError: for an unknown extension, or if the file cannot be written.
     """
     if path.suffix.lower() not in ENDINGS:
         raise UserError(f"{path} ends in none of {' '.join(ENDINGS)}: rename it.")
     pixels = image.permute(1, 2, 0).cpu().numpy()
     picture = Image.fromarray(pixels[:, :, 0] if image.shape[0] == 1 else pixels)
-    content = io.BytesIO()  # first: encoders report a full disk as an error of their own
+    content = io.BytesIO()  # in memory first: encoders report a full disk as an error of their own
     picture.save(content, Image.registered_extensions()[path.suffix.lower()], quality=95)  # for JPEG and WebP
     with whole_file(path) as file:
         file.write(content.getbuffer())
 
 
 def walk(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[tuple[Path, str]]:
-    """All entries of a folder and its subfolders, linked ones too, sorted by name.
+    """All entries of a folder and its subfolders, including linked ones, sorted by name.
 
     Args:
-        folder: where to begin.
+        folder: folder to start from.
         above: real paths of the folders that lead there.
 
     Returns:
-        every file with the reason not to read it, empty for an image file or a link to nothing that is called like one;
-        a folder only where it is not entered.
+        every file with the reason not to read it, which is empty for an image file (or a broken link with the name of
+        one); folders only if they are not entered.
     """
     try:
         with os.scandir(folder) as found:
@@ -189,12 +189,12 @@ def walk(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[tuple[Pa
 
 
 def image_files(path: Path) -> tuple[Path, list[Path]]:
-    """The image files meant by a path: a folder with all its subfolders, linked ones too, or one file.
+    """The image files at a path: of a folder with all its subfolders, including linked ones, or a single file.
 
-    Names that begin with a dot, and what is below them, are left out. What else is passed over is counted in a warning.
+    Names that begin with a dot, and everything below them, are left out. Other skipped files are counted in a warning.
 
     Returns:
-        the folder, and the files in it by sorted names relative to it.
+        the folder, and the sorted names of its files relative to it.
 
     Raises:
         UserError: if there are none.

@@ -28,21 +28,21 @@ Digits = tuple[np.ndarray, np.ndarray]
 """Images ``uint8`` [N, C, H, W] and classes ``int64`` [N]."""
 
 SVHN_SIZES = {"train": 73257, "test": 26032, "extra": 531131}
-MOST_DIGITS = 6  # in one house number of SVHN
-MOST_IMAGES = 1_000_000  # in one file; what announces more is damaged, or meant to fill the memory
-NUMBERS = ("uint8", "int8", "uint16", "int16", "int32", "int64", "single", "double")  # as MATLAB calls them
-MOST_TEXT = 1 << 28  # bytes of USPS as text, of which the official files have a twentieth
+MOST_DIGITS = 6  # digits in one house number of SVHN
+MOST_IMAGES = 1_000_000  # entries of one file; a larger number means damage, or an attempt to fill the memory
+NUMBERS = ("uint8", "int8", "uint16", "int16", "int32", "int64", "single", "double")  # MATLAB's names
+MOST_TEXT = 1 << 28  # bytes of USPS as text, 20 times the size of the official files
 
 AGAIN = "delete it and fetch the official file again, for instance with download: true."
 
 
 class _Official(SingleDomain):
-    """What the three have in common: files are found or fetched, checked, resized and kept as ``uint8``.
+    """Common base of the three sets: files are found or downloaded, checked, resized and kept as ``uint8``.
 
-    A file is read once for all the parts that come out of it.
+    A file is read only once for all parts that it contains.
 
     Attributes:
-        subfolder: where the files of this set lie below ``root``.
+        subfolder: where the files of this data set are below ``root``.
     """
 
     subfolder: str
@@ -55,15 +55,15 @@ class _Official(SingleDomain):
         self._ready: dict[Split, Digits] = {}
 
     def read(self, name: str) -> Digits:
-        """The whole content of one official file, checked."""
+        """Images and labels of one official file, checked."""
         raise NotImplementedError(f"{type(self).__name__} must implement read()")
 
     def fetch(self, name: str, folder: Path) -> object:
-        """Let torchvision put the official files that ``name`` stands for anywhere below a folder."""
+        """Let torchvision download the official files of ``name`` to anywhere below a folder."""
         raise NotImplementedError(f"{type(self).__name__} must implement fetch()")
 
     def open(self, split: Split) -> dict[Split, Digits]:
-        """All parts that come out of the file behind a split: the last images of one fixed shuffle validate."""
+        """All parts from the file of a split; the last images of one fixed shuffle are for validation."""
         if split == "test":
             return {"test": self.sized(self.read("test"))}
         digits = self.read("train")
@@ -89,16 +89,16 @@ class _Official(SingleDomain):
         return {**super().contents(), "files": file_versions(self.root, files), "val_size": self.val_size}
 
     def sources(self) -> list[Path]:
-        """Everything below ``root`` that the images may come from."""
+        """All paths below ``root`` that the images may come from."""
         return sorted((self.root / self.subfolder).glob("[!.]*"))
 
     def sized(self, digits: Digits, chosen: np.ndarray | None = None) -> Digits:
-        """The chosen images (all by default) at the wanted size, resized with antialiasing."""
+        """The chosen images (by default all), resized to ``image_size`` with antialiasing."""
         images, labels = digits
         chosen = np.arange(len(labels)) if chosen is None else chosen
         size = self.image_size
         result = np.empty((len(chosen), images.shape[1], size, size), dtype=np.uint8)
-        for begin in range(0, len(chosen), 2000):  # in pieces: a whole set in floating point would not fit everywhere
+        for begin in range(0, len(chosen), 2000):  # in pieces: a whole set as float may not fit into memory
             piece = images[chosen[begin : begin + 2000]]
             if piece.shape[2:] != (size, size):
                 values = torch.from_numpy(piece).float()
@@ -108,10 +108,10 @@ class _Official(SingleDomain):
         return result, labels[chosen]
 
     def find(self, name: str, *file_names: str) -> Path:
-        """The first of some files that exists; with ``download``, fetched before where none does.
+        """The first of some files that exists; with ``download``, they are fetched first if none does.
 
         Raises:
-            UserError: where none exists, or the download fails.
+            UserError: if none exists, or the download fails.
         """
         folder = self.root / self.subfolder
         paths = [folder / file_name for file_name in file_names]
@@ -134,11 +134,11 @@ class MNIST(_Official):
     """MNIST, scanned digits, white on black: ``mnist``, grey, classes 0-9.
 
     Reads ``MNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte``, plain or with ``.gz``: 60,000 training images, of
-    which the last ``val_size`` of one fixed shuffle validate, and 10,000 test images.
+    which the last ``val_size`` of one fixed shuffle are for validation, and 10,000 test images.
 
     Args:
         image_size: height and width in pixels; the files have 28.
-        val_size: number of validation images, taken out of the training file.
+        val_size: number of validation images, taken from the training file.
     """
 
     domains = ("mnist",)
@@ -162,15 +162,15 @@ class MNIST(_Official):
 
 
 class USPS(_Official):
-    """USPS, scanned digits of envelopes, white on black: ``usps``, grey, classes 0-9.
+    """USPS, scanned digits from envelopes, white on black: ``usps``, grey, classes 0-9.
 
     Reads ``usps/zip.{train,test}.gz`` (the original text: digit and 256 values in [-1, 1] per line) or
     ``usps/usps.bz2`` and ``usps/usps.t.bz2`` (the same in libsvm format, which torchvision downloads): 7,291 training
-    images, of which the last ``val_size`` of one fixed shuffle validate, and 2,007 test images.
+    images, of which the last ``val_size`` of one fixed shuffle are for validation, and 2,007 test images.
 
     Args:
         image_size: height and width in pixels; the files have 16.
-        val_size: number of validation images, taken out of the training file.
+        val_size: number of validation images, taken from the training file.
     """
 
     domains = ("usps",)
@@ -195,8 +195,8 @@ class USPS(_Official):
             else:
                 content = io.BytesIO(text)
                 sparse, labels = load_svmlight_file(content, n_features=256, dtype=np.float32, zero_based=False)
-                labels, values = labels - 1, sparse.toarray()  # libsvm counts the classes from 1
-        except Exception as error:  # parsers raise whatever they stumble over in a damaged file
+                labels, values = labels - 1, sparse.toarray()  # libsvm numbers the classes from 1
+        except Exception as error:  # parsers raise all kinds of errors on damaged files
             raise _unreadable(path, error) from error
         if values.shape[1] != 256 or not (np.abs(values) <= 1).all():
             raise UserError(f"{path} does not hold 256 values in [-1, 1] per line: {AGAIN}")
@@ -206,22 +206,23 @@ class USPS(_Official):
 class SVHN(_Official):
     """Street View House Numbers, cropped digits: ``svhn``, RGB, classes 0-9 (the files' class 10 is the digit 0).
 
-    Reads ``svhn/{train,test,extra}_32x32.mat``: 73,257, 26,032 and 531,131 images. A file with fewer is used with a
-    warning. A street photo yields several crops, each showing parts of its neighbours, so images that validate or test
+    Reads ``svhn/{train,test,extra}_32x32.mat``: 73,257, 26,032 and 531,131 images. A smaller file is used with a
+    warning. A street photo yields several crops, each showing parts of its neighbours, so validation and test images
     must not share a photo with training images:
 
     - with ``svhn/<file>_photo.npy`` (the number of its photo for every crop, integer [N], e.g. ``train_photo.npy``)
-      whole photos are shared out by one fixed shuffle, and a part may grow past its size by the rest of a photo;
-    - without it every part is one block of the file: test, validation, training. Crops of a photo are neighbours in the
-      official files, so only a cut between two blocks could divide one. There 5 crops are left out, because a house
-      number has at most 6 digits.
+      whole photos are assigned to the parts by one fixed shuffle, and a part may exceed its size by the rest of a
+      photo;
+    - without it every part is one block of the file: test, validation, training. Crops of a photo are adjacent in the
+      official files, so only the boundary between two blocks could divide one. There 5 crops are left out, because a
+      house number has at most 6 digits.
 
     Args:
         image_size: height and width in pixels; the files have 32.
-        part: the files that training images come from; with ``train+extra`` those of ``extra`` only train.
-        val_size: number of validation images, taken out of the (first) training file.
-        holdout: fraction of the (first) training file that is set apart as the test part, for use without
-            ``test_32x32.mat``; None reads that file.
+        part: the files of the training images; with ``train+extra``, those of ``extra`` are for training only.
+        val_size: number of validation images, taken from the (first) training file.
+        holdout: fraction of the (first) training file to use as the test part, if there is no ``test_32x32.mat``; None
+            reads that file.
     """
 
     domains = ("svhn",)
@@ -269,7 +270,7 @@ class SVHN(_Official):
         path = self.find(name, path.name)
         try:
             announced = {array: (shape, kind) for array, shape, kind in scipy.io.whosmat(path)}
-        except Exception as error:  # scipy meets a damaged file with errors of nearly any kind
+        except Exception as error:  # scipy raises all kinds of errors on damaged files
             raise _unreadable(path, error) from error
         if not {"X", "y"} <= announced.keys():
             raise UserError(f"{path} does not hold the arrays X and y of an SVHN file: {AGAIN}")
@@ -298,7 +299,7 @@ class SVHN(_Official):
         return digits
 
     def _share_out(self, name: str, count: int) -> dict[Split, np.ndarray]:
-        """Positions of the parts in a training file, no photo in two of them."""
+        """Positions of the parts in a training file; no photo is in two parts."""
         photo = self._photos(name, count)
         order = np.arange(count)
         if photo is not None:
@@ -312,7 +313,7 @@ class SVHN(_Official):
         for split, size in sizes.items():
             end = begin + size
             if photo is not None and end < count:
-                end += int(np.count_nonzero(photo[order[end:]] == photo[order[end - 1]]))  # the rest of a cut photo
+                end += int(np.count_nonzero(photo[order[end:]] == photo[order[end - 1]]))  # the rest of a divided photo
             parts[split] = order[begin:end]
             begin = end if photo is not None else end + MOST_DIGITS - 1
         parts["train"] = order[begin:]
@@ -339,7 +340,7 @@ class SVHN(_Official):
 
 
 def _checked(images: np.ndarray, labels: np.ndarray, path: Path) -> Digits:
-    """Images and labels that belong together; ``path`` is the file that holds the labels."""
+    """Check that images and labels match; ``path`` is the file of the labels."""
     if len(images) == 0 or len(images) != len(labels):
         raise UserError(f"{path} holds {len(labels):,} labels for {len(images):,} images: {AGAIN}")
     if not np.isin(labels, np.arange(10)).all():
@@ -351,23 +352,23 @@ def load_array(path: Path, way: str) -> np.ndarray:
     """The array in an ``.npy`` file, memory-mapped.
 
     Raises:
-        UserError: for a file that holds none; the sentence ends in the way out.
+        UserError: for a file without an array; the message ends with ``way``.
     """
     try:
         array = np.load(path, mmap_mode="r")
         if not isinstance(array, np.ndarray):
             raise ValueError("it is an archive")
-    except Exception as error:  # numpy meets a damaged file with errors of many kinds
+    except Exception as error:  # numpy raises many kinds of errors on damaged files
         raise UserError(f"{path} cannot be read ({_one_line(error)}): {way}") from error
     return array
 
 
 def _read_idx(path: Path, of: tuple[int, ...] = ()) -> np.ndarray:
-    """The array in an idx file of unsigned bytes, plain or ``.gz``; no more is read than its header announces.
+    """The array in an idx file of unsigned bytes, plain or ``.gz``; reads no more than its header announces.
 
     Args:
         path: the file.
-        of: shape of one of its entries.
+        of: shape of one entry.
 
     Raises:
         UserError: for a file that is damaged, is not idx, or holds something else.
@@ -387,7 +388,7 @@ def _read_idx(path: Path, of: tuple[int, ...] = ()) -> np.ndarray:
             if count > MOST_IMAGES:
                 raise UserError(f"{path} announces {count:,} entries, more than any set of digits has: {AGAIN}")
             size = int(np.prod([count, *shape], dtype=np.int64))
-            data = file.read(size + 1)  # to the end and the checksum there, if that is where it ends
+            data = file.read(size + 1)  # up to the end and its checksum, if the data ends there
     except UserError:
         raise
     except Exception as error:  # decompression fails in several ways
@@ -402,10 +403,10 @@ def _read_idx(path: Path, of: tuple[int, ...] = ()) -> np.ndarray:
 
 
 def _download(folder: Path, present: Callable[[], bool], fetch: Callable[[Path], object]) -> None:
-    """Fetch files into a folder, in one process while the others wait.
+    """Download files into a folder, in one process while the others wait.
 
-    They are fetched beside and then moved, so that an interrupted download leaves no half file under an official name,
-    and files that are there already stay as they are.
+    They are downloaded to a temporary folder and then moved, so that an interrupted download leaves no partial file
+    under an official name; existing files are not changed.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Training order as a pure function of seed, epoch and batch number, and a loader that can be resumed at any batch."""
+"""Training order as a pure function of seed, epoch and batch index, and a loader that can resume at any batch."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -24,7 +24,7 @@ class EpochBatchSampler(Sampler[list[int]]):
     """Shuffled batches for one role of an unpaired batch.
 
     The images of a domain form an endless stream: one permutation after the other, each drawn from ``(seed, stream,
-    number of the permutation)``. An epoch is ``length`` positions of that stream, shared out over the ranks. A domain
+    number of the permutation)``. An epoch is ``length`` positions of that stream, distributed over the ranks. A domain
     that is smaller than the epoch is therefore cycled through evenly, and batch ``k`` of epoch ``e`` never depends on
     what was drawn before it.
 
@@ -33,7 +33,7 @@ class EpochBatchSampler(Sampler[list[int]]):
         length: positions in one epoch (the size of the largest domain).
         batch_size: images per batch and rank.
         seed: seed of the data module.
-        stream: number of the role, so that two domains are shuffled independently.
+        stream: index of the role, so that two domains are shuffled independently.
         rank: this process.
         world_size: number of processes.
         repeat: every epoch is the first one again.
@@ -59,11 +59,11 @@ class EpochBatchSampler(Sampler[list[int]]):
 
     @property
     def sampler(self) -> "EpochBatchSampler":
-        """Lightning looks here for ``set_epoch``."""
+        """Where Lightning looks for ``set_epoch``."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Begin epoch ``epoch`` at its first batch; a no-op while that epoch is already under way."""
+        """Start epoch ``epoch`` at its first batch; does nothing if that epoch is already in progress."""
         if epoch != self.epoch:
             self.epoch, self.start = epoch, 0
 
@@ -72,7 +72,7 @@ class EpochBatchSampler(Sampler[list[int]]):
         return torch.randperm(self.size, generator=generator)
 
     def first_batches(self) -> torch.Tensor:
-        """Number of the batch that every image is first seen in, counted over all ranks: ``int64`` [size]."""
+        """Index of the batch in which every image is first seen, counted over all ranks: ``int64`` [size]."""
         place = torch.empty(self.size, dtype=torch.int64)
         place[self._permutation(0)] = torch.arange(self.size)
         return place // (self.batch_size * self.world_size) * self.world_size + place % self.world_size
@@ -93,7 +93,7 @@ class EpochBatchSampler(Sampler[list[int]]):
 
 
 class ShardSampler(Sampler[list[int]]):
-    """Batches of every image once, in order, shared out over the ranks without padding or doubles."""
+    """Batches of every image once, in order, distributed over the ranks without padding or duplicates."""
 
     def __init__(self, size: int, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
         self.indices = range(rank, size, world_size)
@@ -112,10 +112,10 @@ def _identity(batch: Any) -> Any:
 
 
 class ResumableLoader(DataLoader[Sample]):
-    """Loader that remembers its batch, so that a checkpoint in the middle of an epoch resumes at the next one.
+    """Loader that remembers its position, so that a run resumes in the middle of an epoch at the next batch.
 
-    The data set must answer a list of indices with a whole batch (``__getitems__``). The loader draws nothing from
-    the global random state.
+    The data set must return a whole batch for a list of indices (``__getitems__``). The loader does not use the global
+    random state.
     """
 
     def __init__(self, dataset: Any, batch_sampler: Sampler[list[int]], num_workers: int = 0, **options: Any) -> None:
@@ -138,7 +138,7 @@ class ResumableLoader(DataLoader[Sample]):
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """Epoch and number of batches that were handed out in it."""
+        """Epoch and number of batches already loaded in it."""
         return {"epoch": getattr(self.batch_sampler, "epoch", 0), "batch": self._yielded}
 
     def load_state_dict(self, state: dict[str, int]) -> None:

@@ -1,4 +1,4 @@
-"""Data modules for methods that learn from one image, or from a pair of them."""
+"""Data modules for methods that learn from a single image or a pair of images."""
 
 import hashlib
 from importlib.resources import files
@@ -23,25 +23,25 @@ PHOTOGRAPHS = {
         *("moon", "motorcycle_left", "motorcycle_right", "retina", "rocket"),
     )
 }
-"""Photographs inside the package scikit-image that need no download, all free of copyright; brick, camera, coins,
+"""Photographs in the package scikit-image that need no download, all free of copyright; brick, camera, coins,
 grass, gravel and moon are grey."""
 SMALLEST, LARGEST = 12, 20_000  # sides in pixels; patch discriminators see 11 pixels
 
 
 def read_picture(path: str, max_size: int, channels: int = 3) -> Tensor:
-    """An image to learn from.
+    """Read an image to learn from.
 
     Args:
         path: an image file (see :func:`xdomain.data.images.read_image`), or ``scikit-image:<name>`` for one of
             :data:`PHOTOGRAPHS`. A relative path is also looked for in the data root.
-        max_size: what the longer side is shrunk to where it is longer.
+        max_size: the longer side is shrunk to this many pixels if it is longer.
         channels: 3 for RGB, 1 for grey.
 
     Returns:
         ``uint8`` [channels, H, W].
 
     Raises:
-        UserError: for a file that cannot be read and an image that is too small, too large or of one colour.
+        UserError: for a file that cannot be read, or an image that is too small, too large or of a single colour.
     """
     if not path.startswith(BUNDLED):
         return worth_learning(read_image(find_sample(path), channels)[None], path, max_size)[0]
@@ -54,14 +54,14 @@ def read_picture(path: str, max_size: int, channels: int = 3) -> Tensor:
 
 
 def find_sample(path: str) -> Path:
-    """A file or folder, from the current folder or, where it is not there, from the data root."""
+    """A file or folder, in the current folder or else in the data root."""
     given = Path(path).expanduser()
     below = data_root() / given
     return below if not given.exists() and below.exists() else given
 
 
 def shrink(images: Tensor, max_size: int) -> Tensor:
-    """Scale images down until the longer side has ``max_size`` pixels, antialiased; smaller ones come back unchanged.
+    """Shrink images so that the longer side has ``max_size`` pixels, antialiased; smaller ones are not changed.
 
     The shorter side is rounded up, as in SinGAN.
 
@@ -79,7 +79,7 @@ def shrink(images: Tensor, max_size: int) -> Tensor:
 
 
 def worth_learning(images: Tensor, path: str, max_size: int) -> Tensor:
-    """Shrink images ``uint8`` [N, C, H, W] and check that a pyramid of patches can be learned from them.
+    """Shrink images ``uint8`` [N, C, H, W] and check that a pyramid of patch networks can learn from them.
 
     Raises:
         UserError: for images that are too large or too small, or of a single colour.
@@ -101,7 +101,7 @@ def worth_learning(images: Tensor, path: str, max_size: int) -> Tensor:
 
 
 def pair_names(a: str, b: str, names: tuple[str, str] | None) -> tuple[str, str]:
-    """Names of two domains: the given ones, or those of the files without folder and ending."""
+    """Names of two domains: the given ones, or the file names without folder and extension."""
     first, second = names or (Path(path.removeprefix(BUNDLED).removeprefix(DRAWN)).stem for path in (a, b))
     if first == second:
         raise UserError(f"both sides of the pair are called {first}: set names to two names.")
@@ -110,14 +110,14 @@ def pair_names(a: str, b: str, names: tuple[str, str] | None) -> tuple[str, str]
 
 
 class SingleSample(BaseDataModule):
-    """Base of data modules with one sample per domain, which trains, validates and tests.
+    """Base class of data modules with one sample per domain, used for training, validation and test.
 
     Args:
         steps_per_epoch: training batches in an epoch.
-        batch_size: how often the sample stands in a training batch, per domain and process.
+        batch_size: number of copies of the sample in a training batch, per domain and process.
 
     Attributes:
-        samples: from role to sample, ``uint8`` without a batch dimension.
+        samples: maps a role to its sample, ``uint8`` without a batch dimension.
     """
 
     samples: dict[str, Tensor]
@@ -139,7 +139,7 @@ class SingleSample(BaseDataModule):
         return {role: hashlib.sha256(sample.numpy().tobytes()).hexdigest() for role, sample in self.samples.items()}
 
     def train_dataloader(self) -> CombinedLoader:
-        """Batches that hold nothing but the sample."""
+        """Batches of copies of the sample."""
         _, world_size = self._shard()
         length = self.steps_per_epoch * self.batch_size * world_size
         loaders = {}
@@ -155,7 +155,7 @@ class SingleImage(SingleSample):
     Args:
         path: an image file, or ``scikit-image:<name>`` for a photograph that comes with the installation: one of
             :data:`PHOTOGRAPHS`, e.g. ``scikit-image:coffee``.
-        max_size: largest height or width in pixels; a larger image is shrunk, a smaller one stays as it is.
+        max_size: largest height or width in pixels; a larger image is shrunk, a smaller one keeps its size.
         channels: 3 for RGB, 1 for grey.
     """
 
@@ -179,9 +179,9 @@ class ImagePair(SingleSample):
 
     Args:
         a: source: an image file, or ``scikit-image:<name>`` for one of :data:`PHOTOGRAPHS`.
-        b: target, likewise.
-        names: names of the two domains; by default those of the files without folder and ending.
-        max_size: largest height or width in pixels; a larger image is shrunk, a smaller one stays as it is.
+        b: target: the same.
+        names: names of the two domains; by default the file names without folder and extension.
+        max_size: largest height or width in pixels; a larger image is shrunk, a smaller one keeps its size.
     """
 
     channels = (3, 3)

@@ -1,4 +1,4 @@
-"""Image files of the user's own with a table of attributes: domains by rules, as those of CelebA."""
+"""The user's own image files with a table of attributes: domains by rules, as for CelebA."""
 
 import re
 from dataclasses import astuple
@@ -18,23 +18,23 @@ SPLIT = "split"
 
 
 class AttributeTable(AttributeDomains):
-    """Image files of one's own with a table of attributes: RGB, domains by attributes.
+    """Your own image files with a table of attributes: RGB, domains by attributes.
 
     The table is a CSV file. Its first column is the name of an image, relative to the folder of the table. A column
-    whose values are 0 and 1, or -1 and 1, is an attribute and may have any name; in a rule and among
-    ``attribute_names``, what is neither letter nor digit is ``_``. A column ``split`` (train, val or test) says what
-    an image is for; a part that it does not name, or all where there is no such column, is taken out of the training
-    images by one fixed shuffle. Other columns are ignored.
+    whose values are 0 and 1, or -1 and 1, is an attribute and may have any name; in rules and in ``attribute_names``,
+    characters other than letters and digits become ``_``. A column ``split`` gives the part of an image (train, val or
+    test). Parts that it does not name, or all without such a column, are taken from the training images by one fixed
+    shuffle. Other columns are ignored.
 
     Args:
         table: the CSV file.
-        domains: one or two rules by the name of the domain, such as ``{bald: Bald, rest: not Bald}``, or the name of a
-            preset; see :class:`xdomain.data.attributes.AttributeDomains`.
+        domains: a mapping from one or two domain names to rules, such as ``{bald: Bald, rest: not Bald}``, or the name
+            of a preset; see :class:`xdomain.data.attributes.AttributeDomains`.
         image_size: height and width in pixels.
-        fit: how an image becomes a square; see :class:`xdomain.data.folders.UnpairedFolders`.
-        val_share: share of the training images that validates, where no part does.
-        test_share: share of the training images that tests, where no part does.
-        on_bad_file: stop at an image that cannot be read, or leave it out with a warning.
+        fit: how an image is made square; see :class:`xdomain.data.folders.UnpairedFolders`.
+        val_share: share of the training images used for validation if there is no such part.
+        test_share: share of the training images used for the test if there is no such part.
+        on_bad_file: refuse an image that cannot be read, or leave it out with a warning.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class AttributeTable(AttributeDomains):
         return ImageData(images, None, self._table[rows], np.flatnonzero(good), names)
 
     def files(self) -> dict[tuple[str, str], list[Path]]:
-        """The image files by domain and split; a file of both domains stands under both names joined."""
+        """The image files by domain and split; a file of both domains is listed under both names joined."""
         found: dict[tuple[str, str], list[Path]] = {}
         for split, rows in self._rows_of.items():
             for row in rows:
@@ -112,7 +112,7 @@ def _names(table: Path, column: str, rows: list[tuple[int, dict[str, Any]]]) -> 
 def _attributes(
     table: Path, columns: list[str], rows: list[tuple[int, dict[str, Any]]]
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The columns of 0 and 1, or -1 and 1, as ``uint8`` [N] by their names in rules; and why the others are none."""
+    """Attribute columns as ``uint8`` [N] by their names in rules, and why the other columns are not attributes."""
     found: dict[str, np.ndarray] = {}
     others: dict[str, str] = {}
     for column in columns:

@@ -1,4 +1,4 @@
-"""Videos: reading and writing them, and the data module for methods that learn from a single one."""
+"""Reading and writing videos, and data modules for methods that learn from a single one."""
 
 import io
 import re
@@ -19,10 +19,10 @@ from xdomain.engines.clips import KINDS, render_clip
 from xdomain.errors import UserError, did_you_mean, refuse
 from xdomain.files import whole_file, whole_folder
 
-ANIMATIONS = (".gif", ".webp")  # read by PIL, which lays their frames over each other as their rules say
+ANIMATIONS = (".gif", ".webp")  # read by PIL, which composes their frames as the format demands
 
 Frame = Callable[[], Tensor]
-"""Gives one frame, ``uint8`` [3, H, W], when it is wanted; frames that are left out are not converted."""
+"""Converts one frame to ``uint8`` [3, H, W] on demand; skipped frames are not converted."""
 
 
 def read_video(
@@ -42,16 +42,16 @@ def read_video(
 
     Args:
         path: video file or folder of frames.
-        start: number of the first frame to take, from 0.
-        frames: how many to take, or None for all.
+        start: index of the first frame to take, from 0.
+        frames: number of frames to take, or None for all.
         stride: take every ``stride``-th frame from ``start`` on.
-        size: what the longer side is shrunk to where it is longer, antialiased.
+        size: the longer side is shrunk to this many pixels if it is longer, antialiased.
 
     Returns:
         ``uint8`` [T, 3, H, W].
 
     Raises:
-        UserError: for what is missing, damaged, no video, one single picture, of varying size or too short.
+        UserError: for a video that is missing, damaged, no video, a single image, of varying size or too short.
     """
     _check_window(str(path), start, frames, stride)
     chosen: list[Tensor] = []
@@ -70,7 +70,7 @@ def read_video(
                     break
     except UserError:
         raise
-    except Exception as error:  # decoders raise whatever they stumble over in a damaged file
+    except Exception as error:  # decoders raise all kinds of errors on damaged files
         what = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path} cannot be read as a video, replace it: {what}.") from error
     count = number + 1
@@ -124,7 +124,7 @@ def _animation_frames(path: Path) -> Iterator[Frame]:
 
 
 def _stream_frames(path: Path) -> Iterator[Frame]:
-    import av  # here, since it loads all of FFmpeg, which nothing but videos needs
+    import av  # imported here, since it loads all of FFmpeg, which only videos need
 
     with av.open(str(path)) as container:
         if not container.streams.video:
@@ -136,7 +136,7 @@ def _stream_frames(path: Path) -> Iterator[Frame]:
 
 
 def _upright(frame: Any) -> Tensor:
-    """A decoded frame as RGB, turned and mirrored as its file says.
+    """A decoded frame as RGB, rotated and mirrored according to its file.
 
     The file gives a matrix ((a, b, u), (c, d, v), (x, y, w)) that takes column p and row q to column a p + c q + x and
     row b p + d q + y. Of a, b, c and d the signs are used, and which of them are large.
@@ -157,7 +157,7 @@ def _tensor(pixels: np.ndarray) -> Tensor:
 
 
 def write_video(video: Tensor, path: Path, fps: float = 10.0) -> None:
-    """Write a video, whole or not at all; the ending of the name chooses the format.
+    """Write a video atomically; the file extension determines the format.
 
     ============  =====================================================================================
     .mp4          H.264 (MPEG-4 part 2 where FFmpeg was built without it) with colours at half the
@@ -174,8 +174,8 @@ def write_video(video: Tensor, path: Path, fps: float = 10.0) -> None:
         fps: frames per second.
 
     Raises:
-        UserError: for an unknown ending, a folder that holds more than frames, or where nothing can be written.
-        ValueError: for a tensor of another kind, or a frame rate that is not positive.
+        UserError: for an unknown extension, a folder that holds more than frames, or if writing fails.
+        ValueError: for a wrong tensor, or a frame rate that is not positive.
     """
     if video.dtype != torch.uint8 or video.ndim != 4 or video.shape[1] != 3 or len(video) == 0:
         raise ValueError(f"a video is uint8 [T, 3, H, W], not {video.dtype} {list(video.shape)}")
@@ -196,7 +196,7 @@ def write_video(video: Tensor, path: Path, fps: float = 10.0) -> None:
 
 
 def check_frames(folder: Path) -> None:
-    """Raise a UserError for a folder that holds anything but numbered frames: it is not replaced."""
+    """Raise a UserError for a folder that holds anything except numbered frames: it must not be replaced."""
     if folder.is_dir() and (other := [file for file in folder.iterdir() if not re.fullmatch(r"\d+\.png", file.name)]):
         raise UserError(f"the folder {folder} holds {other[0].name}, which is no frame: give another output.")
 
@@ -212,7 +212,7 @@ def _write_mp4(video: Tensor, file: BinaryIO, fps: float) -> None:
     height, width = video.shape[-2:]
     rows, columns = (torch.arange(side + side % 2).clamp(max=side - 1) for side in (height, width))
     even = video[:, :, rows][..., columns].permute(0, 2, 3, 1).contiguous().numpy()
-    # Nearly lossless: what is judged are the frames, not the compression.
+    # Nearly lossless: the frames should be judged, not the compression.
     codec, quality = ("libx264", {"crf": "12"}) if "libx264" in av.codecs_available else ("mpeg4", {"qmax": "3"})
     with av.open(file, "w", format="mp4") as container:
         stream = cast(
@@ -248,14 +248,14 @@ def read_clip(path: str, max_size: int, start: int, frames: int, stride: int, wo
 class SingleVideo(SingleSample):
     """One clip: ``video``, RGB, with its own aspect ratio.
 
-    In a batch time stands behind the channels, as 3D convolutions want it: ``Sample.image`` is [N, 3, T, H, W].
+    In a batch, time comes after the channels, as 3D convolutions need it: ``Sample.image`` is [N, 3, T, H, W].
 
     Args:
         path: a video file or a folder of frames (see :func:`read_video`), or ``engine:water``, ``engine:fire`` or
             ``engine:balloons`` for a clip drawn by :mod:`xdomain.engines.clips`.
-        max_size: largest height or width in pixels; a larger video is shrunk, a smaller one stays as it is. Drawn clips
-            are this wide, at 16:9.
-        start: number of the first frame, from 0.
+        max_size: largest height or width in pixels; a larger video is shrunk, a smaller one keeps its size. Drawn clips
+            have this width, at 16:9.
+        start: index of the first frame, from 0.
         frames: number of frames T.
         stride: every ``stride``-th frame is taken.
         world_seed: seed of a drawn clip.
@@ -292,9 +292,9 @@ class ClipAndImage(SingleSample):
     Args:
         a: source: a video file, a folder of frames or a drawn clip; see :class:`SingleVideo`.
         b: target: an image file or ``scikit-image:<name>``; see :class:`xdomain.data.single.SingleImage`.
-        names: names of the two domains; by default those of the files without folder and ending.
-        max_size: largest height or width in pixels; what is larger is shrunk. Drawn clips are this wide.
-        start: number of the first frame, from 0.
+        names: names of the two domains; by default the file names without folder and extension.
+        max_size: largest height or width in pixels; larger ones are shrunk. Drawn clips have this width.
+        start: index of the first frame, from 0.
         frames: number of frames T.
         stride: every ``stride``-th frame is taken.
         world_seed: seed of a drawn clip.

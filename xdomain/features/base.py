@@ -1,4 +1,4 @@
-"""Bases of the feature networks through which metrics look at images and videos."""
+"""Base classes of the feature networks of metrics for images and videos."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,17 +31,16 @@ def check_layers(name: str, layers: Sequence[str], known: Sequence[str]) -> None
 class Extractor(nn.Module):
     """A frozen network that turns images into feature vectors and feature maps.
 
-    It stays in evaluation mode whatever its owner does, and no gradient passes through it but in :meth:`perceive`.
-    Images are float [N, C, H, W] (videos [N, C, T, H, W] where `dims` is 3) in [-1, 1]; what is outside is clamped,
-    grey is repeated.
+    It always stays in evaluation mode, and gradients pass through it only in :meth:`perceive`. Images are float [N, C,
+    H, W] (videos [N, C, T, H, W] if `dims` is 3) in [-1, 1]; values outside are clamped, grey is repeated.
 
     Attributes:
-        name: what metrics print behind their ``@``.
+        name: name in metrics, after the ``@``.
         dim: length of the feature vectors.
-        layers: names of the layers whose maps distances use by default.
+        layers: names of the layers that distances use by default.
         dims: 2 for images, 3 for videos.
-        channels: number of image channels that the network sees.
-        joint: what stands between `name` and a layer.
+        channels: number of image channels of the network's input.
+        joint: separator between `name` and a layer.
     """
 
     name: str
@@ -63,7 +62,7 @@ class Extractor(nn.Module):
         """Load weights that need the trainer's help, if any; see :meth:`xdomain.features.helpers.Helper.fetch`."""
 
     def at(self, layer: str) -> str:
-        """The name of the network with one of its layers."""
+        """Name of the network with one of its layers."""
         return f"{self.name}{self.joint}{layer}"
 
     @torch.no_grad()
@@ -76,7 +75,7 @@ class Extractor(nn.Module):
         """Class logits [N, classes] of images.
 
         Raises:
-            ValueError: if the network is no classifier.
+            ValueError: if the network is not a classifier.
         """
         return self.scores(self._prepared(images))
 
@@ -90,7 +89,7 @@ class Extractor(nn.Module):
         return self.perceive(images, layers)
 
     def perceive(self, images: Tensor, layers: Sequence[str]) -> list[Tensor]:
-        """What :meth:`pyramid` computes, for losses: gradients pass through it to the images."""
+        """Like :meth:`pyramid`, for losses: gradients pass through it to the images."""
         return self.activations(self._prepared(images), layers)
 
     def maps(self, images: Tensor, layer: str) -> Tensor:
@@ -98,7 +97,7 @@ class Extractor(nn.Module):
         return self.pyramid(images, [layer])[0]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Feature vectors, so that an extractor serves as `feature` of the metrics of torchmetrics."""
+        """Feature vectors, so that an extractor can be the `feature` of torchmetrics' metrics."""
         return self.features(images)
 
     def _prepared(self, images: Tensor) -> Tensor:
@@ -110,29 +109,29 @@ class Extractor(nn.Module):
         return set_channels(images.float().clamp(-1.0, 1.0), self.channels)
 
     def vectors(self, images: Tensor) -> Tensor:
-        """What :meth:`features` computes, for images that are prepared."""
+        """Like :meth:`features`, for prepared images."""
         raise NotImplementedError(f"{type(self).__name__} must implement vectors()")
 
     def scores(self, images: Tensor) -> Tensor:
-        """What :meth:`logits` computes, for images that are prepared."""
+        """Like :meth:`logits`, for prepared images."""
         raise ValueError(f"{self.name} is no classifier and has no logits")
 
     def activations(self, images: Tensor, layers: Sequence[str]) -> list[Tensor]:
-        """What :meth:`pyramid` computes, for images that are prepared."""
+        """Like :meth:`pyramid`, for prepared images."""
         raise NotImplementedError(f"{type(self).__name__} must implement activations()")
 
 
 class _Reached(Exception):
-    """All wanted maps are there: the rest of the network need not run."""
+    """All requested maps are computed: the rest of the network need not run."""
 
 
 class HookedExtractor(Extractor):
-    """Base of extractors around a whole network: maps are the outputs of its submodules, by dotted name.
+    """Base class of extractors around a whole network: maps are the outputs of its submodules, by dotted name.
 
     Args:
         name: see :class:`Extractor`.
         network: any module that takes prepared images.
-        normalise: from [-1, 1] to what the network was trained on.
+        normalise: maps [-1, 1] to the range that the network was trained on.
     """
 
     def __init__(self, name: str, network: nn.Module, normalise: Callable[[Tensor], Tensor]) -> None:
@@ -150,7 +149,7 @@ class HookedExtractor(Extractor):
 
         def remember(layer: str) -> Callable[[nn.Module, Any, Tensor], None]:
             def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-                found[layer] = output.clone()  # the next module may be a ReLU that works in place
+                found[layer] = output.clone()  # the next module may be an in-place ReLU
                 if len(found) == len(set(layers)):
                     raise _Reached
 

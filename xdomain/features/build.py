@@ -1,6 +1,6 @@
-"""One string chooses the feature network.
+"""Building a feature network from a string.
 
-Nothing ever falls back from one network to another, and every metric carries the network's name in its own
+There is no fallback from one network to another, and every metric has the network's name in its own
 (``kid@random-conv``).
 """
 
@@ -16,19 +16,19 @@ from xdomain.features.torchvision_models import GRAMMAR, TorchvisionExtractor
 
 
 def build_extractor(spec: str) -> Extractor:
-    """The feature network that a string names.
+    """Build the feature network that a string names.
 
     ====================================================== ==========================================================
-    ``inception``                                          the published one; needs torch-fidelity and its weights
+    ``inception``                                          that of published FID; needs torch-fidelity and its weights
     ``random-conv``, ``random-conv3d``                     fixed random convolutions, for images and for videos
     ``torchvision:NET:PATH[:layer=NAME][:input=caffe]``    a network of torchvision, weights from a file; the layer of
                                                            the feature vector; the input is ImageNet's by default
-    anything else                                          zoo recipe or path of a classifier's checkpoint; its weights
-                                                           arrive with :meth:`Extractor.fetch`
+    anything else                                          recipe or path of a classifier's checkpoint; its weights
+                                                           are loaded by :meth:`Extractor.fetch`
     ====================================================== ==========================================================
 
     Raises:
-        UserError: if the string does not parse, or what it names is not there.
+        UserError: if the string cannot be parsed, or what it names does not exist.
 
     Example:
         >>> build_extractor("random-conv").layers

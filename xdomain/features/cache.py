@@ -10,15 +10,15 @@ from xdomain.data.base import ImageData
 
 
 class FeatureCache:
-    """Features of images that nothing changes, computed when they are first asked for.
+    """Features of images without augmentation, computed at first use.
 
-    They are computed group by group, always for the same images together and in float32, so that they are the same,
-    bit for bit, whenever that happens: also after a resume.
+    They are computed in fixed groups of images and in float32, so that they are bitwise the same whenever they are
+    computed, also after a resume.
 
     Args:
         images: all images.
-        groups: the group of every image, ``int64`` [N].
-        features: makes features [n, dim] of images [n, C, H, W] in [-1, 1].
+        groups: index of the group of every image, ``int64`` [N].
+        features: computes features [n, dim] of images [n, C, H, W] in [-1, 1].
     """
 
     def __init__(self, images: ImageData, groups: Tensor, features: Callable[[Tensor], Tensor]) -> None:

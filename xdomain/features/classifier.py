@@ -10,11 +10,11 @@ from xdomain.features.base import HookedExtractor
 
 
 class ClassifierExtractor(HookedExtractor):
-    """Features of a classifier of this package: of a zoo recipe, a checkpoint, or a network at hand.
+    """Features of a classifier of this package, given by a recipe, a checkpoint or as a network.
 
     Args:
-        classifier: an :class:`xdomain.features.helpers.Helper`, whose weights may arrive later with :meth:`fetch`, or a
-            network with `features(images)`, `dim` and `in_channels`.
+        classifier: an :class:`xdomain.features.helpers.Helper`, whose weights may be loaded later by :meth:`fetch`, or
+            a network with `features(images)`, `dim` and `in_channels`.
         name: see :class:`Extractor`.
 
     Example:

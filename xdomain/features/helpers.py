@@ -1,7 +1,7 @@
-"""Frozen helper networks: recipes of their own, trained when first asked for, kept in the cache folder.
+"""Frozen helper networks: trained by their own recipes at first use and kept in the cache folder.
 
-A helper is named by its recipe (``street_classifier``), by a recipe with overlays (``street_classifier+without_3``) or
-by a checkpoint of the user's own. Recipes and overlays can also be paths that end in ``.yaml``.
+A helper is given by its recipe (``street_classifier``), a recipe with overlays (``street_classifier+without_3``) or the
+user's own checkpoint. Recipes and overlays can also be paths that end in ``.yaml``.
 """
 
 import contextlib
@@ -40,14 +40,14 @@ RANK_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_", "NODE_RANK", "GROUP_", "ROLE_
 
 
 class Helper(nn.Module):
-    """A classifier that never learns again.
+    """A frozen classifier.
 
-    It stays in evaluation mode and without gradients of its own whatever its owner does, and it brings images to the
-    number of channels and, if its network asks for one, to the size that it was trained on. Its weights arrive with
-    :meth:`fetch` or with the owner's checkpoint, whichever is first.
+    It always stays in evaluation mode without gradients of its weights. It converts images to the number of channels
+    and, if its network has a fixed size, to the size that it was trained on. Its weights are loaded by :meth:`fetch` or
+    from the owner's checkpoint, whichever comes first.
 
     Args:
-        source: name of a zoo recipe, path of a classifier's checkpoint or run folder, or the bare network as
+        source: name of a recipe, path of a classifier's checkpoint or run folder, or the bare network as
             ``{"class_path": ..., "init_args": ...}`` when the weights come from the owner's checkpoint.
     """
 
@@ -57,7 +57,7 @@ class Helper(nn.Module):
         super().__init__()
         self.source = source
         self.spec = network_spec(source)
-        # A checkpoint of the user's own may name what the recipe has imported, and imports nothing itself.
+        # The user's own checkpoint may name what the recipe has imported, but imports nothing itself.
         foreign = isinstance(source, str) and _is_checkpoint(source)
         self.network = build_network(self.spec, (*TRUSTED, *sys.modules) if foreign else None)
         self.network.requires_grad_(False).eval()
@@ -72,11 +72,11 @@ class Helper(nn.Module):
         return super().train(False)
 
     def fetch(self, strategy: Strategy, root: Path | None = None) -> None:
-        """Load the weights unless they are there; rank 0 trains the recipe if it has to, all ranks get the same.
+        """Load the weights if necessary; rank 0 trains the recipe if it must, all ranks get the same weights.
 
         Args:
-            strategy: the trainer's, for the way from rank 0 to the others.
-            root: data root of the run, for the recipe's training.
+            strategy: the trainer's strategy, to broadcast from rank 0.
+            root: data root of the run, for training the recipe.
         """
         if bool(self.ready):
             return
@@ -84,7 +84,7 @@ class Helper(nn.Module):
         if strategy.is_global_zero:
             try:
                 state = load_weights(self.source, root, _shows_progress(strategy))
-            except UserError as error:  # the others must hear of it, or they wait for ever
+            except UserError as error:  # the other ranks must be told, or they wait forever
                 state = str(error)
         state = strategy.broadcast(state)
         if isinstance(state, str):
@@ -101,7 +101,7 @@ class Helper(nn.Module):
         return logits
 
     def prepared(self, images: Tensor) -> Tensor:
-        """Images [N, C, H, W] with the channels and of the size that the network knows."""
+        """Images [N, C, H, W] with the channels and the size of the network's input."""
         images, size = to_channels(images, self.channels), self.image_size
         if size is not None and images.shape[2:] != (size, size):
             images = F.interpolate(images.float(), (size, size), mode="bilinear", antialias=True)  # no bf16 on CPUs
@@ -126,7 +126,7 @@ def build_network(spec: Spec, allowed: Sequence[str] | None = None) -> nn.Module
         allowed: packages that the class may come from, or None for any.
 
     Raises:
-        UserError: if the path names no network, which is then not called, or the arguments do not fit it.
+        UserError: if the path does not name a network (it is then not called), or the arguments do not fit it.
     """
     path = str(spec.get("class_path"))
     network = find_class(Helper, "network", path, [nn.Module], allowed)
@@ -158,10 +158,10 @@ def network_spec(source: str | Spec) -> Spec:
 
 
 def helper_targets(source: str) -> tuple[str, ...]:
-    """What the logits of a classifier of attributes stand for, in their order.
+    """Names of an attribute classifier's logits, in order.
 
     Args:
-        source: zoo recipe, with overlays after ``+``, or checkpoint; see :class:`Helper`.
+        source: recipe, with overlays after ``+``, or checkpoint; see :class:`Helper`.
 
     Raises:
         UserError: if it names no targets.
@@ -173,11 +173,11 @@ def helper_targets(source: str) -> tuple[str, ...]:
     targets = [value for value in found if isinstance(value, dict) and value]
     if not targets:
         raise UserError(f"{source} is no classifier of attributes: its model has no `targets`.")
-    return tuple(targets[-1])  # a later overlay replaces them
+    return tuple(targets[-1])  # later overlays replace them
 
 
 def helper_data(source: str) -> str | None:
-    """Name of the class of data that a helper learns from, or None for a checkpoint, which has learned."""
+    """Class name of the data that a helper is trained on, or None for a checkpoint, which is already trained."""
     if _is_checkpoint(source):
         return None
     named = [_setting(config, "data", "class_path") for config in _configs(source)]
@@ -185,12 +185,12 @@ def helper_data(source: str) -> str | None:
 
 
 def _argument(config: Path, name: str) -> Any:
-    """An argument of the model in a config, or None where it is not given."""
+    """An argument of the model in a config, or None if it is not given."""
     return _setting(config, "model", "init_args", name)
 
 
 def _setting(config: Path, *keys: str) -> Any:
-    """A setting in a config, or None where it is not given."""
+    """A setting in a config, or None if it is not given."""
     try:
         content = yaml.safe_load(config.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -214,13 +214,13 @@ def _read_checkpoint(source: str) -> dict[str, Any]:
 
 
 def _shows_progress(strategy: Strategy) -> bool:
-    """Whether the training that asks for a helper shows its own progress."""
+    """Whether the training that uses the helper shows its own progress."""
     module = getattr(strategy, "lightning_module", None)
     return module is None or module._trainer is None or module._trainer.progress_bar_callback is not None
 
 
 def load_weights(source: str | Spec, root: Path | None = None, progress: bool = True) -> dict[str, Tensor]:
-    """Weights of a helper's network, trained first if no one has; see :func:`train_once`."""
+    """Weights of a helper's network, trained first if necessary; see :func:`train_once`."""
     if isinstance(source, dict):
         raise UserError("a helper given as a bare network has no weights of its own: load its owner's checkpoint.")
     if _is_checkpoint(source):
@@ -234,15 +234,16 @@ def _network_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def train_once(name: str, root: Path | None = None, progress: bool = True) -> Path:
-    """The weights file of a zoo recipe; trains it if the cache has none.
+    """The weights file of a recipe; trains it if it is not in the cache.
 
-    One process trains while others wait. The file's name holds a hash of everything that the weights depend on: the
-    recipe, the data, what draws them and the version. What has changed since it was written is trained again.
+    One process trains while others wait. The file name contains a hash of everything that the weights depend on: the
+    recipe, the data, the engine that draws them and the version. If any of these has changed, the recipe is trained
+    again.
 
     Args:
         name: recipe, with overlays after ``+``.
         root: data root for the training; the recipe's own by default.
-        progress: show how far the training is.
+        progress: show the progress of the training.
 
     Raises:
         UserError: if the training fails, or if the cache folder cannot be written.
@@ -250,7 +251,7 @@ def train_once(name: str, root: Path | None = None, progress: bool = True) -> Pa
     configs, folder = _configs(name), cache_dir() / "zoo"
     stem = "+".join(path.stem for path in configs)
     if _is_whole(weights := folder / f"{stem}-{_key(configs, root)}.safetensors"):
-        return weights  # without a lock: the folder may be read-only
+        return weights  # no lock: the folder may be read-only
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f"{stem}.lock"):
@@ -274,7 +275,7 @@ def _key(configs: list[Path], root: Path | None) -> str:
 
 
 def _data(configs: list[Path], root: Path | None) -> Iterator[str]:
-    """The files that a recipe learns from: where they are, their names, sizes and times."""
+    """The files that a recipe is trained on: their paths, sizes and modification times."""
     for config in configs:
         for settings in _mappings(yaml.safe_load(config.read_text()), "data"):
             kind = getattr(xdomain.data, str(settings.get("class_path")).rpartition(".")[2], None)
@@ -309,7 +310,7 @@ def _contents(path: Path) -> Iterator[str]:
 
 
 def _is_whole(weights: Path) -> bool:
-    """Whether a file of weights is there as it was written."""
+    """Whether a weights file exists and is undamaged."""
     try:
         card = json.loads(weights.with_suffix(".json").read_text())
         return bool(hashlib.sha256(weights.read_bytes()).hexdigest() == card["sha256"])
@@ -318,7 +319,7 @@ def _is_whole(weights: Path) -> bool:
 
 
 def _train(name: str, configs: list[Path], root: Path | None, progress: bool, scratch: Path) -> Path:
-    """Run the recipe in a process of its own: it shares no random state, device state or rank with this one."""
+    """Train the recipe in a separate process, which shares no random state, device state or rank with this one."""
     _tidy(scratch.parent)
     print(f"training the helper network {name} (once; kept in {scratch.parent})", file=sys.stderr)
     environment = {k: v for k, v in os.environ.items() if not k.startswith(RANK_VARIABLES) and k != "LOCAL_RANK"}
@@ -349,7 +350,7 @@ def _train(name: str, configs: list[Path], root: Path | None, progress: bool, sc
             "version": __version__,
             "steps": checkpoint["global_step"],
         }
-        # Named now: where the training fetched its data first, they were not there before.
+        # Named only now: the training may have downloaded its data first.
         weights = scratch.with_name(f"{scratch.stem}-{_key(configs, root)}.safetensors")
         partial.replace(weights)
         write_json(weights.with_suffix(".json"), facts)
@@ -359,7 +360,7 @@ def _train(name: str, configs: list[Path], root: Path | None, progress: bool, sc
 
 
 def _tidy(folder: Path) -> None:
-    """Remove the folders in which killed processes trained; what another one trains in is locked."""
+    """Remove folders left by killed trainings; a folder in use is locked."""
     for scratch in folder.glob("*.training"):
         with contextlib.suppress(Timeout), FileLock(scratch.with_suffix(".lock"), blocking=False):
             shutil.rmtree(scratch, ignore_errors=True)

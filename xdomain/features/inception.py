@@ -18,9 +18,9 @@ INCEPTION_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.
 class Inception(Extractor):
     """The Inception of the published FID, KID and IS: torch-fidelity's, by way of torchmetrics.
 
-    Vectors are the 2048 means after the last block, of the image enlarged to 299x299. Maps are taken at the image's own
-    size, as the single-image FID needs them: ``64`` is what enters the first max-pooling (the default of SinGAN's
-    code), ``192`` what enters the second (SinGAN's paper).
+    Vectors are the 2048 means after the last block, of the image resized to 299x299. Maps are computed at the image's
+    own size, as the single-image FID needs them: ``64`` is the input of the first max-pooling (the default of SinGAN's
+    code), ``192`` that of the second (SinGAN's paper).
 
     Args:
         network: torchmetrics' ``NoTrainInceptionV3`` for the feature ``"2048"``.
@@ -61,7 +61,7 @@ class Inception(Extractor):
 
 
 def load_inception() -> Inception:
-    """The network with its published weights.
+    """Load the network with its published weights.
 
     Raises:
         UserError: if torch-fidelity or the file of weights is missing.

@@ -1,4 +1,4 @@
-"""Embeddings of faces by networks that come as ONNX files."""
+"""Face embeddings by networks from ONNX files."""
 
 import importlib
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ from xdomain.errors import UserError
 class OnnxEmbedder(nn.Module):
     """An ONNX network that maps images [N, C, H, W] to features [N, d], run by onnxruntime.
 
-    The features are scaled to length 1. Nothing is learned and no gradient passes.
+    The features are scaled to unit length. The network is frozen, without gradients.
 
     Args:
         path: the ``.onnx`` file.
         size: side in pixels to which images are resized; the network's own if it is fixed.
         mean: subtracted from images in [0, 1], one value or one per channel.
-        std: divided by after that. The default of both gives [-1, 1], as ArcFace wants it.
+        std: divisor after that. The defaults give [-1, 1], as ArcFace needs.
 
     Raises:
-        UserError: if onnxruntime is missing, or the file is missing, damaged or wants other input.
+        UserError: if onnxruntime is missing, or if the file is missing, damaged or needs other input.
     """
 
     mean: Tensor
@@ -44,7 +44,7 @@ class OnnxEmbedder(nn.Module):
         wanted = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in present]
         try:
             self.session = runtime.InferenceSession(str(path), providers=wanted)
-        except Exception as error:  # classes of onnxruntime's own, without a common base
+        except Exception as error:  # onnxruntime's own classes, without a common base
             raise UserError(f"{path} cannot be read as an ONNX network ({type(error).__name__}).") from error
         first = self.session.get_inputs()[0]
         if len(first.shape) != 4 or first.shape[1] not in (1, 3):

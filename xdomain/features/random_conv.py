@@ -11,10 +11,10 @@ from xdomain.features.base import Extractor, check_layers
 
 
 def _orthogonal(out: int, fan_in: int, generator: torch.Generator) -> Tensor:
-    """A matrix [out, fan_in] whose rows have unit length and are orthogonal as far as fan_in allows.
+    """A matrix [out, fan_in] with rows of unit length, orthogonal as far as fan_in allows.
 
-    Uniform numbers in double precision are the same bits on every machine, and so, but for the last bit of the rounding
-    to float32, is what QR makes of them.
+    Uniform numbers in double precision are bitwise the same on every machine; their QR decomposition, rounded to
+    float32, is the same except for the last bit.
     """
     drawn = torch.rand(max(out, fan_in), min(out, fan_in), generator=generator, dtype=torch.float64) - 0.5
     q, r = torch.linalg.qr(drawn)
@@ -27,9 +27,9 @@ class RandomConv(Extractor):
 
     Four layers ``1`` to ``4``, each a convolution (orthogonal rows, scaled to keep the second moment) with
     LeakyReLU(0.2), average pooling by 2 between them, no normalisation. Three quarters of the first layer's filters sum
-    to zero and are 4 times as strong: neighbouring pixels are alike, so that plain filters see little but brightness
-    (on digits, KID did not notice noise of deviation 0.1 with them). The feature vector joins the spatial means of all
-    layers. Values compare with each other, never with those of another network.
+    to zero and are 4 times as strong: neighbouring pixels are similar, so that plain filters respond to little but
+    brightness (on digits, KID with them did not detect noise of deviation 0.1). The feature vector concatenates the
+    spatial means of all layers. Values are comparable with each other, never with those of another network.
 
     Args:
         dims: 2 for images, 3 for videos.
@@ -72,7 +72,7 @@ class RandomConv(Extractor):
         x = images
         for name, weight in zip(self.layers, self.weights, strict=True):
             if found:
-                x = pool(x, 2, ceil_mode=True)  # ceil: no image is too small
+                x = pool(x, 2, ceil_mode=True)  # ceil, so that no image is too small
             x = found[name] = F.leaky_relu(convolve(x, weight, padding=1), self.slope)
             if all(layer in found for layer in layers):
                 break

@@ -1,4 +1,4 @@
-"""Features of torchvision's networks, with weights from a file."""
+"""Features of torchvision networks, with weights from a file."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class TorchvisionExtractor(HookedExtractor):
     def __init__(self, net: str, weights: str, layer: str = "features", caffe: bool = False) -> None:
         if net not in torchvision.models.list_models(module=torchvision.models):
             raise UserError(f"torchvision has no classifier {net!r}: see torchvision.models.list_models().")
-        with torch.random.fork_rng():  # the initial weights are thrown away and must not shift the run's random state
+        with torch.random.fork_rng():  # the initial weights are discarded and must not change the run's random state
             network = torchvision.models.get_model(net, weights=None)
         _load(network, weights, net)
         super().__init__(net.replace("_", "-"), network, self._caffe if caffe else self._imagenet)

@@ -1,1 +1,1 @@
-"""Trained methods out of checkpoints, and what can be asked of them."""
+"""Loading trained methods from checkpoints and running their tasks."""

@@ -1,4 +1,4 @@
-"""Where a method works, and what becomes of a lack of memory."""
+"""Choice of the device, and errors about memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from xdomain.errors import UserError, refuse
 
 
 def find_device(wanted: str) -> str:
-    """The device to work on: ``cpu`` or ``cuda``, out of ``auto`` or one of them."""
+    """The device to run on, ``cpu`` or ``cuda``; ``auto`` takes CUDA if there is one."""
     if wanted == "cuda" and not torch.cuda.is_available():
         refuse(None, "device", wanted, ", but torch finds no CUDA device: give cpu or leave it out.")
     return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
@@ -17,7 +17,7 @@ def find_device(wanted: str) -> str:
 
 @contextmanager
 def enough_memory() -> Iterator[None]:
-    """Turn torch's errors about memory into one sentence."""
+    """Turn torch's out-of-memory errors into one sentence."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:

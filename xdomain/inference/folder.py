@@ -1,4 +1,4 @@
-"""A folder of images through a trained method."""
+"""Running a trained method on a folder of images."""
 
 import errno
 import os
@@ -16,6 +16,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from xdomain.batch import to_float, to_uint8
 from xdomain.data.images import image_files, read_image, write_image
 from xdomain.errors import UserError, choice, refuse
+from xdomain.files import remove_partial
 from xdomain.inference.device import enough_memory, find_device
 from xdomain.inference.tasks import chosen, no_translation, of_images, parameters, pictures
 from xdomain.methods import Method
@@ -25,11 +26,11 @@ from xdomain.running.outputs import MOST_PIXELS, check_folder, check_new
 PathLike = str | os.PathLike[str]
 Size = Literal["keep", "model"]
 UNUSABLE_NAMES = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
-"""What a file system says of a name that it does not take."""
+"""Errors of a file system for a name that it does not accept."""
 
 
 class Translated(NamedTuple):
-    """How many images were translated, and how many images and guides were skipped."""
+    """Number of images that were translated, and of images and guides that were skipped."""
 
     images: int
     skipped: int
@@ -37,7 +38,7 @@ class Translated(NamedTuple):
 
 
 class _Image(NamedTuple):
-    """An image as the method sees it, float [C, h, w] in [-1, 1], its mask [1, h, w] in [0, 1], and its own size."""
+    """An input image, float [C, h, w] in [-1, 1], its mask [1, h, w] in [0, 1], and its original size."""
 
     pixels: Tensor
     mask: Tensor | None
@@ -61,10 +62,10 @@ def translate_folder(
     device: str = "auto",
     **options: Any,
 ) -> Translated:
-    """Translate an image file, or all images of a folder with its subfolders, as ``xdomain translate`` does.
+    """Translate an image file, or all images of a folder and its subfolders, like ``xdomain translate``.
 
-    Every translation gets the name of its image below the output folder. Images and guides that cannot be used are
-    named on standard error and skipped.
+    Every translation gets the relative path of its image in the output folder. Images and guides that cannot be used
+    are reported on standard error and skipped.
 
     Args:
         method: a trained method, such as from :func:`xdomain.load`. It is moved to the device.
@@ -72,23 +73,23 @@ def translate_folder(
         output: folder for the translations, outside of the input.
         task: one of ``method.tasks`` that take images.
         source: domain of the images; by default the method's usual one.
-        target: domain to translate into; likewise.
-        guide: image file or folder; image number i takes guide number i, and after the last comes the first again.
-        mask: image file or folder, white where the work is to be done; one for each image, or one for all.
-        size: ``keep`` gives a translation the size of its image, ``model`` leaves it as the method made it. What the
-            method did not shrink or stretch beforehand stays as it was made, and so do grids of tiles.
-        seed: of methods that draw random numbers.
-        overwrite: replace files that are in the output folder already.
+        target: domain to translate into; by default the method's usual one.
+        guide: image file or folder; image number i takes guide number i, starting again after the last guide.
+        mask: image file or folder, white where the image is to be changed; one for each image, or one for all.
+        size: ``keep`` resizes a translation to the size of its image, ``model`` keeps the size of the method's output.
+            Outputs for images that were not resized before, and grids of tiles, always keep their size.
+        seed: seed for methods that draw random numbers.
+        overwrite: replace files that already exist in the output folder.
         batch_size: images per step; methods that take any size work on one at a time.
         device: ``auto`` (CUDA if there is one), ``cpu`` or ``cuda``.
-        options: arguments of the task, such as ``steps``; one that it does not have is refused.
+        options: arguments of the task, such as ``steps``; unknown ones are refused.
 
     Returns:
-        how many were translated and skipped.
+        number of images that were translated and skipped.
 
     Raises:
-        UserError: where nothing can be translated, or would be overwritten; nothing has been written then. Also where
-            a file cannot be written later on; what was written stays.
+        UserError: if nothing can be translated, or files would be overwritten; nothing is written then. Also if a file
+            cannot be written later on; files that were already written stay.
     """
     if size not in get_args(Size):
         refuse(None, "size", size, f"give {choice(get_args(Size))}.")
@@ -106,6 +107,8 @@ def translate_folder(
     mask_files = _masks(mask, len(names)) if mask is not None else []
     written = _output_files(Path(output), Path(input), folder, names, {"guides": guide, "masks": mask}, task == "mask")
     check_new(written, overwrite)
+    for parent in {file.parent for file in written}:
+        remove_partial(parent)
 
     method.to(device)
     torch.manual_seed(seed)
@@ -159,7 +162,7 @@ def _masks(path: PathLike, count: int) -> list[Path]:
 def _output_files(
     output: Path, source: Path, folder: Path, names: Sequence[Path], others: dict[str, PathLike | None], as_png: bool
 ) -> list[Path]:
-    """The file to write for every image."""
+    """The output file of every image."""
     _check_output(output, source, folder, "input")
     for of, path in others.items():
         if path is not None:
@@ -191,7 +194,7 @@ def _square(image: Tensor, size: int) -> Tensor:
 
 
 def _shrunk(image: Tensor, size: int, factor: float | None) -> Tensor:
-    """An image [1, C, H, W] with its longer side shrunk to ``size``; one that will be enlarged stays as it is."""
+    """An image [1, C, H, W] with its longer side shrunk to ``size``; unchanged if it will be enlarged."""
     height, width = image.shape[2:]
     if factor is not None:
         if height * width * factor**2 > MOST_PIXELS:
@@ -203,7 +206,7 @@ def _shrunk(image: Tensor, size: int, factor: float | None) -> Tensor:
 
 
 def _kept(picture: Tensor, image: _Image) -> Tensor:
-    """A picture ``uint8`` [C, h, w] resized as the image would have to be to get its own size back."""
+    """An output ``uint8`` [C, h, w], with the resizing of its input undone."""
     was, seen = image.size, image.pixels.shape[1:]
     size = [max(1, round(side * own / fitted)) for side, own, fitted in zip(picture.shape[1:], was, seen, strict=True)]
     if size == list(picture.shape[1:]):
@@ -212,7 +215,7 @@ def _kept(picture: Tensor, image: _Image) -> Tensor:
 
 
 def _read(file: Path, channels: int, fit: Callable[[Tensor], Tensor], mask: Path | None = None) -> _Image | None:
-    """An image with its mask; one that cannot be used is told of and None."""
+    """An image with its mask; if it cannot be used, this is reported and the result is None."""
     try:
         image = to_float(read_image(file, channels))[None]
         size = (image.shape[2], image.shape[3])
@@ -237,7 +240,7 @@ def _tell(error: UserError) -> None:
 
 
 def _guides(files: list[Path], count: int, channels: int, fit: Callable[[Tensor], Tensor]) -> tuple[list[Tensor], int]:
-    """The first ``count`` guides that can be read, ``uint8`` [channels, H, W], and how many could not."""
+    """The first ``count`` readable guides, ``uint8`` [channels, H, W], and the number of unreadable ones."""
     guides: list[Tensor] = []
     broken = 0
     for file in files:
@@ -251,7 +254,7 @@ def _guides(files: list[Path], count: int, channels: int, fit: Callable[[Tensor]
 
 
 def _write(picture: Tensor, file: Path) -> bool:
-    """Write a picture; a name that the file system does not take is told of and False."""
+    """Write an image; if the file system does not accept the name, this is reported and the result is False."""
     try:
         write_image(picture, file)
     except UserError as error:

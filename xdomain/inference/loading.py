@@ -1,4 +1,4 @@
-"""Methods out of checkpoints."""
+"""Loading methods from checkpoints."""
 
 import os
 from collections.abc import Sequence
@@ -17,21 +17,21 @@ from xdomain.running.folder import resolve_checkpoint
 
 
 def load(path: str | os.PathLike[str], allow: Sequence[str] = ()) -> Method:
-    """A trained method from its checkpoint alone: no recipe, no data, no helper network is needed.
+    """Load a trained method from its checkpoint alone, without recipe, data or helper networks.
 
-    A checkpoint names the classes that the method is built of. Only those below ``xdomain`` and ``torch`` are used, so
-    that a file of somebody else's runs no code of its own. Optimisers are not built.
+    A checkpoint names the classes that the method is built from. Only those in ``xdomain`` and ``torch`` are used, so
+    that a file from someone else cannot run its own code. Optimisers are not built.
 
     Args:
-        path: checkpoint file, or run folder (its ``best`` checkpoint is taken, else ``last``).
+        path: checkpoint file, or run folder (loads its ``best`` checkpoint, else ``last``).
         allow: more packages or modules that the checkpoint may name, such as one of your own.
 
     Returns:
         the method on the CPU in evaluation mode.
 
     Raises:
-        UserError: if there is no checkpoint, it is damaged, it does not hold a method that was trained by
-            ``xdomain fit``, or it names what is not allowed.
+        UserError: if there is no checkpoint, if it is damaged, if it does not hold a method trained by ``xdomain fit``,
+            or if it names classes that are not allowed.
     """
     if not Path(path).exists():
         raise UserError(f"checkpoint {path} does not exist: give a .ckpt file or a run folder.")
@@ -51,9 +51,9 @@ def load(path: str | os.PathLike[str], allow: Sequence[str] = ()) -> Method:
         raise UserError(f"{file} is refused: {error}") from error
     settings = {key: value for key, value in settings.items() if not set(wanted(kind, key)) & set(FOR_TRAINING)}
     try:
-        with torch.device("meta"):  # takes no memory: shapes that a damaged or hostile file makes up end here
+        with torch.device("meta"):  # takes no memory: made-up shapes of a damaged or hostile file end here
             method = _build(name, settings)
-    except Exception:  # not every network can be built so
+    except Exception:  # not every network can be built like this
         method = None
     shapes = {key: value.shape for key, value in method.state_dict().items()} if method is not None else {}
     for key, value in checkpoint["state_dict"].items():
@@ -76,8 +76,8 @@ def _build(name: str, settings: dict[str, Any]) -> Method:
 
 
 def _fitting(method: Method, checkpoint: dict[str, Any], file: Path, name: str) -> dict[str, Tensor]:
-    """The weights as this version of the method wants them, all there and of its shapes."""
-    content = {"state_dict": dict(checkpoint["state_dict"])}  # nothing of what a training would go on with
+    """The weights as this version of the method expects them: complete and with the right shapes."""
+    content = {"state_dict": dict(checkpoint["state_dict"])}  # without the state that only a resumed training needs
     method.on_load_checkpoint(content)
     found = {key: getattr(value, "shape", None) for key, value in content["state_dict"].items()}
     if found != {key: value.shape for key, value in method.state_dict().items()}:

@@ -1,4 +1,4 @@
-"""What can be asked of a method: the tasks that it offers, and the options that each of them takes."""
+"""The tasks that a method offers, and the options of each task."""
 
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -12,7 +12,7 @@ from xdomain.errors import SettingError, UserError, choice, did_you_mean, refuse
 from xdomain.methods import Method
 
 ROLES = ("images", "source", "target", "guide", "mask", "task", "count", "size")
-"""Arguments of tasks that are no options of their own: pictures, domains, the task itself, and what is drawn."""
+"""Arguments of tasks that are not options: images, domains, the task itself, and the number and size of samples."""
 
 
 def of_images(method: Method) -> dict[str, Callable[..., Any]]:
@@ -21,7 +21,7 @@ def of_images(method: Method) -> dict[str, Callable[..., Any]]:
 
 
 def of_noise(method: Method) -> dict[str, Callable[..., Any]]:
-    """The tasks of a method that draw something out of nothing."""
+    """The tasks of a method that generate images from noise."""
     return {name: function for name, function in method.tasks.items() if "images" not in parameters(function)}
 
 
@@ -36,13 +36,13 @@ def chosen(
     """The function of a task.
 
     Args:
-        method: whose tasks they are, for the sentences.
-        tasks: the tasks that there are.
-        task: name of the one that is wanted.
-        given: names of the arguments that will be given.
+        method: the method, for the error messages.
+        tasks: the available tasks.
+        task: name of the requested task.
+        given: names of the arguments that will be passed.
 
     Raises:
-        SettingError: for an unknown task, an option that it does not take, and one that it cannot do without.
+        SettingError: for an unknown task, an unknown option, or a missing required one.
     """
     kind = type(method).__name__
     if task not in tasks:
@@ -66,17 +66,17 @@ def chosen(
 
 
 def no_translation(method: Method) -> UserError:
-    """The sentence about a method that has no task for images."""
+    """The error message for a method without tasks for images."""
     way = " but makes random samples: use xdomain sample" if of_noise(method) else ": give another"
     return UserError(f"a {type(method).__name__} does not translate{way}.")
 
 
 def pictures(task: str, made: Tensor) -> Iterable[Tensor]:
-    """What a task made, ``uint8`` [C, H, W]: masks in grey, interpolations as grids of tiles.
+    """The output of a task as ``uint8`` [C, H, W]: masks in grey, interpolations as grids of tiles.
 
     Args:
-        task: its name.
-        made: what the function of the task returned: float [N, C, H, W] in [-1, 1], masks [N, 1, H, W] in [0, 1], or
+        task: name of the task.
+        made: the return value of the task's function: float [N, C, H, W] in [-1, 1], masks [N, 1, H, W] in [0, 1], or
             tiles [N, rows, columns, C, H, W] in [-1, 1].
     """
     if made.ndim == 6:
@@ -85,6 +85,6 @@ def pictures(task: str, made: Tensor) -> Iterable[Tensor]:
 
 
 def _grid(tiles: Tensor) -> Tensor:
-    """One picture, ``uint8``, of tiles [rows, columns, C, H, W] in [-1, 1]."""
+    """One image, ``uint8``, of tiles [rows, columns, C, H, W] in [-1, 1]."""
     picture: Tensor = make_grid(to_uint8(tiles.flatten(0, 1)), nrow=tiles.shape[1], padding=1)
-    return picture[: tiles.shape[2]]  # make_grid turns grey into RGB
+    return picture[: tiles.shape[2]]  # make_grid converts grey to RGB

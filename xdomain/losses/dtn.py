@@ -25,7 +25,7 @@ def l_d(fake_a: Tensor, fake_b: Tensor | None, real_b: Tensor) -> Tensor:
         real_b: logits [N, 3] of real target images.
 
     Returns:
-        scalar; 3 log 3 where D knows nothing.
+        scalar; 3 log 3 if D is undecided.
     """
     loss = _nll(fake_a, FAKE_A) + _nll(real_b, REAL_B)
     return loss if fake_b is None else loss + _nll(fake_b, FAKE_B)
@@ -39,7 +39,7 @@ def l_gang(fake_a: Tensor, fake_b: Tensor | None) -> Tensor:
         fake_b: logits [N, 3] of translated target images, or None for the binary loss of section 3.
 
     Returns:
-        scalar; 2 log 3 where D knows nothing.
+        scalar; 2 log 3 if D is undecided.
     """
     loss = _nll(fake_a, REAL_B)
     return loss if fake_b is None else loss + _nll(fake_b, REAL_B)

@@ -1,4 +1,4 @@
-"""The losses of Wasserstein GANs with a gradient penalty, on maps of scores of patches."""
+"""The losses of Wasserstein GANs with gradient penalty, on maps of patch scores."""
 
 from collections.abc import Callable
 
@@ -7,18 +7,18 @@ from torch import Tensor
 
 
 def gradient_penalty(D: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
-    """How far the gradients of D are from unit length between real and fake images.
+    """Gradient penalty: deviation of D's gradient norm from 1 at interpolations of real and fake images.
 
-    Gulrajani et al. 2017, (3), as SinGAN and its successors compute it: one random number for the whole batch, the
-    gradient of the sum of all scores, its length over the channels of every position, mean over the positions.
+    Gulrajani et al. 2017, (3), as computed by SinGAN and its successors: one random number for the whole batch, the
+    gradient of the sum of all scores, its norm over the channels at every position, mean over the positions.
 
-    Always in float32: in mixed precision D runs without autocast here, since lengths of gradients need more than 8
-    bits. Where D is compiled, it runs as it was: torch.compile knows no gradients of gradients.
+    Always in float32: under mixed precision D runs without autocast here, since gradient norms need more than 8 bits. A
+    compiled D runs uncompiled, since torch.compile does not support second-order gradients.
 
     Args:
-        D: gives a map of scores of images.
+        D: maps images to a map of scores.
         real: [N, C, ...], or [1, C, ...] for all of ``fake``.
-        fake: [N, C, ...]; no gradient reaches it.
+        fake: [N, C, ...]; gets no gradient.
 
     Returns:
         scalar, without its weight.
@@ -33,10 +33,10 @@ def gradient_penalty(D: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) 
 
 
 def l_critic(D: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, penalty: float = 0.1) -> Tensor:
-    """What a critic of patches minimises: mean score of fake minus mean score of real, plus the gradient penalty.
+    """Loss of a patch critic: mean score of fake minus mean score of real, plus the gradient penalty.
 
     Args:
-        D: gives a map of scores of images.
+        D: maps images to a map of scores.
         real: real images [N, C, ...].
         fake: generated images [N, C, ...], detached.
         penalty: weight of :func:`gradient_penalty`.

@@ -1,4 +1,4 @@
-"""A classifier of several attributes at once: it judges what a translation removed, added and kept."""
+"""A classifier of several attributes at once. It judges what a translation removed, added and kept."""
 
 from typing import Any
 
@@ -16,12 +16,12 @@ from xdomain.methods.base import Method
 class AttributeClassifier(Method):
     """Classifies attributes of the images of one attributed set, one logit each; trained by binary cross-entropy.
 
-    Images with a target are weighed against those without by their numbers in the training part, so that the threshold
-    0 is the one of the best balanced accuracy.
+    Images with and without a target are weighted by their numbers in the training part, so that a threshold of 0 gives
+    the best balanced accuracy.
 
     Args:
         network: classifier with ``in_channels``, ``classes``, ``features(x)`` and logits as its output.
-        targets: from the name of a target to its rule over the data's attributes, such as ``{Facial_Hair: Mustache or
+        targets: maps the name of a target to its rule over the data's attributes, such as ``{Facial_Hair: Mustache or
             Goatee or not No_Beard}``; as many as the network has classes.
         options: see :class:`Method`.
     """

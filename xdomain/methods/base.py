@@ -1,4 +1,4 @@
-"""What all methods share: named optimisers, one count per batch, phases, clipping, accumulation, schedules."""
+"""Base class of all methods: named optimisers, one count per batch, phases, clipping, accumulation, schedules."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -38,12 +38,12 @@ class Phase(NamedTuple):
 class StepCounter(pl.Callback):
     """Ends every training batch of a :class:`Method`: counts it and steps the schedules.
 
-    A callback, and the first of all, so that the others find the count of finished batches. A method whose phases all
+    It is the first of all callbacks, so that the others see the count of finished batches. A method whose phases all
     have a length trains to the end of the last one, unless the trainer's ``max_steps`` says otherwise.
 
-    It also keeps what the updates need to go on from a checkpoint. The config decides about learning rates, betas,
-    schedules and all other settings; the checkpoint gives what was learned under way: moments, the number of updates,
-    gradients that wait for the rest of their batches.
+    It also saves what the updates need to resume from a checkpoint. Learning rates, betas, schedules and all other
+    settings come from the config; the state comes from the checkpoint: moments, the number of updates, and gradients
+    that are still being accumulated.
     """
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class StepCounter(pl.Callback):
             self._loaded, self._waiting = checkpoint, checkpoint.get("accumulated")
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Bring optimisers and schedules to where the checkpoint is; the trainer then loads what is settled here."""
+        """Bring optimisers and schedules to the state of the checkpoint, which the trainer then loads."""
         assert isinstance(pl_module, Method)
         pl_module.check_schedules()
         checkpoint, self._loaded = self._loaded, {}
@@ -88,7 +88,7 @@ class StepCounter(pl.Callback):
         pl_module.continue_updates(checkpoint)
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        """Take the waiting gradients back: the trainer has just zeroed all before its first batch."""
+        """Restore the accumulated gradients: the trainer has just zeroed all gradients before its first batch."""
         if self._fault is not None:
             raise self._fault
         waiting, self._waiting = self._waiting, None
@@ -113,7 +113,7 @@ class StepCounter(pl.Callback):
             try:
                 pl_module.step_plateaus()
             except SettingError as error:
-                self._fault = error  # told before the next batch: what was trained is saved first
+                self._fault = error  # raised before the next batch, so that the training so far is saved first
 
 
 class Method(pl.LightningModule):
@@ -124,26 +124,29 @@ class Method(pl.LightningModule):
     however many optimisers stepped in them.
 
     Args:
-        domains: names of the domains, source first; the data module gives them.
-        channels: image channels of every domain; the data module gives them.
-        image_size: height and width in pixels, the longest where they vary; the data module gives it.
-        shapes: height and width of the images of every domain (of clips: frames, height and width); the data module
-            gives them. By default squares of ``image_size``.
-        optimizer: makes an optimiser from parameters.
-        scheduler: makes a learning-rate schedule from an optimiser; stepped once per update of the weights.
-            ``ReduceLROnPlateau`` is stepped after every validation instead, with the metric that it names as its
-            ``monitor`` or else the one that the trainer does.
-        clip: largest gradient norm per optimiser, applied to unscaled gradients; None does not clip.
+        domains: names of the domains, source first; set by the data module.
+        channels: image channels of every domain; set by the data module.
+        image_size: height and width in pixels, the longest side where they vary; set by the data module.
+        shapes: height and width of the images of every domain (for clips: frames, height and width); set by the data
+            module. By default squares of ``image_size``.
+        optimizer: builds an optimiser from parameters.
+        scheduler: builds a learning-rate schedule from an optimiser; stepped once per update of the weights.
+            ``ReduceLROnPlateau`` is stepped after every validation instead, with the metric named by its own
+            ``monitor`` or else by the trainer's.
+        clip: largest gradient norm per optimiser, applied to unscaled gradients; None disables clipping.
         accumulate: batches whose gradients are averaged into one update of the weights.
 
     Attributes:
-        updates: updates of the weights so far: batches by ``accumulate``.
-        asked_for: from the name of an optimiser to its settings and those of its schedule, as text.
-        gradient_scale: loss scale of the gradients that wait for the rest of their batches.
-        any_size: whether images of any size and shape can be translated; other methods take squares of ``image_size``.
+        updates: number of updates of the weights so far: batches divided by ``accumulate``.
+        asked_for: maps the name of an optimiser to its settings and those of its schedule, as text.
+        gradient_scale: loss scale of the gradients that are being accumulated.
+        any_size: whether images of any size and aspect ratio can be translated; other methods take squares of
+            ``image_size``.
+        begins_with_weights: whether a new training can begin with the weights of another.
     """
 
     any_size = False
+    begins_with_weights = True
 
     def __init__(
         self,
@@ -170,7 +173,7 @@ class Method(pl.LightningModule):
         self.asked_for: dict[str, str] = {}
         self.save_hyperparameters()
         for name in [name for name, value in self.hparams.items() if not _is_plain(value)]:
-            self.hparams.pop(name)  # made in Python instead of from a config: it could not be loaded safely
+            self.hparams.pop(name)  # built in Python, not from a config: it could not be loaded safely
 
     # What a method implements
 
@@ -184,16 +187,16 @@ class Method(pl.LightningModule):
 
     @property
     def directions(self) -> tuple[tuple[str, str], ...]:
-        """The pairs (source, target) of domains that it translates, the usual one first; none if it does not."""
+        """Pairs (source, target) of domains that the method translates, the usual one first; may be empty."""
         return ()
 
     @property
     def tasks(self) -> dict[str, Callable[..., Any]]:
-        """What can be asked of the trained method, by name.
+        """Tasks that the trained method offers, by name.
 
-        Tasks that take ``images`` belong to ``xdomain translate``, the others to ``xdomain sample``. ``source``,
-        ``target``, ``guide`` and ``mask`` are domains and pictures; every other argument is an option of the command
-        by its own name. Write the names as literals: the command's help is made of them without importing torch.
+        Tasks that take ``images`` belong to ``xdomain translate``, the others to ``xdomain sample``. ``source`` and
+        ``target`` are domains, ``guide`` and ``mask`` are images; every other argument becomes an option of the command
+        with the same name. Write the names as literals: the command's help is built from them without importing torch.
         """
         return {"transfer": self.translate} if self.directions else {}
 
@@ -213,12 +216,12 @@ class Method(pl.LightningModule):
     def direction(
         self, task: str, source: str | None = None, target: str | None = None, guided: bool = False
     ) -> tuple[str, str]:
-        """Source and target of a task: what is given, completed by the first of :attr:`directions` that fits.
+        """Source and target of a task: those that are given, completed by the first of :attr:`directions` that fits.
 
         Args:
             task: name of the task.
-            source: name of the domain of the images, if it is given.
-            target: name of the domain to translate into, if it is given.
+            source: name of the domain of the images, if given.
+            target: name of the domain to translate into, if given.
             guided: whether there are guides.
 
         Raises:
@@ -233,13 +236,13 @@ class Method(pl.LightningModule):
         return fitting[0]
 
     def check_domains(self, source: str | None, target: str | None) -> None:
-        """Raise a SettingError for a name that is given and is no domain."""
+        """Raise a SettingError if a given name is not a domain."""
         for option, name in (("source", source), ("target", target)):
             if name is not None and name not in self.domains:
                 hint = did_you_mean(name, self.domains, f": give {choice(self.domains)}.")
                 refuse(self, option, name, f", which is no domain of this {type(self).__name__}{hint}")
 
-    # The trainer's side
+    # Interface to the trainer
 
     @property
     def data(self) -> BaseDataModule:
@@ -251,21 +254,21 @@ class Method(pl.LightningModule):
 
     @property
     def helpers(self) -> tuple[str, ...]:
-        """Names of the modules that are helper networks, whose weights have a source of their own."""
+        """Names of the modules that are helper networks: their weights are not trained by this method."""
         return tuple(name for name, module in self.named_modules() if isinstance(module, Helper))
 
     # Logging
 
     @property
     def logs_now(self) -> bool:
-        """Whether the loggers write what is logged now: in training every ``log_every_n_steps`` batches."""
+        """Whether the loggers write the values of this batch: in training every ``log_every_n_steps`` batches."""
         trainer = self.trainer
         if not trainer.training or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return True
         return trainer._logger_connector.should_update_logs
 
     def log(self, name: str, value: Any, *args: Any, **options: Any) -> None:
-        """Log a value where it will be read: written by the loggers, averaged over the epoch, or in a progress bar."""
+        """Log a value only where it is used: by the loggers, in an average over the epoch, or in a progress bar."""
         shown = options.get("prog_bar") and self.trainer.progress_bar_callback is not None
         if self.logs_now or shown or options.get("on_epoch"):
             super().log(name, value, *args, **options)
@@ -273,7 +276,7 @@ class Method(pl.LightningModule):
     # Phases
 
     def phase_at(self, step: int) -> Phase:
-        """The phase that batch number ``step`` (from 0) belongs to; the last phase also holds all later batches."""
+        """The phase that batch number ``step`` (from 0) belongs to; all later batches belong to the last phase."""
         phases = self.build_phases()
         for phase in phases:
             if phase.steps is None or step < phase.steps:
@@ -283,7 +286,7 @@ class Method(pl.LightningModule):
 
     @property
     def phase(self) -> Phase:
-        """The phase of the batch that is being trained."""
+        """The phase of the current batch."""
         return self.phase_at(self.trainer.global_step)
 
     # Updates
@@ -296,7 +299,7 @@ class Method(pl.LightningModule):
         self._index = {name: i for i, name in enumerate(optimizers)}
         self.asked_for = {name: settings_of(optimizer) for name, optimizer in optimizers.items()}
         for optimizer in optimizers.values():
-            # Under float16 the trainer is to unscale gradients, not a fused step: clipping must see the true ones.
+            # Under float16 the trainer must unscale gradients, not a fused step: clipping must see the true ones.
             optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
             for group in optimizer.param_groups:
                 group.setdefault("initial_lr", group["lr"])
@@ -324,10 +327,11 @@ class Method(pl.LightningModule):
         return schedule
 
     def check_schedules(self) -> None:
-        """Refuse schedules that do not work to the end of the training.
+        """Refuse schedules that do not last to the end of training.
 
         Raises:
-            SettingError: for one that is over before, or that follows a metric of validations that do not take place.
+            SettingError: for a schedule that ends earlier, or that follows a validation metric when there is no
+                validation.
         """
         for schedule in self._schedules():
             if isinstance(schedule, ReduceLROnPlateau) and not self.trainer.enable_validation:
@@ -343,16 +347,16 @@ class Method(pl.LightningModule):
         return [config.scheduler for config in self.trainer.lr_scheduler_configs]
 
     def continue_updates(self, checkpoint: dict[str, Any]) -> None:
-        """Settle in a checkpoint what the optimisers and schedules of this training are to load from it.
+        """Prepare, inside a checkpoint, the states that this training's optimisers and schedules load from it.
 
-        Settings are those that are asked for now. Where they are those of the checkpoint, its states are taken as they
-        are. Otherwise optimisers keep the moments, and schedules are brought to where they would be if the training had
-        had them from the start. What cannot go on is said in one line each.
+        The current settings apply. If they equal those of the checkpoint, its states are loaded unchanged. Otherwise
+        optimisers keep their moments, and schedules are advanced as if they had been used from the start. Each state
+        that cannot be resumed is reported in one line.
         """
         saved = checkpoint.get("updates", {})
         accumulate = checkpoint.get("hyper_parameters", {}).get("accumulate", 1)
         self.updates = saved.get("count", checkpoint["global_step"] // accumulate)
-        asked_for = saved.get("asked_for") or dict.fromkeys(self._index)  # an older one does not say
+        asked_for = saved.get("asked_for") or dict.fromkeys(self._index)  # older checkpoints do not say
         states = dict(zip(asked_for, checkpoint["optimizer_states"], strict=False))
         progress = dict(zip(asked_for, checkpoint["lr_schedulers"], strict=False))
         for name in states.keys() - self._index.keys():
@@ -373,7 +377,7 @@ class Method(pl.LightningModule):
             checkpoint["optimizer_states"].append(state or optimizer.state_dict())
 
     def _catch_up(self, schedule: LRScheduler, progress: dict[str, Any] | None, state: dict[str, Any] | None) -> None:
-        """Bring a new schedule to where the training is."""
+        """Advance a new schedule to the current update."""
         if not isinstance(schedule, ReduceLROnPlateau):
             advance(schedule, self.updates)
         elif progress is not None and state is not None and "num_bad_epochs" in progress:
@@ -387,10 +391,9 @@ class Method(pl.LightningModule):
 
     @contextmanager
     def updating(self, name: str) -> Iterator[Optimizer]:
-        """Freeze everything that the named optimiser does not own, and give the optimiser.
+        """Freeze all parameters that the named optimiser does not own, and yield the optimiser.
 
-        Graphs built inside hold no gradients of the frozen weights, so that no time is spent on them; graphs built
-        before keep theirs.
+        Graphs built inside compute no gradients for the frozen weights, which saves time; graphs built before still do.
         """
         optimizer = self.named_optimizer(name)
         own = {id(p) for group in optimizer.param_groups for p in group["params"]}
@@ -407,9 +410,9 @@ class Method(pl.LightningModule):
         """One update by the named optimiser.
 
         Args:
-            name: which optimiser.
-            loss: builds the scalar to minimise. It is called while all other weights are frozen: what it computes
-                through a rival network costs that network no weight gradients.
+            name: name of the optimiser.
+            loss: computes the scalar to minimise. It is called while all other weights are frozen, so that no weight
+                gradients are computed for a rival network that it passes through.
 
         Returns:
             the loss, detached.
@@ -430,18 +433,18 @@ class Method(pl.LightningModule):
             self._match_scale(optimizer, first=position == 0)
             self.manual_backward(value / self.accumulate)
             if position == self.accumulate - 1:
-                # Through the strategy, not through LightningOptimizer: global_step counts batches (end_batch).
+                # Through the strategy, not LightningOptimizer: global_step counts batches (see end_batch).
                 self.trainer.strategy.optimizer_step(optimizer, closure=_no_closure, model=self)
         return value.detach()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Clip here: under AMP the gradients have just been unscaled."""
+        """Clip the gradients here: under AMP they have just been unscaled."""
         if self.clip is not None:
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             nn.utils.clip_grad_norm_(parameters, self.clip)
 
     def end_batch(self) -> None:
-        """Count the batch, whatever was stepped in it, and step the schedules after an update of the weights."""
+        """Count the batch, whichever optimisers stepped, and step the schedules after an update of the weights."""
         self._stepped.clear()
         progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
         progress.increment_ready()
@@ -453,7 +456,7 @@ class Method(pl.LightningModule):
                     schedule.step()
 
     def step_plateaus(self) -> None:
-        """Show a validation's metric to the schedules that follow one; all ranks see that of the first."""
+        """Step the schedules that follow a validation metric; all ranks use the value of rank 0."""
         for schedule in self._schedules():
             if isinstance(schedule, ReduceLROnPlateau):
                 name: str = schedule.monitor  # type: ignore[attr-defined]
@@ -465,7 +468,7 @@ class Method(pl.LightningModule):
                 schedule.step(self.trainer.strategy.broadcast(float(metrics[name])))
 
     def _match_scale(self, optimizer: Optimizer, first: bool) -> None:
-        """Bring accumulated float16 gradients to the present loss scale: it may have changed between two batches."""
+        """Rescale accumulated float16 gradients to the current loss scale: it may have changed between two batches."""
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         if scaler is None or self.accumulate == 1:
             return
@@ -481,19 +484,19 @@ class Method(pl.LightningModule):
 
     @property
     def between_updates(self) -> bool:
-        """Whether gradients wait for the rest of their batches."""
+        """Whether gradients of an unfinished update are accumulated."""
         return self.trainer.global_step % self.accumulate != 0
 
     def on_validation_model_zero_grad(self) -> None:
-        """Keep gradients that still wait for the rest of their batches."""
+        """Keep the gradients of an unfinished update."""
         if not self.between_updates:
             super().on_validation_model_zero_grad()
 
-    # Evaluation: metrics and pictures are callbacks that call translate()
+    # Evaluation: metrics and image grids are callbacks that call translate()
 
     @property
     def watched(self) -> tuple[Split, ...]:
-        """The parts whose batches a step or hook of its own looks at; those of other parts need not be loaded."""
+        """Parts whose batches a step or hook of the subclass uses; those of other parts need not be loaded."""
         stages: dict[Split, str] = {"val": "validation", "test": "test"}
 
         def looks(stage: str) -> bool:

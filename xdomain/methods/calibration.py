@@ -1,4 +1,4 @@
-"""What is learned from training images for inference alone, once the networks are trained."""
+"""Fits what only inference needs to training images, once the networks are trained."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,15 +10,15 @@ from torch import nn
 
 
 class Calibration(pl.Callback):
-    """Fits something to the trained networks: at every validation and at the end of training, before checkpoints.
+    """Fits a module to the trained networks at every validation and at the end of training, before checkpoints.
 
-    A method brings it along in ``configure_callbacks``, as it does the counter of its batches; so it stands in this
-    room. It needs no validation. What is not ready when a test, a prediction or a sanity check begins is fitted then.
+    A method adds it in ``configure_callbacks``, like the counter of its batches, hence its place in this package. It
+    works without validations. What is not ready when a test, a prediction or a sanity check begins is fitted then.
 
     Args:
-        learned: what is fitted. Rank 0 fits it for all ranks.
-        fit: fits it, by the images of the running trainer's data; called in evaluation mode and without gradients.
-        ready: whether it was fitted before; by default it counts as such.
+        learned: the module that is fitted. Rank 0 fits it for all ranks.
+        fit: fits the module on images of the running trainer's data; called in evaluation mode and without gradients.
+        ready: whether the module has been fitted; by default it counts as fitted.
     """
 
     def __init__(self, learned: nn.Module, fit: Callable[[], None], ready: Callable[[], bool] = lambda: True) -> None:

@@ -1,4 +1,4 @@
-"""A plain classifier: the helper networks (f of DTN, evaluation classifiers) are recipes of it."""
+"""A plain classifier. Recipes of it train the helper networks: f of DTN and the evaluation classifiers."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ class Classifier(Method):
 
     Args:
         network: classifier with ``in_channels``, ``classes``, ``dim``, ``features(x)`` and logits as its output.
-        label_smoothing: share of the target probability that is spread over all classes, in [0, 1).
+        label_smoothing: share of the target probability spread over all classes, in [0, 1).
         options: see :class:`Method`.
     """
 
@@ -33,7 +33,7 @@ class Classifier(Method):
         return {"c": self.optimizer(self.network.parameters())}
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits [N, classes] of images [N, C, H, W] in [-1, 1]; grey and RGB are turned into each other."""
+        """Logits [N, classes] of images [N, C, H, W] in [-1, 1]; grey and RGB images are converted as needed."""
         logits: Tensor = self.network(to_channels(images, self.in_channels))
         return logits
 
@@ -48,7 +48,7 @@ class Classifier(Method):
         return logits
 
     def on_fit_start(self) -> None:
-        """Refuse a network that does not fit the images or their labels, before the first batch."""
+        """Before the first batch, refuse a network that does not fit the images or their labels."""
         data = self.data.data("a", "train")
         if data.labels is None:
             raise UserError(f"a classifier needs labels, but {self.domains[0]} has none.")

@@ -1,4 +1,4 @@
-"""ConSinGAN: one growing generator of features that learns from one image, several stages at a time."""
+"""ConSinGAN: one growing generator that learns from a single image, training several stages at a time."""
 
 from collections.abc import Callable, Sequence
 from itertools import repeat
@@ -30,31 +30,31 @@ Mode = Literal["generation", "retarget", "harmonisation", "animation"]
 
 
 class ConSinGAN(PyramidMethod):
-    """A growing generator; its last stages are trained together, the older the slower.
+    """A growing generator; its last stages are trained together, older ones at lower learning rates.
 
     Hinz, Fisher, Wang, Wermter, "Improved Techniques for Training Single-Image GANs", WACV 2021. G grows by a stage per
-    phase, D[i] is the discriminator of phase i, z_i the fixed noise of stage i from which the image itself is
-    reconstructed; that of the coarsest is the image. Of a pair of images it learns the second.
+    phase, D[i] is the discriminator of phase i, z_i the fixed noise of stage i from which the training image is
+    reconstructed; z_0 is the image itself at the coarsest stage. Of a pair of images, the method learns the second.
 
     Args:
         stages: number of stages.
         min_size: shorter side of the coarsest stage in pixels.
-        max_size: longest side of the finest stage; a smaller image keeps its size.
-        mode: what it is for. ``generation``: samples. ``retarget``: samples of other sizes, with zeros at the edges of
-            features. ``harmonisation``: fits objects into their background, has zeros at the edges, equal ratios of
-            sizes, and learns from disturbed copies of the coarsest image instead of noise. ``animation``: clips; the
-            coarsest z_i is noise.
+        max_size: longer side of the finest stage in pixels; a smaller image keeps its size.
+        mode: the task to train for. ``generation``: random samples. ``retarget``: samples of other sizes; the features
+            are padded with zeros. ``harmonisation``: fits objects into their background; zero padding, equal ratios
+            between sizes, and training on augmented copies of the coarsest image instead of noise. ``animation``:
+            clips; the coarsest z_i is noise.
         width: channels of all layers.
-        layers: convolutions of a stage; D has two more.
-        train_depth: how many stages are trained together.
+        layers: convolutions per stage; D has two more.
+        train_depth: number of stages that are trained together.
         lr_scale: factor of the learning rate per stage below the newest.
-        norm: ``instance`` is the authors' option of a BatchNorm in G that always sees one image.
-        slope: of the leaky ReLU.
+        norm: ``instance`` is the authors' option of a BatchNorm in G, which always sees a single image.
+        slope: negative slope of the leaky ReLU.
         alpha: weight of the reconstruction.
         penalty: weight of the gradient penalty.
         d_steps: updates of D per batch.
-        g_steps: how often the one gradient of G is applied per batch.
-        noise: standard deviation of a stage's noise as a part of what its beginning gets wrong.
+        g_steps: how often the single gradient of G is applied per batch.
+        noise: standard deviation of a stage's noise, relative to its reconstruction error when it is added.
         options: see :class:`xdomain.methods.pyramid.PyramidMethod`.
     """
 
@@ -101,7 +101,7 @@ class ConSinGAN(PyramidMethod):
         return len(self.sizes)
 
     def first(self, scale: int) -> int:
-        """The oldest stage that is trained in a phase."""
+        """Index of the oldest stage that is trained in a phase."""
         return max(0, scale - self.train_depth + 1)
 
     def build_optimizers(self) -> dict[str, Optimizer]:
@@ -109,7 +109,7 @@ class ConSinGAN(PyramidMethod):
         return d | {f"g{i}": self._generator_optimizer(i) for i in range(self.scales)}
 
     def _generator_optimizer(self, scale: int) -> Optimizer:
-        """The tail, the trained stages and, as long as the first of them is trained, the head, the older the slower."""
+        """Optimiser of the tail, the trained stages (older ones slower) and, while stage 0 is trained, the head."""
         distances = {f"stages.{i}.": scale - i for i in range(self.first(scale), scale + 1)} | {"tail.": 0}
         if scale < self.train_depth:
             distances["head."] = scale
@@ -129,7 +129,7 @@ class ConSinGAN(PyramidMethod):
         for nets in (self.G.stages, self.D):
             warm_start(nets[scale], nets[scale - 1])
         self.amps[scale] = 0
-        with torch.no_grad():  # noise in proportion to what the new stage gets wrong without
+        with torch.no_grad():  # noise in proportion to the error of the new stage without noise
             self.amps[scale] = self.noise * rmse(self.real(scale), self.G(self.known(scale), self.sizes))
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
@@ -139,15 +139,15 @@ class ConSinGAN(PyramidMethod):
         z_star = self.constant("noise", lambda: self.known(n))
         z = self.draw(n, 1)
         below = None
-        if first:  # what no longer learns: for the reconstruction it is the same all the time
+        if first:  # the frozen stages: their part of the reconstruction does not change
             known = self.constant("features", lambda: self.G.features(z_star[:first], self.sizes))
             with torch.no_grad():
                 below = torch.cat([self.G.features(z[:first], self.sizes), known])
         both = [torch.cat(pair) for pair in zip(z[first:], z_star[first:], strict=True)]
-        y, rec = self.G(both, self.sizes, below, first).split(1)  # one picture and one noise serve all updates
+        y, rec = self.G(both, self.sizes, below, first).split(1)  # all updates share one image and one noise
 
         def l_d() -> Tensor:
-            fake, real = D(torch.cat([y.detach(), x])).split(1)  # D has no norm that would mix the two
+            fake, real = D(torch.cat([y.detach(), x])).split(1)  # D has no normalisation that would mix the two
             value: Tensor = fake.mean() - real.mean() + self.penalty * gradient_penalty(D, x, y.detach())
             return value
 
@@ -161,23 +161,23 @@ class ConSinGAN(PyramidMethod):
         self.log("l_g", l_g, prog_bar=True)
 
     def _repeat(self, name: str) -> None:
-        """Another update by the gradient of the last one, as that of a sum of the weights times it."""
+        """Repeat the last update with the same gradient."""
         weights = [p for group in self.named_optimizer(name).param_groups for p in group["params"]]
         pairs = [(p, p.grad.clone()) for p in weights if p.grad is not None]
         self.step(name, lambda: torch.stack([(p * gradient).sum() for p, gradient in pairs]).sum())
 
-    # Pictures
+    # Images
 
     def real(self, scale: int) -> Tensor:
         """The image at a stage, float [1, 3, H, W] in [-1, 1]."""
         return resize(to_float(self.image), self.sizes[scale])
 
     def known(self, scale: int) -> list[Tensor]:
-        """The noises up to a stage from which the image itself is reconstructed."""
+        """The fixed noises, up to a stage, from which the training image is reconstructed."""
         return [self.amps[i] * self.get_buffer(f"z_{i}") for i in range(scale + 1)]
 
     def draw(self, scale: int, count: int, sizes: Sequence[Size] | None = None) -> list[Tensor]:
-        """Noises up to a stage; in harmonisation the first are disturbed copies of the coarsest image."""
+        """Random noises up to a stage; in harmonisation the first are augmented copies of the coarsest image."""
         sizes = sizes or self.sizes
         shapes = [self.G.noise_shape(i, size) for i, size in enumerate(sizes[: scale + 1])]
         noises = [self.amps[i] * torch.randn(count, *shape, device=self.device) for i, shape in enumerate(shapes)]
@@ -186,12 +186,12 @@ class ConSinGAN(PyramidMethod):
         return noises
 
     def sizes_to(self, size: Size) -> list[Size]:
-        """The sizes of the stages that training has come to, when the finest of them is to have another size."""
+        """Sizes of the stages reached so far, scaled so that the finest has the given size."""
         return sizes_like(self.sizes[: self.finest + 1], size)
 
     @torch.no_grad()
     def reconstruction(self) -> Tensor:
-        """The image as the stages that training has come to know it, float [1, 3, H, W] in [-1, 1]."""
+        """Reconstruction of the image by the stages reached so far, float [1, 3, H, W] in [-1, 1]."""
         pictures: Tensor = self.G(self.known(self.finest), self.sizes)
         return pictures
 
@@ -205,11 +205,11 @@ class ConSinGAN(PyramidMethod):
 
     @torch.no_grad()
     def sample(self, count: int, size: Size | None = None) -> Tensor:
-        """Random samples of any size and aspect ratio; of harmonisation, varied copies of the image.
+        """Random samples of any size and aspect ratio; in harmonisation mode, augmented copies of the image.
 
         Args:
-            count: how many.
-            size: height and width in pixels; by default those of the finest stage that training has come to.
+            count: number of samples.
+            size: height and width in pixels; by default those of the finest stage reached so far.
         """
         sizes = self.sizes_to(size or self.sizes[self.finest])
         pictures: Tensor = self.G(self.draw(self.finest, count, sizes), sizes)
@@ -217,7 +217,7 @@ class ConSinGAN(PyramidMethod):
 
     @torch.no_grad()
     def translate(self, images: Tensor, source: str, target: str) -> Tensor:
-        """Images in the look of the learned one: they take the place of the coarsest noise.
+        """Translate images into the style of the training image: they replace the coarsest noise.
 
         Args:
             images: float [N, 3, H, W] in [-1, 1], of any size.
@@ -225,7 +225,7 @@ class ConSinGAN(PyramidMethod):
             target: name of the learned domain.
 
         Returns:
-            float [N, 3, H', W'] in [-1, 1], with the aspect ratio of the images and the longest side of the finest
+            float [N, 3, H', W'] in [-1, 1], with the aspect ratio of the images and the longer side of the finest
             stage.
         """
         self.check_target(target)
@@ -237,16 +237,16 @@ class ConSinGAN(PyramidMethod):
         return pictures
 
     def harmonise(self, images: Tensor, mask: Tensor, start: int = 0, radius: float = 7.0) -> Tensor:
-        """Fit a pasted object into its background, which is the learned image; best in the mode for it.
+        """Fit a pasted object into its background, the training image; works best in the mode ``harmonisation``.
 
         Args:
-            images: with the object, float [N, 3, H, W] in [-1, 1].
+            images: images with the object, float [N, 3, H, W] in [-1, 1].
             mask: where the object is, [N, 1, H, W] or [1, 1, H, W] in [0, 1].
-            start: the stage that the images are injected at: 0, since the others take features.
-            radius: by which the mask is dilated, in pixels of a picture of 250 pixels.
+            start: the stage at which the images are injected: 0, since the others take features.
+            radius: radius by which the mask is dilated, in pixels of an image of 250 pixels.
 
         Returns:
-            float [N, 3, H', W'] in [-1, 1]; outside of the dilated mask the images themselves.
+            float [N, 3, H', W'] in [-1, 1]; unchanged outside of the dilated mask.
         """
         if start != 0:
             refuse(self, "start", start, ", but the stages of ConSinGAN above 0 take features, no images: give 0.")
@@ -255,12 +255,12 @@ class ConSinGAN(PyramidMethod):
 
     @torch.no_grad()
     def animate(self, frames: int = 30, alpha: float = 0.1, beta: float = 0.9, start: int = 1) -> Tensor:
-        """A clip that begins at the image: the noise wanders around that of its reconstruction.
+        """Animate the image: a clip that starts at it, by a random walk around the noise of its reconstruction.
 
         Args:
-            frames: how many.
-            alpha: how strongly the noise is drawn back to that of the image, from 0 to 1.
-            beta: how smoothly it moves, from 0 to 1.
+            frames: number of frames.
+            alpha: how strongly the noise is pulled back to that of the reconstruction, from 0 to 1.
+            beta: how smoothly the noise moves, from 0 to 1.
             start: first stage whose noise moves.
 
         Returns:
@@ -279,10 +279,10 @@ class ConSinGAN(PyramidMethod):
 
 
 def disturb(image: Tensor) -> Tensor:
-    """A copy [1, 3, H, W] with foreign colours and foreign rectangles, as in the authors' training of harmonisation.
+    """Augmented copy [1, 3, H, W] with other colours and random rectangles, as in the authors' harmonisation.
 
-    One time in four the colours change: noise, a negative, mixed or missing channels, or less saturation. Nine times in
-    ten one or two rectangles of a random colour cover a part.
+    With probability 1/4 the colours change: noise, a negative, mixed or missing channels, or less saturation. With
+    probability 9/10 one or two rectangles of a random colour cover a part of the image.
     """
     image = image.clone()
     if torch.rand(()) < 0.25:

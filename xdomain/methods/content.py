@@ -1,4 +1,4 @@
-"""What the methods of content transfer share: common codes, separate codes, and one vocabulary to recombine them."""
+"""Base class for content transfer: common codes, separate codes, and the tasks that recombine them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,10 +17,10 @@ from xdomain.methods.calibration import Calibration
 
 Task = Literal["transfer", "remove", "add", "swap"]
 MOST_TILES = 100
-"""Along a side of an interpolation; the pictures of all tiles are in memory."""
+"""Largest number of tiles along a side of an interpolation; all tiles are held in memory."""
 
 Codes = dict[str, Tensor]
-"""``common`` and one separate code [N, D] for every domain whose content is there; a missing domain's is empty."""
+"""``common`` and one separate code [N, D] per domain; the code of a domain that is left out counts as empty."""
 Decode = Callable[[Codes, Tensor], Tensor]
 Recombine = Callable[[Tensor, str, str | None, Tensor | None, Task], Tensor]
 
@@ -29,12 +29,12 @@ class Readout(nn.Module):
     """Changes how a trained method of content transfer is used, at inference only; see :mod:`xdomain.methods.readouts`.
 
     A subclass overrides the steps that it changes. Several read-outs wrap each other, those of higher ``order``
-    outermost; they are fitted in this order.
+    outermost; they are fitted in order, lowest first.
 
     Attributes:
-        order: place among other read-outs.
-        learns: whether it has to learn from training images.
-        fitted_at: number of batches after which it has learned; -1 if it has not.
+        order: position among other read-outs.
+        learns: whether it must be fitted to training images.
+        fitted_at: number of training batches after which it was fitted; -1 if it was not.
     """
 
     order = 0
@@ -48,25 +48,25 @@ class Readout(nn.Module):
 
     @property
     def name(self) -> str:
-        """Its name in checkpoints."""
+        """Name of the read-out in checkpoints."""
         return type(self).__name__.lower()
 
     def build(self, method: "ContentMethod", common: int, separate: int) -> None:
-        """Get ready for a method whose codes have these lengths.
+        """Prepare for a method whose common and separate codes have these lengths.
 
         Raises:
-            SettingError: if the method cannot be read out like this.
+            SettingError: if the method does not support this read-out.
         """
 
     def fit(self, method: "ContentMethod", common: Callable[[Tensor], Tensor]) -> None:
-        """Learn from training images; ``common`` makes common codes as the read-outs before this one leave them."""
+        """Fit to training images; ``common`` computes common codes as changed by the read-outs before this one."""
 
     def common(self, code: Tensor) -> Tensor:
-        """The common code [N, D] that is used in place of the encoder's."""
+        """The common code [N, D] to use instead of the encoder's."""
         return code
 
     def shown(self, images: Tensor, domain: int) -> Tensor:
-        """What the encoder of a domain's separate code is shown in place of images [N, C, H, W]."""
+        """The input of a domain's separate encoder, in place of images [N, C, H, W]."""
         return images
 
     def decode(self, decode: Decode, codes: Codes, images: Tensor) -> Tensor:
@@ -87,25 +87,25 @@ class Readout(nn.Module):
         return recombine(images, source, given, guide, task)
 
     def placed(self, grid: Tensor, images: Tensor, fixed: str) -> Tensor:
-        """A grid [N, rows, columns, C, H, W] between images, of which the code ``fixed`` stays."""
+        """A grid [N, rows, columns, C, H, W] of interpolations with the code ``fixed`` unchanged."""
         return grid
 
 
 class ContentMethod(Method):
-    """Base of the methods that split an image into what all domains share and what only one domain has.
+    """Base class for methods that split an image into what all domains share and what only one domain has.
 
     A subclass encodes by :meth:`common` and :meth:`separate`, recombines by :meth:`decode`, and ends its constructor by
     :meth:`build_readouts`. Inference goes through the read-outs: :meth:`codes`, :meth:`translate`, :meth:`interpolate`.
 
     Args:
-        readouts: what changes the use of the trained method; see :mod:`xdomain.methods.readouts`.
+        readouts: changes to inference with the trained method; see :mod:`xdomain.methods.readouts`.
         options: see :class:`xdomain.methods.base.Method`.
 
     Attributes:
-        contents: the domains that have content of their own; of a pair "with" and "without" only the first.
+        contents: domains that have content of their own; for a pair "with" and "without" only the first.
         guided: whether content comes from a guide image; a method without guides has one content per domain.
         masked: whether the method has masks.
-        knows_empty: whether training shows the decoder images without content.
+        knows_empty: whether the decoder is trained to draw images without content.
     """
 
     contents: tuple[str, ...]
@@ -126,7 +126,7 @@ class ContentMethod(Method):
         self.readouts = nn.ModuleDict({readout.name: readout for readout in ordered})
         if len(self.readouts) < len(readouts):
             raise SettingError(self, "readouts", "names one twice: give each at most once.")
-        self._trained_to = 0  # batches, of a loaded checkpoint
+        self._trained_to = 0  # number of batches of a loaded checkpoint
 
     @property
     def _readouts(self) -> list[Readout]:
@@ -144,7 +144,7 @@ class ContentMethod(Method):
         return callbacks
 
     def calibrate(self) -> None:
-        """Let the read-outs learn from training images."""
+        """Fit the read-outs to training images."""
         step = max(self.trainer.global_step, self._trained_to)
         common: Callable[[Tensor], Tensor] = self.common
         with torch.no_grad(), self.evaluating():
@@ -155,18 +155,18 @@ class ContentMethod(Method):
                 common = partial(_chain, common, readout.common)
 
     def calibrated(self) -> bool:
-        """Whether all read-outs have learned from the networks as they are now."""
+        """Whether all read-outs were fitted to the current networks."""
         return all(not readout.learns or readout.fitted_at >= self._trained_to for readout in self._readouts)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out what read-outs have learned that are not used now, and let new ones learn."""
+        """Drop the state of read-outs that are no longer used; new ones will be fitted."""
         super().on_load_checkpoint(checkpoint)
         own = {f"readouts.{name}": value for name, value in self.readouts.state_dict().items()}
         state = checkpoint["state_dict"]
         kept = {name: value for name, value in state.items() if not name.startswith("readouts.") or name in own}
         checkpoint["state_dict"] = own | kept
         self._trained_to = checkpoint.get("global_step", 0)
-        if self._trainer is None and not self.calibrated():  # a trainer's callback does something about it
+        if self._trainer is None and not self.calibrated():  # with a trainer, a callback fits them again
             rank_zero_info("These weights are later than the validation at which their read-outs were fitted.")
 
     # What a method implements
@@ -185,27 +185,27 @@ class ContentMethod(Method):
         return own | {"mask": self.mask} if self.masked else own
 
     def common(self, images: Tensor) -> Tensor:
-        """What all domains share, [N, D], as training makes it."""
+        """The common code [N, D], as in training."""
         raise NotImplementedError(f"{type(self).__name__} must implement common()")
 
     def separate(self, images: Tensor, domain: str) -> Tensor:
-        """What only images of one domain have, [N, D'], as training makes it."""
+        """The separate code [N, D'] of one domain, as in training."""
         raise NotImplementedError(f"{type(self).__name__} must implement separate()")
 
     def decode(self, codes: Codes, images: Tensor) -> Tensor:
-        """Images [N, C, H, W] in [-1, 1] of codes; ``images`` are those that the common code came from."""
+        """Decode codes to images [N, C, H, W] in [-1, 1]; ``images`` are those that the common code came from."""
         raise NotImplementedError(f"{type(self).__name__} must implement decode()")
 
-    # Guides: the one place that knows when they are of use
+    # Guides: the one place that decides when they are used
 
     def needs_guide(self, task: str, source: str, target: str) -> bool:
-        """Whether a task needs guides: where it gives content, and every image of a domain has content of its own."""
+        """Whether a task needs guides: it does if it adds content and every image of the domain has its own."""
         if not self.guided or task in ("remove", "mask"):
             return False
         return task == "interpolate" or (source if task == "swap" else target) in self.contents
 
     def check_guide(self, task: str, source: str, target: str, given: bool) -> None:
-        """Raise a SettingError for guides that are missing or of no use."""
+        """Raise a SettingError for guides that are missing or that the task does not use."""
         needed = self.needs_guide(task, source, target)
         if needed and not given:
             way, giver = f" from {source} to {target}", f" of {target}"
@@ -226,8 +226,8 @@ class ContentMethod(Method):
     ) -> tuple[str, str]:
         """See :meth:`xdomain.methods.base.Method.direction`.
 
-        ``remove`` and ``swap`` begin where there is content. A guide turns the pair "with" and "without" around, unless
-        a domain is given: its content can only be wanted in images that have none.
+        ``remove`` and ``swap`` start from a domain with content. With a guide and no domain given, the pair "with" and
+        "without" is reversed: content can only be added to images that have none.
         """
         if task in ("remove", "swap"):
             source = source or self.contents[0]
@@ -240,16 +240,16 @@ class ContentMethod(Method):
         return source, target
 
     def mask(self, images: Tensor, guide: Tensor | None = None) -> Tensor:
-        """Where the content of the first domain is, or that of a guide would be: soft masks [N, 1, H, W] in [0, 1]."""
+        """Soft masks [N, 1, H, W] in [0, 1] of the first domain's content, or of where a guide's content would be."""
         raise NotImplementedError(f"{type(self).__name__} has no masks")
 
     def ramped(self, weight: float, ramp: int, start: int = 0) -> float:
-        """A weight that is 0 up to the batch ``start`` and grows over the ``ramp`` batches from there; at once if 0."""
+        """A weight that is 0 until batch ``start``, then grows over ``ramp`` batches, or at once if ``ramp`` is 0."""
         done = self.trainer.global_step - start
         return 0.0 if done < 0 else weight * min(1.0, done / ramp) if ramp else weight
 
     def check_interpolation(self, fixed: str, steps: int) -> None:
-        """Raise a SettingError for a code that is not there, or for too few steps."""
+        """Raise a SettingError for an unknown code or a wrong number of steps."""
         codes = ("common", *(self.contents if self.guided else ()))
         if fixed not in codes:
             refuse(self, "fixed", fixed, f", which is no code{did_you_mean(fixed, codes, f': give {choice(codes)}.')}")
@@ -258,7 +258,7 @@ class ContentMethod(Method):
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Evaluation mode, and back."""
+        """Switch to evaluation mode, and back afterwards."""
         training = self.training
         self.eval()
         try:
@@ -282,7 +282,7 @@ class ContentMethod(Method):
         return self.separate(images, domain)
 
     def draw(self, codes: Codes, images: Tensor) -> Tensor:
-        """Images [N, C, H, W] in [-1, 1] of codes; ``images`` are those that the common code came from."""
+        """Decode codes to images [N, C, H, W] in [-1, 1]; ``images`` are those that the common code came from."""
         decode: Decode = self.decode
         for readout in self._ready():
             decode = partial(readout.decode, decode)
@@ -292,7 +292,7 @@ class ContentMethod(Method):
         """The read-outs.
 
         Raises:
-            UserError: if one of them has learned nothing yet.
+            UserError: if one of them has not been fitted yet.
         """
         for readout in self._readouts:
             if readout.learns and readout.fitted_at < 0:
@@ -315,22 +315,22 @@ class ContentMethod(Method):
         guide: Tensor | None = None,
         task: Task = "transfer",
     ) -> Tensor:
-        """Take the source's content away and give the target's.
+        """Remove the source's content and add the target's.
 
         Args:
             images: float [N, C, H, W] in [-1, 1].
             source: name of the domain that the images come from.
             target: name of the domain to translate into.
-            guide: images [N, C, H, W] whose content is wanted: of the target domain, for ``swap`` of the source domain.
-                If source equals target, each image is its own guide, which reconstructs it.
-            task: another choice of codes: ``remove`` only takes, ``add`` only gives;
-                ``swap`` replaces the source's content by that of another image of the source domain.
+            guide: images [N, C, H, W] that provide the content: of the target domain, for ``swap`` of the source
+                domain. If source equals target, each image is its own guide, which reconstructs it.
+            task: which codes to exchange. ``remove`` only removes content, ``add`` only adds it, ``swap`` replaces the
+                source's content by that of another image of the source domain.
 
         Returns:
             float [N, C, H, W] in [-1, 1].
 
         Raises:
-            UserError: for an unknown task or domain, or where a guide is needed.
+            UserError: for an unknown task or domain, or if a guide is missing.
         """
         if task not in get_args(Task):
             raise UserError(f"task is {task!r}: give one of {', '.join(get_args(Task))}.")
@@ -350,7 +350,7 @@ class ContentMethod(Method):
         return recombine(images, source, given, guide, task)
 
     def predicted(self, sample: Sample) -> Tensor:
-        """Translations of source images; guides, where they are needed, are the target's test images in turn."""
+        """Translations of source images; guides, where needed, are the target's test images in order."""
         source, target = self.directions[0]
         if not self.needs_guide("transfer", source, target):
             return self.translate(sample.image, source, target)
@@ -359,19 +359,19 @@ class ContentMethod(Method):
         return self.translate(sample.image, source, target, to_float(guides.to(self.device)))
 
     def remove(self, images: Tensor, source: str) -> Tensor:
-        """Take the source's content away."""
+        """Remove the source's content."""
         return self.translate(images, source, source, task="remove")
 
     def add(self, images: Tensor, source: str, target: str, guide: Tensor | None = None) -> Tensor:
-        """Give the target's content, out of a guide, and keep the image's own."""
+        """Add the target's content from a guide and keep the image's own."""
         return self.translate(images, source, target, guide, task="add")
 
     def swap(self, images: Tensor, source: str, guide: Tensor) -> Tensor:
-        """Replace the source's content by that of a guide from the same domain."""
+        """Replace the source's content by that of a guide of the same domain."""
         return self.translate(images, source, source, guide, task="swap")
 
     def recombine(self, images: Tensor, source: str, given: str | None, guide: Tensor | None, task: Task) -> Tensor:
-        """Images with the content of a domain from a guide, and with their own where the task is ``add``."""
+        """Images with the content of a domain from a guide; they keep their own content if the task is ``add``."""
         with self.evaluating():
             codes = {"common": self.read_common(images)}
             if task == "add" and source in self.contents:
@@ -381,19 +381,19 @@ class ContentMethod(Method):
             return self.draw(codes, images)
 
     def interpolate(self, images: Tensor, guide: Tensor | None = None, fixed: str = "common", steps: int = 7) -> Tensor:
-        """A grid of tiles: one code stays, the others run from the image's to the guide's.
+        """A grid of interpolations: one code stays fixed, the others go from the image's to the guide's.
 
         Args:
             images: float [N, C, H, W] in [-1, 1].
             guide: likewise.
-            fixed: the code of the image that stays, common or a domain with content.
+            fixed: the code of the image that stays fixed: ``common`` or a domain with content.
             steps: number of tiles along a side.
 
         Returns:
-            [N, rows, steps, C, H, W]; one row where a single code is left to vary.
+            [N, rows, steps, C, H, W]; one row if only a single code varies.
 
         Raises:
-            SettingError: for an unknown code, too few steps, or a guide that is missing.
+            SettingError: for an unknown code, a wrong number of steps, or a missing guide.
         """
         self.check_interpolation(fixed, steps)
         if guide is None:

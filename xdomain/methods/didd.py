@@ -18,30 +18,33 @@ class DIDD(ConfusionMethod):
     """Domain Intersection and Domain Difference: one common and two separate codes, one decoder.
 
     Benaim, Khaitov, Galanti, Wolf, "Domain Intersection and Domain Difference", ICCV 2019. E_c is the common encoder,
-    E_a and E_b are the separate ones, G the decoder of [common, slot a, slot b], d the discriminator of common codes.
-    The defaults are the architecture and weights of the paper's code; the docs tell what that code does by accident.
+    E_a and E_b are the separate ones, G decodes [common, slot a, slot b], d is the discriminator of common codes. The
+    defaults are the architecture and the weights of the authors' code; the docs list where it departs from the paper by
+    accident.
 
     Args:
         sep: channels of each separate code.
-        common: channels of the common code; None is what the separate codes leave of the trunk's last layer, as in the
-            paper. A short one has less room for what d does not see.
+        common: channels of the common code; None takes the rest of the trunk's last layer beside the separate codes, as
+            in the paper. A short code leaves less room for what d does not detect.
         width: channels after the first layer; 32 in the paper.
-        depth: number of layers that halve the image; None goes down to 2x2 like the paper's networks.
-        norm: ``instance`` as in the paper, or ``batch``, with statistics of both domains together: colours, which
-            InstanceNorm hides from the codes, are learned many times sooner.
-        separate_norm: that of the separate encoders; None is ``norm``, as in the paper. ``instance`` beside ``batch``
-            hides skin and light from the separate codes: content is a shape that looks the same on every face.
+        depth: number of layers that halve the image; None goes down to 2x2 as in the paper.
+        norm: ``instance`` as in the paper, or ``batch``, with statistics over both domains together: colours, which
+            InstanceNorm hides from the codes, are then learned much sooner.
+        separate_norm: normalisation of the separate encoders; None uses ``norm``, as in the paper. ``instance``
+            together with ``norm: batch`` hides skin and lighting from the separate codes: content is then a shape that
+            looks the same on every face.
         reconstruction: weight of the reconstruction losses.
         zero: weight of the loss that empties E_a on domain b and E_b on domain a.
-        confusion: weight of the domain confusion; see :class:`xdomain.methods.confusion.ConfusionMethod` for it and for
-            ``ramp``, ``confusion_target``, ``d_steps`` and ``discriminant``.
+        confusion: weight of the domain confusion; this, ``ramp``, ``confusion_target``, ``d_steps`` and
+            ``discriminant`` are those of :class:`xdomain.methods.confusion.ConfusionMethod`.
         spectral: divide weights by their largest singular values.
-        content_start: batches before there is content: the separate codes are empty, so that the common code carries
-            what it can, and they are filled by what is left. 0 as in the paper: they learn from the first batch on.
-        slot_dropout: share of the training images that are decoded with both slots empty, and whose common code gets no
-            gradient from that. It teaches G what to draw without content, as removal does and the read-outs
-            ``Strength`` and ``Regions`` need; 0 as in the paper, where G meets empty slots only after training.
-        clip: largest gradient norm, of d too; the paper's code means to clip d but does not.
+        content_start: number of batches in which the separate codes are kept empty, so that the common code first
+            learns what it can carry, and the separate codes then learn the rest. 0 as in the paper: they learn from the
+            first batch.
+        slot_dropout: share of the training images that are decoded with both slots empty; their common code gets no
+            gradient. G then learns to draw images without content, which removal and the read-outs ``Strength`` and
+            ``Regions`` need. 0 as in the paper, where G sees empty slots only after training.
+        clip: largest gradient norm, for d too; the authors' code intends to clip d but does not.
         options: see :class:`xdomain.methods.content.ContentMethod`.
     """
 
@@ -86,7 +89,7 @@ class DIDD(ConfusionMethod):
         return {"g": self.optimizer(autoencoder), "d": self.optimizer(self.d.parameters())}
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        x = torch.cat([batch["a"].image, batch["b"].image])  # InstanceNorm treats every image by itself
+        x = torch.cat([batch["a"].image, batch["b"].image])  # InstanceNorm treats every image separately
         waiting = self.trainer.global_step < self.content_start
 
         def autoencoder_loss() -> Tensor:
@@ -107,7 +110,7 @@ class DIDD(ConfusionMethod):
         self.train_discriminator(lambda: self.E_c(x).chunk(2))
 
     def _dropped(self, c: Tensor, slots: Tensor) -> Tensor:
-        """What G decodes in training, [N, D], of common codes and both slots."""
+        """Input of G in training, [N, D], from common codes and both slots."""
         if self.slot_dropout:
             kept = torch.rand(len(c), 1, device=c.device) >= self.slot_dropout
             c, slots = torch.where(kept, c, c.detach()), slots * kept

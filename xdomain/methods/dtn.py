@@ -33,25 +33,25 @@ class DTN(Method):
     ``gan: binary``, ``encoder: learned`` (G without f).
 
     Args:
-        f: zoo recipe or checkpoint of the classifier whose features are f.
-        g: makes g from (feature dimension, image channels, image size).
-        D: makes D from (image channels, image size).
+        f: recipe or checkpoint of the classifier whose features are f.
+        g: builds g from (feature dimension, image channels, image size).
+        D: builds D from (image channels, image size).
         alpha: weight of L_CONST.
         beta: weight of L_TID.
         gamma: weight of L_TV, summed over pixels.
         gan: ``ternary`` as in the paper, ``binary`` as in its baseline of section 3, or ``none``.
         encoder: ``f``, or ``learned`` for an encoder of the same output size that is trained with g.
-        feature_norm: what f's features go through: ``none``, ``tanh``, or ``standardize`` (per-dimension mean and
-            variance over the training images of domain a) or ``unit`` (ReLU, then length sqrt(dim)), which keep the
-            meaning of alpha for any f.
-        posterior: length, relative to that of the features, of f's class posterior (softmax at temperature 2), which
-            is appended to the features where it is not 0. It counts what the classes depend on, and so keeps shapes
-            of another domain apart that the bare features confuse.
+        feature_norm: normalisation of f's features: ``none``, ``tanh``, ``standardize`` (per-dimension mean and
+            variance over the training images of domain a) or ``unit`` (ReLU, then length sqrt(dim)). With the last two,
+            alpha means the same for any f.
+        posterior: length, relative to that of the features, of f's class posterior (softmax at temperature 2), which is
+            appended to the features if not 0. The posterior depends only on what distinguishes the classes, and so
+            separates shapes of another domain that the features alone confuse.
         const_distance: distance of L_CONST: ``mse`` (mean over dimensions) or ``cosine`` (1 - similarity).
-        view: random transform through which f sees the translations in L_CONST; with it, a translation must be
-            legible from many sides, and g cannot satisfy f with a pattern that only f reads.
-        d_optimizer: makes the optimiser of D; None uses ``optimizer`` for both.
-        cache_features: compute f of a training image once, when it is first seen; only where nothing augments it.
+        view: random transform of the translations before f in L_CONST. A translation must then be recognised under all
+            transforms, and g cannot satisfy f with an adversarial pattern.
+        d_optimizer: builds the optimiser of D; None uses ``optimizer`` for both.
+        cache_features: compute f of every training image only once; has an effect only without augmentation.
         options: see :class:`Method`.
     """
 
@@ -96,11 +96,11 @@ class DTN(Method):
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
-        """Features [N, dim] of images [N, C, H, W] in [-1, 1] as g and L_CONST see them, without gradient."""
+        """Features [N, dim] of images [N, C, H, W] in [-1, 1] as used by g and L_CONST, without gradient."""
         return self._transformed(self.f.features(images))
 
     def _transformed(self, features: Tensor) -> Tensor:
-        """What g and L_CONST use of f's features [N, dim]."""
+        """Features [N, dim] of f as used by g and L_CONST: normalised, with the posterior appended."""
         h = features
         if self.feature_norm == "tanh":
             h = features.tanh()
@@ -117,7 +117,7 @@ class DTN(Method):
         self.f.fetch(self.trainer.strategy, self.data.root)
 
     def on_fit_start(self) -> None:
-        """Get f and the statistics of its features; what it says of images that no augmentation changes is kept."""
+        """Load f and compute the statistics of its features; the features of images without augmentation are cached."""
         self._fetch()
         data = self.data
         features = {role: self._features(data, role) for role in data.roles}
@@ -131,7 +131,7 @@ class DTN(Method):
     on_validation_start = on_test_start = on_predict_start = _fetch
 
     def _features(self, data: BaseDataModule, role: str) -> FeatureCache:
-        """What f says of the training images of a role, computed batch by batch as the first pass sees them."""
+        """Cache of f's features of a role's training images, filled batch by batch in the first epoch."""
         images, stream = data.data(role, "train"), data.roles.index(role)
         ranks = (self.global_rank, self.trainer.world_size)
         order = EpochBatchSampler(len(images), len(images), data.batch_size, data.seed, stream, *ranks)
@@ -145,9 +145,9 @@ class DTN(Method):
             return self._transformed(self._cache[role].of(batch[role].position))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Name f by its network: its weights are part of the checkpoint, which then loads without the zoo."""
+        """Describe f by its network: the checkpoint holds its weights and loads without the helper's recipe."""
         super().on_save_checkpoint(checkpoint)
-        network = type(self.f.network)  # its full path: jsonargparse knows bare names below typed settings only
+        network = type(self.f.network)  # the full path: jsonargparse resolves bare names only below typed settings
         spec = {**self.f.spec, "class_path": f"{network.__module__}.{network.__qualname__}"}
         checkpoint["hyper_parameters"]["f"] = spec
 
@@ -160,7 +160,7 @@ class DTN(Method):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         x_b = batch["b"].image
         h_a, h_b = self._features_of(batch, "a"), self._features_of(batch, "b")  # f never changes
-        y_a, y_b = self.generate(batch, h_a, h_b)  # one forward serves both updates
+        y_a, y_b = self.generate(batch, h_a, h_b)  # one forward pass for both updates
 
         def discriminator_loss() -> Tensor:
             fake_a, fake_b, real_b = self.D(y_a.detach()), self._fake_b(y_b.detach()), self.D(x_b)
@@ -185,13 +185,13 @@ class DTN(Method):
         self.log("l_g", self.step("g", generator_loss), prog_bar=True)
 
     def generate(self, batch: Batch, h_a: Tensor, h_b: Tensor) -> tuple[Tensor, Tensor]:
-        """G of both domains in one pass, so that BatchNorm sees the mixture that its running statistics describe."""
+        """G of both domains in one pass: BatchNorm then trains on the mixture that its running statistics describe."""
         codes = [self.code(batch[role].image, h) for role, h in (("a", h_a), ("b", h_b))]
         y_a, y_b = self.g(torch.cat(codes)).split([len(h_a), len(h_b)])
         return y_a, y_b
 
     def code(self, images: Tensor, features: Tensor) -> Tensor:
-        """What g decodes: f's features, or those of the learned encoder."""
+        """Input of g: the features of f, or those of the learned encoder."""
         return features if self.e is None else self.e(to_channels(images, 3))
 
     def l_const(self, features: Tensor, translated: Tensor) -> Tensor:
@@ -205,7 +205,7 @@ class DTN(Method):
         return self.D(images) if self.gan == "ternary" else None
 
     def _log_hits(self, fake_a: Tensor, fake_b: Tensor | None, real_b: Tensor) -> None:
-        """How often D is right about each of its classes."""
+        """Log the accuracy of D on each of its classes."""
         for name, logits, label in (("fake_a", fake_a, FAKE_A), ("fake_b", fake_b, FAKE_B), ("real_b", real_b, REAL_B)):
             if logits is not None:
                 self.log(f"d_accuracy/{name}", (logits.argmax(1) == label).float().mean())
@@ -215,10 +215,10 @@ class DTN(Method):
         return tuple((domain, self.domains[1]) for domain in self.domains)
 
     def translate(self, images: Tensor, source: str, target: str) -> Tensor:
-        """G = g(f(.)); from any domain into the last one, in evaluation mode.
+        """Translate by G = g(f(.)) from any domain into the last one, in evaluation mode.
 
         Raises:
-            UserError: for another target: DTN has a generator for one direction only.
+            UserError: for another target: DTN has only one generator.
         """
         if target != self.domains[1]:
             raise UserError(f"this DTN translates into {self.domains[1]} only, not into {target!r}.")

@@ -14,7 +14,7 @@ from xdomain.networks.codes import trunk
 
 
 class FaderNetwork(ContentMethod):
-    """An auto-encoder whose code knows nothing of the domain, which the decoder is told beside it.
+    """An auto-encoder with a domain-invariant code; the decoder gets the domain as a second input.
 
     Lample et al., "Fader Networks: Manipulating Images by Sliding Attributes", NIPS 2017. The attribute y is the
     domain, one-hot. There are no guides: all images of a domain get the same content. E and D are encoder and decoder,
@@ -23,9 +23,9 @@ class FaderNetwork(ContentMethod):
     Args:
         width: channels after the first layer; 32 in the paper's code.
         depth: number of layers that halve the image; None goes down to 2x2.
-        adversarial: weight of E's adversarial loss at the end of its ramp; 1e-4 for the mean squared error in [-1, 1].
-        ramp: batches in which that weight grows from 0; 500,000 in the paper, 0 is none.
-        dropout: of d.
+        adversarial: weight of E's adversarial loss after its ramp; 1e-4 suits the mean squared error in [-1, 1].
+        ramp: number of batches over which that weight grows from 0; 500,000 in the paper, 0 disables the ramp.
+        dropout: dropout rate of d.
         clip: largest gradient norm.
         options: see :class:`xdomain.methods.content.ContentMethod`.
     """
@@ -83,7 +83,7 @@ class FaderNetwork(ContentMethod):
 
     @torch.no_grad()
     def _steady(self, images: Tensor) -> Tensor:
-        """Codes under E's running statistics."""
+        """Codes computed with E's running statistics."""
         self.E.eval()
         codes: Tensor = self.E(images)
         self.E.train()
@@ -109,7 +109,7 @@ class FaderNetwork(ContentMethod):
         return self.slide(images, float(1 - own if given is None else self.domains.index(given)))
 
     def interpolate(self, images: Tensor, guide: Tensor | None = None, fixed: str = "common", steps: int = 7) -> Tensor:
-        """The code stays, y runs from the first domain to the second: [N, 1, steps, C, H, W]; ``guide`` is ignored."""
+        """Keep the code and vary y from the first domain to the second: [N, 1, steps, C, H, W]. Ignores ``guide``."""
         self.check_interpolation(fixed, steps)
         row = [self.slide(images, amount) for amount in torch.linspace(0, 1, steps).tolist()]
         return torch.stack(row, 1)[:, None]

@@ -1,4 +1,4 @@
-"""Neural style transfer by Gram matrices: the pixels of one picture are what is optimised."""
+"""Neural style transfer by Gram matrices: optimises the pixels of one image."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -16,19 +16,19 @@ from xdomain.metrics.perceptual import gram
 
 
 class GramStyleTransfer(Method):
-    """The image a, changed until the Gram matrices of its features are those of b.
+    """Optimises the image a until the Gram matrices of its features match those of b.
 
     Gatys, Ecker, Bethge, "Image Style Transfer Using Convolutional Neural Networks", CVPR 2016; (n) are its equations.
-    There are no networks to train: ``picture``, the result, is the parameter.
+    No network is trained: the only parameter is ``picture``, the result.
 
     Args:
         iterations: updates of the picture.
         features: the feature network; see :func:`xdomain.features.build_extractor`.
-        content_layer: layer whose maps are to stay those of a; by default the network's third.
-        style_layers: layers whose Gram matrices are to become those of b; by default all that the network names.
+        content_layer: layer whose feature maps should stay those of a; by default the network's third.
+        style_layers: layers whose Gram matrices should match those of b; by default all named layers of the network.
         alpha: weight of the content.
         beta: weight of the style.
-        start: what the picture is at first: ``content``, the image a, or ``noise``.
+        start: initial picture: ``content``, the image a, or ``noise``.
         options: see :class:`xdomain.methods.base.Method`.
     """
 
@@ -55,7 +55,7 @@ class GramStyleTransfer(Method):
         self.content_layer = content_layer or network.layers[min(2, len(network.layers) - 1)]
         self.style_layers = tuple(style_layers or network.layers)
         self.iterations, self.alpha, self.beta, self.start = iterations, alpha, beta, start
-        self._held = (network,)  # in a tuple it is no submodule: checkpoints need not hold it
+        self._held = (network,)  # in a tuple, so that it is no submodule and not saved in checkpoints
         self._targets: tuple[Tensor, list[Tensor]] | None = None
         self.picture = nn.Parameter(torch.rand(1, 3, *self.shapes[0]) * 2 - 1)
         self.register_buffer("real_a", torch.zeros(1, 3, *self.shapes[0], dtype=torch.uint8))
@@ -72,7 +72,7 @@ class GramStyleTransfer(Method):
         return (Phase("picture", self.iterations),)
 
     def on_fit_start(self) -> None:
-        """Get the weights of the feature network, and forget what an earlier training aimed at.
+        """Load the weights of the feature network, and discard the targets of an earlier training.
 
         Raises:
             UserError: if the network lacks one of the layers.
@@ -85,7 +85,7 @@ class GramStyleTransfer(Method):
             raise UserError(f"{error}: change content_layer or style_layers.") from error
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Begin with the content, where the picture is to start from it."""
+        """Initialise the picture with the content image, if it is to start from it."""
         if self.trainer.global_step == 0:
             self.real_a.copy_(to_uint8(batch["a"].image[:1]))
             if self.start == "content":
@@ -98,12 +98,12 @@ class GramStyleTransfer(Method):
         pairs = zip(maps[1:], styles, strict=True)
         l_style = torch.stack([(gram(y) - style).square().mean() for y, style in pairs]).mean()  # (4) and (5)
         loss = self.step("picture", lambda: self.alpha * l_content + self.beta * l_style)  # (7)
-        self.picture.data.clamp_(-1, 1)  # outside, the network sees no difference and gives no gradient
+        self.picture.data.clamp_(-1, 1)  # outside of the range, the network sees no difference and gives no gradient
         self.log("loss", loss, prog_bar=True)
         self.log_dict({"l_content": l_content.detach(), "l_style": l_style.detach()})
 
     def targets(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
-        """Maps of a [1, C, h, w], and Gram matrices [1, C, C] of b, one per layer of the style."""
+        """Feature maps of a [1, C, h, w], and Gram matrices [1, C, C] of b, one per style layer."""
         (content,) = self.network.pyramid(batch["a"].image[:1], [self.content_layer])
         return content, [gram(maps) for maps in self.network.pyramid(batch["b"].image[:1], self.style_layers)]
 
@@ -112,7 +112,7 @@ class GramStyleTransfer(Method):
         return ((self.domains[0], self.domains[-1]),)
 
     def translate(self, images: Tensor, source: str, target: str) -> Tensor:
-        """The result, for the image that it was made from.
+        """The result; only for the image that was trained on.
 
         Args:
             images: that image, float [N, 3, H, W] in [-1, 1].
@@ -123,7 +123,7 @@ class GramStyleTransfer(Method):
             the picture [N, 3, H, W] in [-1, 1].
 
         Raises:
-            UserError: for other images and other directions.
+            UserError: for other images or other directions.
         """
         known = self.shapes[0] == tuple(images.shape[-2:]) and bool((to_uint8(images) == self.real_a).all())
         if (source, target) != self.domains or not known:

@@ -1,4 +1,4 @@
-"""Guided content transfer: the ancestor of DIDD and of masked transfer."""
+"""Guided content transfer, the predecessor of DIDD and masked transfer."""
 
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from xdomain.networks.codes import Norm, trunk
 
 
 class GuidedTransfer(ConfusionMethod):
-    """Auto-encoding with a common code and, where there is something to add, a content code.
+    """An auto-encoder with a common code and, for the domain with content, a content code.
 
     Press, Galanti, Benaim, Wolf, "Emerging Disentanglement in Auto-Encoder Based Unsupervised Image Content Transfer",
     ICLR 2019. The first domain has the content, the second lacks it. E_1 is the common encoder, E_2 that of the
@@ -23,15 +23,15 @@ class GuidedTransfer(ConfusionMethod):
 
     Args:
         sep: channels of the content code.
-        common: channels of the common code; None is what the content code leaves of the trunk's last layer, as in the
-            paper. A short one has less room for what d does not see.
+        common: channels of the common code; None takes the rest of the trunk's last layer beside the content code, as
+            in the paper. A short code leaves less room for what d does not detect.
         width: channels after the first layer; 32 in the paper.
-        depth: number of layers that halve the image; None goes down to 2x2 like the paper's networks.
-        norm: ``instance`` as in the paper, or ``batch``, with statistics of both domains together: colours, which
-            InstanceNorm hides from the codes, are learned many times sooner.
-        reconstruction: ``mse`` as in the paper's code, or ``l1`` as in its text.
-        confusion: weight of the domain confusion; see :class:`xdomain.methods.confusion.ConfusionMethod` for it and for
-            ``ramp``, ``confusion_target``, ``d_steps`` and ``discriminant``.
+        depth: number of layers that halve the image; None goes down to 2x2 as in the paper.
+        norm: ``instance`` as in the paper, or ``batch``, with statistics over both domains together: colours, which
+            InstanceNorm hides from the codes, are then learned much sooner.
+        reconstruction: ``mse`` as in the authors' code, or ``l1`` as in the paper.
+        confusion: weight of the domain confusion; this, ``ramp``, ``confusion_target``, ``d_steps`` and
+            ``discriminant`` are those of :class:`xdomain.methods.confusion.ConfusionMethod`.
         clip: largest gradient norm.
         options: see :class:`xdomain.methods.content.ContentMethod`.
     """
@@ -67,7 +67,7 @@ class GuidedTransfer(ConfusionMethod):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         plus = batch["a"].image
-        x = torch.cat([plus, batch["b"].image])  # one batch: InstanceNorm treats every image by itself
+        x = torch.cat([plus, batch["b"].image])  # one batch: InstanceNorm treats every image separately
 
         def autoencoder_loss() -> Tensor:
             common, content = self.E_1(x), self.E_2(plus)

@@ -1,4 +1,4 @@
-"""An embedder of identities: f of faces, and the judge of whether a translation keeps the person."""
+"""An identity embedder: f for faces, and the network that judges whether a translation keeps the person."""
 
 from typing import Any
 
@@ -15,22 +15,23 @@ from xdomain.errors import UserError, refuse
 from xdomain.methods.calibration import Calibration
 from xdomain.methods.classifier import Classifier
 
-WHITENED_PEOPLE = 4000  # training identities that the whitening is learned from; more change nothing
+WHITENED_PEOPLE = 4000  # training identities that the whitening is fitted to; more change nothing
 
 
 class IdentityEmbedder(Classifier):
-    """Tells identities apart by the cosine of its features, and can read from them what makes an identity.
+    """Distinguishes identities by the cosine similarity of its features, and can regress the values that define them.
 
-    Trained by cross-entropy on the identities and, for drawn faces, by the squared error of a linear reading of the
-    identity's values (the width of the face, the colour of the hair, ...): what a name says about a face is one of some
-    hundreds of words, what the values say is how two faces differ. The reading is dropped after training.
+    Trained by cross-entropy on the identities and, for drawn faces, by the squared error of a linear regression of the
+    identity's values (the width of the face, the colour of the hair, ...). A class label only names one of some hundred
+    faces; the values say how two faces differ. The regression layer is dropped after training.
 
     Args:
         network: see :class:`xdomain.methods.classifier.Classifier`.
-        naming: weight of the cross-entropy on identities; 0 trains by the reading alone, for any number of identities.
-        reading: weight of the reading; 0 trains by identities alone.
-        whiten: learn the network's :class:`xdomain.networks.faces.Whitening` from the training images at every
-            validation and at the end of training. Training itself goes on with the features as they are before it.
+        naming: weight of the cross-entropy on identities; 0 trains by the regression alone, for any number of
+            identities.
+        reading: weight of the regression; 0 trains by identities alone.
+        whiten: fit the network's :class:`xdomain.networks.faces.Whitening` to the training images at every validation
+            and at the end of training. Training itself uses the features before whitening.
         options: see :class:`xdomain.methods.classifier.Classifier`.
     """
 
@@ -58,7 +59,7 @@ class IdentityEmbedder(Classifier):
         return {"c": self.optimizer([p for p in self.parameters() if p not in unused])}
 
     def on_fit_start(self) -> None:
-        """Get the identities' values of all training images."""
+        """Load the identities' values of all training images."""
         if self.reader is not None:
             data = self.data
             if not isinstance(data, Avatars):
@@ -99,7 +100,7 @@ class IdentityEmbedder(Classifier):
         return callbacks
 
     def _features_by_person(self) -> Tensor:
-        """Features [people, images, dim] of training images before the whitening, equally many of each person."""
+        """Features [people, images, dim] of training images before the whitening, the same number for each person."""
         data = self.data.data("a", "train")
         assert data.labels is not None
         order = np.argsort(data.labels, kind="stable")

@@ -1,4 +1,4 @@
-"""What the patch VAE-GAN and the video baselines it is compared with share: levels of growing size and frame rate."""
+"""Base class of the patch VAE-GAN and its video baselines: levels of increasing size and frame rate."""
 
 import math
 from collections.abc import Sequence
@@ -18,30 +18,30 @@ from xdomain.methods.pyramid import PyramidMethod, check_at_least_one
 from xdomain.networks.patches import warm_start
 from xdomain.networks.pyramid import Size, sizes_like, vaegan_frames, vaegan_sizes
 
-CHUNK = 4  # samples drawn at a time, which bounds the memory; no norm mixes them
+CHUNK = 4  # samples per pass, which bounds the memory; no normalisation mixes them
 
 
 class LevelMethod(PyramidMethod):
-    """Base of methods that learn an image or a clip level by level, as Gur et al. 2020 do.
+    """Base class for methods that learn an image or a clip level by level, as in Gur et al. 2020.
 
-    The frame rate of clips grows with the level. Every adversarial level has a critic of its own; older levels of G are
-    trained slower or not at all.
+    The frame rate of clips increases with the level. Every adversarial level has its own critic; older levels of G are
+    trained at lower learning rates or not at all.
 
     Args:
         min_size: width of the coarsest level in pixels.
-        max_size: width of the finest level; a narrower sample keeps its own.
-        factor: wanted ratio of two neighbouring levels.
-        rates: steps between the frames of a level, those of the coarse levels first. All levels show the same stretch
-            of time, the least common multiple of the rates; a longer clip is learned in windows of that length. Images
-            have none.
-        width: channels in between.
+        max_size: width of the finest level in pixels; a narrower sample keeps its width.
+        factor: desired ratio between the sizes of neighbouring levels.
+        rates: steps between the frames of a level, coarse levels first. All levels cover the same time span, the least
+            common multiple of the rates; a longer clip is learned in windows of that length. Not used for images.
+        width: channels of the hidden layers.
         alpha: weight of the reconstruction.
         penalty: weight of the gradient penalty.
-        noise: standard deviation of a level's noise as a part of what its beginning gets wrong.
-        share_noise: divide that by the batch size, as the authors' code does.
-        train_depth: how many of the newest levels of G are trained together.
+        noise: standard deviation of a level's noise, relative to the reconstruction error when training of the level
+            starts.
+        share_noise: divide that by the batch size, as in the authors' code.
+        train_depth: number of the newest levels of G that are trained together.
         lr_scale: factor of the learning rate per level below the newest.
-        antialias: shrink to the sizes of the levels without aliasing; the authors' code does not care.
+        antialias: downscale with antialiasing; the authors' code does not.
         options: see :class:`xdomain.methods.pyramid.PyramidMethod`.
     """
 
@@ -95,11 +95,11 @@ class LevelMethod(PyramidMethod):
     # What a method implements
 
     def parts(self, level: int) -> list[tuple[nn.Module, int]]:
-        """What G trains at a level, each with its distance from the newest: how often ``lr_scale`` applies."""
+        """Parts of G that are trained at a level, each with its distance from the newest: the power of ``lr_scale``."""
         raise NotImplementedError(f"{type(self).__name__} must implement parts()")
 
     def random(self, count: int, sizes: Sequence[Size]) -> Tensor:
-        """Random samples of the last of the sizes."""
+        """Random samples, of the last of the given sizes."""
         raise NotImplementedError(f"{type(self).__name__} must implement random()")
 
     # Levels
@@ -132,7 +132,7 @@ class LevelMethod(PyramidMethod):
             warm_start(self.D[str(scale)], self.D[str(scale - 1)])
 
     def amp(self, error: Tensor, batch_size: int) -> Tensor:
-        """Standard deviation of the noise of a level, from what its beginning gets wrong."""
+        """Standard deviation of the noise of a level, from its reconstruction error when it is added."""
         return self.noise * error / (batch_size if self.share_noise else 1)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -143,7 +143,7 @@ class LevelMethod(PyramidMethod):
     # Real samples
 
     def window(self) -> int:
-        """The first frame of the stretch of time to learn from."""
+        """First frame of the time window to learn from."""
         return int(torch.randint(self.windows, ())) if self.windows > 1 else 0
 
     def real(self, level: int, start: int = 0) -> Tensor:
@@ -155,7 +155,7 @@ class LevelMethod(PyramidMethod):
         return sample[:, :, start : start + (self.sizes[level][0] - 1) * step + 1 : step]
 
     def _spatial(self, images: Tensor, size: Size, to_bytes: bool = False) -> Tensor:
-        """Shrink images or all frames of clips, bilinearly."""
+        """Downscale images or all frames of clips, bilinearly."""
         frames = images.transpose(1, 2).flatten(0, 1) if self.dims == 3 else images
         if tuple(frames.shape[2:]) != size[-2:]:
             frames = F.interpolate(frames, size=size[-2:], mode="bilinear", antialias=self.antialias)
@@ -165,20 +165,20 @@ class LevelMethod(PyramidMethod):
     # Updates
 
     def update_critic(self, level: int, x: Tensor, y: Tensor) -> Tensor:
-        """The update of D between a real sample [1, ...] and random ones [N, ...]; returns its loss."""
+        """Update D on a real sample [1, ...] and random ones [N, ...]; returns the loss."""
         D = self.D[str(level)]
 
         def l_d() -> Tensor:
-            fake, real = D(torch.cat([y, x])).split([len(y), 1])  # D mixes no samples: one pass for both
+            fake, real = D(torch.cat([y, x])).split([len(y), 1])  # D does not mix samples: one pass for both
             value: Tensor = fake.mean() - real.mean()
             return value + self.penalty * gradient_penalty(D, x, y)
 
         return self.step(f"d{level}", l_d)
 
     def score(self, level: int, y: Tensor) -> Tensor:
-        """What D thinks of random samples, in the update of G."""
+        """Score by D of random samples, in the update of G."""
         D = self.D[str(level)]
-        D.eval()  # the estimates of the spectral norms belong to D's update, which has just made them
+        D.eval()  # keep the estimates of the spectral norms of D's update, which have just been made
         try:
             score: Tensor = D(y).mean()
         finally:
@@ -188,7 +188,7 @@ class LevelMethod(PyramidMethod):
     # Samples
 
     def sizes_to(self, size: Size | None) -> list[Size]:
-        """The sizes of the levels that training has come to, when the finest of them is to have another size."""
+        """Sizes of the levels reached so far, scaled so that the finest has the given size."""
         sizes = self.sizes[: self.finest + 1]
         if size is not None and len(size) != self.dims:
             sides = "frames, height and width" if self.dims == 3 else "height and width"
@@ -197,12 +197,12 @@ class LevelMethod(PyramidMethod):
 
     @torch.no_grad()
     def sample(self, count: int, size: Size | None = None) -> Tensor:
-        """Random samples of any size, of clips any number of frames too.
+        """Random samples of any size; clips may have any number of frames.
 
         Args:
-            count: how many.
-            size: height and width in pixels, of clips frames, height and width; by default those of the finest level
-                that training has come to.
+            count: number of samples.
+            size: height and width in pixels (for clips: frames, height and width); by default those of the finest level
+                reached so far.
         """
         sizes = self.sizes_to(size)
         chunks = [self.random(min(CHUNK, count - done), sizes) for done in range(0, count, CHUNK)]

@@ -16,46 +16,46 @@ from xdomain.networks.codes import Norm, trunk
 
 
 class MaskedTransfer(ConfusionMethod):
-    """Content is drawn into an image where a learned mask says so, and everything else stays as it is.
+    """Content is drawn into an image only where a learned mask says so; all other pixels stay unchanged.
 
-    Mokady, Benaim, Wolf, Bermano, "Mask Based Unsupervised Content Transfer", ICLR 2020; (n) counts its losses. The
-    first domain has the content ("plus"), the second lacks it ("plain"). E_1 is the common encoder, E_2 that of the
-    content, D_A draws whole images without content, D_B an image and the mask by which it is laid over a background,
-    d is the discriminator of common codes.
+    Mokady, Benaim, Wolf, Bermano, "Mask Based Unsupervised Content Transfer", ICLR 2020; (n) are its losses. The first
+    domain has the content ("plus"), the second lacks it ("plain"). E_1 is the common encoder, E_2 the content encoder,
+    D_A decodes whole images without content, D_B an image and the mask that blends it over a background, d is the
+    discriminator of common codes.
 
     Args:
         sep: channels of the content code.
-        common: channels of the common code; None is what the content code leaves of the trunk's last layer, as in the
-            paper. A short one has less room for what d does not see.
+        common: channels of the common code; None takes the rest of the trunk's last layer beside the content code, as
+            in the paper. A short code leaves less room for what d does not detect.
         width: channels after the first layer; 32 in the paper.
-        depth: number of layers that halve the image; None goes down to 2x2 like the paper's networks.
-        gamma: weight of (1), plus images over the image that D_A makes of them.
-        delta: weight of (2), plain images by D_A.
-        alpha1: weight of (3), plus images over themselves; alpha1 and alpha2 keep the mask small.
-        alpha2: weight of (4), plain images over themselves.
+        depth: number of layers that halve the image; None goes down to 2x2 as in the paper.
+        gamma: weight of (1), plus images reconstructed over D_A's image of them.
+        delta: weight of (2), plain images reconstructed by D_A.
+        alpha1: weight of (3), plus images reconstructed over themselves; alpha1 and alpha2 keep the mask small.
+        alpha2: weight of (4), plain images reconstructed over themselves.
         beta1: weight of (5), the common code of a translation.
         beta2: weight of (6), the content code of a translation.
-        confusion: weight of (7), the domain confusion; see :class:`xdomain.methods.confusion.ConfusionMethod` for it
-            and for ``ramp``, ``confusion_target``, ``d_steps`` and ``discriminant``.
-        mask_slope: multiplies the logits of all masks; 1 as in the paper. Masks move faster the larger it is, and end
-            nearer to 0 or 1 when training is short: what a weak mask shows has to be drawn in excess, and then looks
-            faint on any other image.
-        threshold: a removal replaces the pixels whose mask is above it.
-        dilation: and all within so many pixels of these, row-wise and column-wise; none in the paper. Masks are soft,
-            and what is left of a thin rim at their edge still looks like the content.
-        mask_range: masks from which to which value additions, and masks that are asked for, stretch to [0, 1]; (0, 1),
-            as in the paper, leaves them as they are. What a short training draws by a weak mask is a hint otherwise.
-            ``threshold`` is one of masks before that.
+        confusion: weight of (7), the domain confusion; this, ``ramp``, ``confusion_target``, ``d_steps`` and
+            ``discriminant`` are those of :class:`xdomain.methods.confusion.ConfusionMethod`.
+        mask_slope: factor of the logits of all masks; 1 as in the paper. With a larger factor masks learn faster, and
+            get closer to 0 or 1 in a short training. Under a weak mask the content has to be exaggerated, and then
+            looks faint on any other image.
+        threshold: removal replaces the pixels whose mask is above this value.
+        dilation: removal also replaces all pixels within this distance, row-wise and column-wise; 0 as in the paper.
+            Masks are soft, and a thin rim left at their edge still looks like the content.
+        mask_range: range of mask values that is stretched to [0, 1] when content is added and for the task ``masks``;
+            (0, 1), as in the paper, changes nothing. Otherwise content under the weak masks of a short training is
+            barely visible. ``threshold`` applies to masks before stretching.
         norm: ``batch`` as in the paper, or ``instance``.
-        one_decoder: draw images without content by D_B, too, from an empty content code, instead of by a D_A of their
-            own. Where the content changes nothing both images then agree to the last detail, and a mask gains nothing
-            there; two decoders blur outlines each in its own way, and masks mix them.
-        content_start: batches before there is content: codes of it are empty, and masks free. What the common code can
-            carry it then carries already, and the content code, which is short, is filled by what is left: the content.
-        alpha_ramp: batches after these in which alpha1 and alpha2 grow from 0. A mask that is made small before the
-            content is drawn stays empty.
-        joint: pass both domains through a network as one batch. Apart, as in the paper, BatchNorm subtracts in training
-            what tells the domains apart, so that d does not see it, and brings it back in evaluation.
+        one_decoder: decode images without content by D_B, too, with an empty content code, instead of by a separate
+            D_A. Both images then agree exactly where the content changes nothing, and a mask gains nothing there. Two
+            decoders blur outlines differently, and masks mix them.
+        content_start: number of batches in which the content code is kept empty and the mask losses are off. The common
+            code first learns what it can carry, and the short content code then learns the rest: the content.
+        alpha_ramp: number of batches after ``content_start`` over which alpha1 and alpha2 grow from 0. A mask that is
+            pushed to be small before the content is drawn stays empty.
+        joint: pass both domains through a network as one batch. In separate batches, as in the paper, BatchNorm removes
+            differences between the domains in training, so that d does not see them, but not in evaluation.
         clip: largest gradient norm.
         options: see :class:`xdomain.methods.content.ContentMethod`.
     """
@@ -131,7 +131,7 @@ class MaskedTransfer(ConfusionMethod):
         return weights | {n: self.ramped(weights[n], self.alpha_ramp, self.content_start) for n in kept}
 
     def plain(self, common: Tensor) -> Tensor:
-        """D_A: whole images [N, C, H, W] in [-1, 1] without content."""
+        """Decode by D_A: whole images [N, C, H, W] in [-1, 1] without content."""
         empty = common.new_zeros(len(common), self.E_2.dim)
         if self.one_decoder:
             return self.layer(common, empty)[1]
@@ -139,7 +139,7 @@ class MaskedTransfer(ConfusionMethod):
         return result
 
     def layer(self, common: Tensor, content: Tensor) -> tuple[Tensor, Tensor]:
-        """D_B: masks [N, 1, H, W] in [0, 1] and images [N, C, H, W] in [-1, 1]."""
+        """Decode by D_B: masks [N, 1, H, W] in [0, 1] and images [N, C, H, W] in [-1, 1]."""
         return self.split(self.D_B(torch.cat([common, content], 1)))
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
@@ -178,7 +178,7 @@ class MaskedTransfer(ConfusionMethod):
         self.train_discriminator(lambda: self._each(self.E_1, p, n))  # (8)
 
     def _each(self, network: nn.Module, *inputs: Tensor) -> list[Tensor]:
-        """A network's outputs for equal batches: together, if the domains are joint, else one after another."""
+        """Outputs of a network for batches of equal size: in one pass if ``joint``, else one after another."""
         if self.joint:
             return list(network(torch.cat(inputs)).chunk(len(inputs)))
         return [network(x) for x in inputs]
@@ -197,15 +197,15 @@ class MaskedTransfer(ConfusionMethod):
             return self.stretched(self.layer(self.read_common(images), content)[0])
 
     def stretched(self, mask: Tensor) -> Tensor:
-        """A mask whose ``mask_range`` fills [0, 1]."""
+        """The mask with ``mask_range`` stretched to [0, 1]."""
         low, high = self.mask_range
         return ((mask - low) / (high - low)).clamp(0, 1)
 
     def recombine(self, images: Tensor, source: str, given: str | None, guide: Tensor | None, task: Task) -> Tensor:
-        if source in self.contents and task != "add" and guide is not images:  # what guides itself keeps its content
+        if source in self.contents and task != "add" and guide is not images:  # its own guide: keeps its content
             images = self._removed(images)
         if guide is None:
-            return images  # plain images have nothing to lose
+            return images  # plain images have no content to remove
         with self.evaluating():
             content = self.contents[0]
             codes = {"common": self.read_common(images), content: self.read_separate(guide, content)}
@@ -225,10 +225,10 @@ class MaskedTransfer(ConfusionMethod):
         return blend(self.stretched(mask), drawn, images)
 
     def split(self, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """Mask [N, 1, H, W] in [0, 1] and image [N, C, H, W] in [-1, 1] of what D_B gives, [N, 1 + C, H, W]."""
+        """Split the output of D_B, [N, 1 + C, H, W], into a mask [N, 1, H, W] in [0, 1] and an image in [-1, 1]."""
         return (self.mask_slope * drawn[:, :1]).sigmoid(), drawn[:, 1:].tanh()
 
 
 def blend(mask: Tensor, image: Tensor, background: Tensor) -> Tensor:
-    """An image over a background, by a mask in [0, 1]."""
+    """Blend an image over a background with a mask in [0, 1]."""
     return mask * image + (1 - mask) * background

@@ -1,4 +1,4 @@
-"""HP-VAE-GAN: patch VAEs at the coarse levels, patch GANs at the fine ones, out of one image or one clip."""
+"""HP-VAE-GAN: patch VAEs at the coarse levels, patch GANs at the fine ones, from a single image or clip."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,18 +18,18 @@ from xdomain.networks.pyramid import Size, rmse
 
 
 class PatchVAEGAN(LevelMethod):
-    """A patch VAE that makes the coarse levels diverse, and residual patch GANs that make the fine ones sharp.
+    """A patch VAE makes the coarse levels diverse, residual patch GANs make the fine levels sharp.
 
-    Gur, Benaim, Wolf, "Hierarchical Patch VAE-GAN: Generating Diverse Videos from a Single Sample", NeurIPS 2020; of an
-    image with convolutions in two dimensions, of a clip in three. E encodes level 0, x_0, into a latent vector for
-    every position, G_0 decodes it, ``levels`` i >= 1 enlarge and refine; D[i] are the critics of the levels from
+    Gur, Benaim, Wolf, "Hierarchical Patch VAE-GAN: Generating Diverse Videos from a Single Sample", NeurIPS 2020; with
+    2D convolutions for an image and 3D convolutions for a clip. E encodes x_0, the sample at level 0, into a latent
+    vector per position, G_0 decodes it, ``levels`` i >= 1 upscale and refine; D[i] are the critics of the levels from
     ``vae_levels`` on.
 
     Args:
-        vae_levels: number M of levels that are trained as a VAE, the others are GANs; null makes all VAEs.
-        latent: length of the latent vectors.
-        layers: convolutions of G_0, of every level and of D.
-        beta: weight of the divergence from N(0, 1).
+        vae_levels: number M of levels that are trained as a VAE, the others are GANs; null trains all as VAEs.
+        latent: dimension of the latent vectors.
+        layers: number of convolutions of G_0, of every level and of D.
+        beta: weight of the KL divergence from N(0, 1).
         clip: largest gradient norm of G.
         options: see :class:`xdomain.methods.levels.LevelMethod`.
     """
@@ -56,7 +56,7 @@ class PatchVAEGAN(LevelMethod):
         self.D = nn.ModuleDict()
         for i in range(self.M, self.scales):
             self.D[str(i)] = patch_stack(3, width, 1, layers, 1, "none", dims=dims, spectral=True)
-        torch.randint(2**31, ())  # drawn for nothing: seeds give the random numbers that they gave in version 0.1.0
+        torch.randint(2**31, ())  # not used: keeps the random numbers of a seed as in version 0.1.0
 
     def parts(self, level: int) -> list[tuple[nn.Module, int]]:
         vae: list[tuple[nn.Module, int]] = [(self.E, level), (self.G_0, level)] if self.whole(level) else []
@@ -67,8 +67,8 @@ class PatchVAEGAN(LevelMethod):
         return level < self.M
 
     def first(self, level: int) -> int:
-        """The oldest of ``levels`` that is trained; what is between it and a trained G_0 only hands gradients on."""
-        border = 0 if level < self.M else self.M - 1  # no gradient passes from the GANs to the VAE
+        """The oldest of ``levels`` that is trained; those between it and a trained G_0 only pass gradients through."""
+        border = 0 if level < self.M else self.M - 1  # no gradients from the GANs to the VAE
         return max(level - self.train_depth, border) + 1
 
     def begin_scale(self, scale: int, batch: Batch) -> None:
@@ -110,7 +110,7 @@ class PatchVAEGAN(LevelMethod):
     def _train_gan(self, n: int, count: int, start: int, x: Tensor) -> None:
         mu, logvar = self.posterior(start)
         first = self.first(n)
-        # Random samples and reconstructions go through G together: its norm does not mix them.
+        # Random samples and reconstructions go through G in one pass: its normalisation does not mix them.
         both = self.climb(self.below(first, count, start), first, n, count)
         y, rec = both[:count], both[count:]
         l_d = self.update_critic(n, x, y.detach())
@@ -120,25 +120,25 @@ class PatchVAEGAN(LevelMethod):
         self.log("l_g", l_g, prog_bar=True)
 
     def _settle(self, level: int) -> None:
-        """The spectral norms of E rest with it: what it says of x_0 is then always the same."""
+        """Freeze the spectral norms of E with it: its output for x_0 is then constant."""
         self.E.train(self.whole(level))
 
-    # Pictures
+    # Images
 
     def decode(self, z: Tensor) -> Tensor:
-        """Pictures of level 0."""
+        """Decode latent vectors to images of level 0."""
         y: Tensor = self.G_0(z)
         return y.tanh()
 
     def climb(self, y: Tensor, first: int, last: int, noisy: int = 0, sizes: Sequence[Size] | None = None) -> Tensor:
-        """Pictures of level ``last`` from those of the level before ``first``.
+        """Images of level ``last`` from those of the level before ``first``.
 
         Args:
-            y: pictures.
+            y: images of the level before ``first``.
             first: the first level to run.
-            last: the last one.
-            noisy: how many of the pictures, from the first, get noise.
-            sizes: of the levels; by default those of training.
+            last: the last level to run.
+            noisy: number of leading images that get noise.
+            sizes: sizes of the levels; by default those of training.
         """
         sizes = sizes or self.sizes
         for i in range(first, last + 1):
@@ -153,7 +153,7 @@ class PatchVAEGAN(LevelMethod):
         return torch.randn(count, self.latent, *(size or self.sizes[0]), device=self.device)
 
     def posterior(self, start: int) -> tuple[Tensor, Tensor]:
-        """What E says of x_0: mean and log-variance [1, ...] of the latent vectors."""
+        """Posterior by E of x_0: mean and log-variance [1, ...] of the latent vectors."""
         if self.whole(self.scale):
             mu, logvar = self.E(self.real(0, start))
         else:
@@ -162,7 +162,7 @@ class PatchVAEGAN(LevelMethod):
 
     @torch.no_grad()
     def below(self, first: int, count: int, start: int) -> Tensor:
-        """What is handed to the oldest trained level: random samples, then reconstructions, neither of them trained."""
+        """Input of the oldest trained level: random samples, then reconstructions, both without gradient."""
         z = torch.cat([self.latents(count), draw(*self.posterior(start), count)])
         return self.climb(self.decode(z), 1, first - 1, count)
 
@@ -170,12 +170,12 @@ class PatchVAEGAN(LevelMethod):
         return self.climb(self.decode(self.latents(count, sizes[0])), 1, len(sizes) - 1, count, sizes)
 
     def reconstruction(self) -> Tensor:
-        """The sample as the levels that training has come to know it, from the mean of its latent vectors."""
+        """Reconstruction of the training sample by the levels reached so far, from the mean of its latent vectors."""
         with self.evaluating():
             mu, _ = self.E(self.real(0))
             return self.climb(self.decode(mu), 1, self.finest)
 
 
 def draw(mu: Tensor, logvar: Tensor, count: int) -> Tensor:
-    """Latent vectors [count, ...] from N(mu, exp(logvar)), both [1, ...]."""
+    """Sample latent vectors [count, ...] from N(mu, exp(logvar)), both [1, ...]."""
     return mu + (logvar / 2).exp() * torch.randn(count, *mu.shape[1:], device=mu.device)

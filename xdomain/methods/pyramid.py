@@ -1,4 +1,4 @@
-"""What methods that learn from a single sample share: scales as phases, what stays the same within one, sampling."""
+"""Base class for methods that learn from a single sample: scales as phases, constants of a scale, sampling."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,21 +16,22 @@ from xdomain.networks.pyramid import Size, resize, soft_mask
 
 
 class PyramidMethod(Method):
-    """Base of methods that learn a pyramid of scales, one after the other, from a single sample.
+    """Base class for methods that learn a pyramid of scales, one after the other, from a single sample.
 
-    Scale i is phase i; every phase has as many batches as the others, and optimisers ``d<i>`` and ``g<i>`` of its own.
-    All networks exist from the start. What a scale needs from the finished ones is made in :meth:`begin_scale` at its
-    first batch, or is a :meth:`constant` that can be made again after a resume.
+    Scale i is phase i; all phases have the same number of batches, and each has its own optimisers ``d<i>`` and
+    ``g<i>``. All networks exist from the start. What a scale needs from the finished ones is computed in
+    :meth:`begin_scale` at its first batch, or is a :meth:`constant` that is recomputed after a resume.
 
     Args:
         iterations: batches per scale.
-        decay: factor of the learning rates in the last fifth of every scale; 1 keeps them.
-        d_optimizer: makes the optimisers of discriminators; by default ``optimizer``.
+        decay: factor of the learning rates in the last fifth of every scale; 1 keeps them constant.
+        d_optimizer: builds the optimisers of discriminators; by default ``optimizer``.
         options: see :class:`xdomain.methods.base.Method`; ``scheduler`` is not used.
     """
 
-    grey = False  # whether it learns from images of one channel too
+    grey = False  # whether it also learns from images of one channel
     any_size = True
+    begins_with_weights = False  # most scales begin as copies of the one before
     begun: Tensor
 
     def __init__(
@@ -51,7 +52,7 @@ class PyramidMethod(Method):
             refuse(self, "accumulate", self.accumulate, ", but a batch holds one sample: set it to 1.")
         self.iterations, self.decay = iterations, decay
         self.d_optimizer = d_optimizer or self.optimizer
-        self.register_buffer("begun", torch.zeros((), dtype=torch.int64))  # scales that training has come to
+        self.register_buffer("begun", torch.zeros((), dtype=torch.int64))  # number of scales reached so far
         self._constants: dict[Any, Any] = {}
         self._constants_of: int | None = None
 
@@ -63,18 +64,18 @@ class PyramidMethod(Method):
         raise NotImplementedError(f"{type(self).__name__} must implement scales")
 
     def begin_scale(self, scale: int, batch: Batch) -> None:
-        """Called at the first batch of a scale: copy weights of the scale before, measure the noise."""
+        """Called at the first batch of a scale: copies the weights of the previous scale, measures the noise."""
 
     @property
     def tasks(self) -> dict[str, Callable[..., Any]]:
         return super().tasks | {"random": self.sample}
 
     def sample(self, count: int, size: Size | None = None) -> Tensor:
-        """New samples, of the finest scale that training has come to.
+        """New samples of the finest scale reached so far.
 
         Args:
-            count: how many.
-            size: height and width in pixels (of clips: frames, height and width); by default that of the scale.
+            count: number of samples.
+            size: height and width in pixels (for clips: frames, height and width); by default that of the scale.
 
         Returns:
             float [count, 3, (T,) H, W] in [-1, 1].
@@ -90,18 +91,18 @@ class PyramidMethod(Method):
         return self.build_phases()[self.place(step)[0]]
 
     def place(self, step: int) -> tuple[int, int]:
-        """Scale of batch number ``step`` (from 0) and position within it; the last scale holds all later batches."""
+        """Scale of batch number ``step`` (from 0) and position within it; later batches belong to the last scale."""
         scale = min(step // self.iterations, self.scales - 1)
         return scale, step - scale * self.iterations
 
     @property
     def scale(self) -> int:
-        """The scale that is being trained."""
+        """The current scale."""
         return self.place(self.trainer.global_step)[0]
 
     @property
     def finest(self) -> int:
-        """The finest scale that training has come to.
+        """The finest scale reached so far.
 
         Raises:
             UserError: before the first batch.
@@ -112,24 +113,24 @@ class PyramidMethod(Method):
         return begun - 1
 
     def check_target(self, target: str) -> None:
-        """Raise a UserError for a domain that was not learned."""
+        """Raise a UserError for a domain that was not trained on."""
         learned = self.domains[-1]
         if target != learned:
             refuse(self, "target", target, f", but this {type(self).__name__} has learned {learned}: give that.")
 
     def check_start(self, start: int, lowest: int = 0) -> None:
-        """Raise a UserError for a scale that an image cannot take the place of."""
+        """Raise a UserError for a scale at which images cannot be injected."""
         if not lowest <= start <= self.finest:
             refuse(self, "start", start, f"give a scale from {lowest} to {self.finest}.")
 
     def blend(self, made: Tensor, images: Tensor, mask: Tensor, radius: float) -> Tensor:
-        """What was made of images where a mask is, and the images around it, with a soft edge.
+        """Blend generated images into the original ones where a mask is, with a soft edge.
 
         Args:
-            made: [N, 3, H, W] in [-1, 1].
-            images: [N, 3, h, w] in [-1, 1].
+            made: generated images, [N, 3, H, W] in [-1, 1].
+            images: original images, [N, 3, h, w] in [-1, 1].
             mask: [N, 1, h, w] in [0, 1], or [1, 1, h, w] for all images.
-            radius: of the disk that the mask is dilated by, in pixels of a picture of 250 pixels.
+            radius: radius of the disk by which the mask is dilated, in pixels of an image of 250 pixels.
 
         Raises:
             UserError: for a mask that is empty or does not fit the images.
@@ -145,7 +146,7 @@ class PyramidMethod(Method):
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Evaluation mode without gradients, and back."""
+        """Switch to evaluation mode without gradients, and back afterwards."""
         modes = {module: module.training for module in self.modules()}
         self.eval()
         try:
@@ -156,10 +157,10 @@ class PyramidMethod(Method):
                 module.training = mode
 
     def constant(self, key: Any, make: Callable[[], Any]) -> Any:
-        """A value that stays the same for a whole scale.
+        """A value that is constant during a scale.
 
-        It is made when first asked for, and again after a resume: ``make`` must draw no random numbers and read no
-        weights but those of finished scales.
+        It is computed at first use, and again after a resume. So ``make`` must draw no random numbers and read no
+        weights except those of finished scales.
         """
         if self._constants_of != self.scale:
             self._constants.clear()
@@ -170,16 +171,16 @@ class PyramidMethod(Method):
         return self._constants[key]
 
     def on_fit_start(self) -> None:
-        """Forget the constants of an earlier training."""
+        """Discard the constants of an earlier training."""
         self._constants_of = None
 
     def on_train_start(self) -> None:
-        """Let every rank draw noise of its own: all have the same sample. After a resume the saved states do that."""
+        """Let every rank draw its own noise: all have the same sample. After a resume the saved states do that."""
         if self.trainer.world_size > 1 and self.trainer.global_step == 0:
             torch.manual_seed(derive_seed(torch.initial_seed(), self.global_rank))
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Begin a scale at its first batch, and set the learning rates of its optimisers."""
+        """Start a scale at its first batch, and set the learning rates of its optimisers."""
         scale, position = self.place(self.trainer.global_step)
         if position == 0:
             self.begin_scale(scale, batch)
@@ -192,14 +193,14 @@ class PyramidMethod(Method):
 
 
 def check_at_least_one(method: Method, **counts: int) -> None:
-    """Refuse settings of a method that are no positive numbers."""
+    """Refuse settings of a method that are not positive."""
     for name, count in counts.items():
         if count < 1:
             refuse(method, name, count, "give at least 1.")
 
 
 def check_walk(method: Method, frames: int, alpha: float, beta: float) -> None:
-    """Refuse an animation that does not exist."""
+    """Refuse settings of an animation that are out of range."""
     if frames < 1:
         refuse(method, "frames", frames, "give a number of frames of at least 1.")
     for name, value in {"alpha": alpha, "beta": beta}.items():

@@ -1,7 +1,7 @@
-"""Read-outs: what is done to the codes and images of a trained method of content transfer, at inference only.
+"""Read-outs: changes to the codes and images of a trained method of content transfer, at inference only.
 
-They are no part of the papers. A method gets them by its option ``readouts``, a list of these classes, and tells of
-those that it cannot have.
+They are not part of the papers. A method gets them by its option ``readouts``, a list of these classes; it refuses
+those that it does not support.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,16 +16,16 @@ from xdomain.methods.content import Codes, ContentMethod, Decode, Readout, Recom
 from xdomain.networks import ContentRegions, LinearErasure
 
 SEEN = 5000
-"""Training images of each domain, at most, that a read-out learns from."""
+"""Largest number of training images per domain that a read-out is fitted to."""
 
 GUIDES, FACES = 16, 100
-"""Guides of each domain whose contents are compared, and images of each domain that they are drawn on."""
+"""Number of guides per domain whose contents are compared, and of images per domain that they are drawn on."""
 
 
 class Erasure(Readout):
-    """Takes out of every common code what a linear probe would read the domain from.
+    """Removes from every common code what a linear probe could read the domain from.
 
-    See :class:`xdomain.networks.LinearErasure`. It learns from the common codes of training images.
+    See :class:`xdomain.networks.LinearErasure`. It is fitted to the common codes of training images.
     """
 
     def build(self, method: ContentMethod, common: int, separate: int) -> None:
@@ -44,14 +44,14 @@ class Erasure(Readout):
 
 
 class Strength(Readout):
-    """Draws content farther away from what is drawn without any than was learned.
+    """Exaggerates content: extrapolates from the decoding without content to the one with it.
 
-    n + factor (y - n), with the decodings y with content and n without; the formula of classifier-free guidance (Ho and
-    Salimans 2022). It makes up for contents that a short training draws too weakly. For methods that have guides, no
-    masks, and a decoder that has learned to draw without content.
+    The output is n + factor (y - n), with the decodings y with content and n without; the formula of classifier-free
+    guidance (Ho and Salimans 2022). It compensates for content that is too weak after a short training. For methods
+    that have guides, no masks, and a decoder that has learned to draw without content.
 
     Args:
-        factor: how far; 1 draws what was learned.
+        factor: strength of the content; 1 changes nothing.
     """
 
     order = 1
@@ -78,15 +78,15 @@ class Strength(Readout):
 
 
 class Regions(Readout):
-    """Knows where contents are, in aligned images, and draws them there alone.
+    """Learns where the contents of both domains are in aligned images, and changes only these regions.
 
-    Content is where translations change training images in the mean by more than a share of the largest change; see
-    :class:`xdomain.networks.ContentRegions`. Translations are drawn there and keep the image elsewhere; the separate
-    code of a domain is read without looking where only the other's content is; and two contents are drawn each in its
-    place. For methods of which both domains have content from guides, and whose decoder has learned to draw without.
+    The regions are where the mean change of training images by translation exceeds a share of the largest change; see
+    :class:`xdomain.networks.ContentRegions`. Translations change the image only there. The separate code of a domain is
+    read from images with the region of the other's content hidden. Two contents are drawn each in its own region. For
+    methods that take content from guides in both domains, and whose decoder has learned to draw without content.
 
     Args:
-        share: of the largest change, above which there is content.
+        share: share of the largest change above which a pixel counts as content.
     """
 
     order = 2
@@ -104,7 +104,7 @@ class Regions(Readout):
         self.domains = method.domains
         self.statistics = ContentRegions(method.channels[0], method.image_size, separate, self.share)
 
-    # Learning
+    # Fitting
 
     def fit(self, method: ContentMethod, common: Callable[[Tensor], Tensor]) -> None:
         changes, deviations, means = [], [], []
@@ -114,7 +114,7 @@ class Regions(Readout):
             means.append(mean)
             deviations.append(self._deviation(method, common, domain))
         self.statistics.fit(changes[0] - changes[1], torch.stack(deviations), torch.stack(means).mean(0))
-        for i, domain in enumerate(method.domains):  # as they are read now
+        for i, domain in enumerate(method.domains):  # with the regions in place
             images = training_images(method, domain, sample_size(method, domain))
             codes = [method.separate(self.shown(x, i), domain) for x in images]
             self.statistics.typical[i].copy_(torch.cat(codes).mean(0))
@@ -122,7 +122,7 @@ class Regions(Readout):
     def _changed(
         self, method: ContentMethod, common: Callable[[Tensor], Tensor], domain: str, other: str
     ) -> tuple[Tensor, Tensor]:
-        """Means [C, H, W] of what translations to the other domain take from training images, and of these images."""
+        """Mean [C, H, W] of what translation to the other domain removes from training images, and of these images."""
         count = sample_size(method, domain)
         changes, images = [], []
         pairs = zip(training_images(method, domain, count), training_images(method, other, count), strict=True)
@@ -170,7 +170,7 @@ class Regions(Readout):
         with method.evaluating():
             common = {"common": method.read_common(images)}
             if given is None or guide is None:
-                # a typical content of the other domain says that this one is absent; it is drawn in another place
+                # a typical code of the other domain implies that this content is absent; its own content is elsewhere
                 other = places.typical[1 - old].expand(len(images), -1)
                 typical = method.draw(common | {method.domains[1 - old]: other}, images)
                 drawn = typical.lerp(method.draw(common, images), places.overlap().to(typical))
@@ -185,16 +185,16 @@ class Regions(Readout):
         if fixed != "common":
             return grid
         where = self.statistics.within(0, 1).to(grid)
-        return images[:, None, None].to(grid).lerp(grid, where)  # the image itself is in all cells
+        return images[:, None, None].to(grid).lerp(grid, where)  # elsewhere all cells show the image itself
 
 
 def sample_size(method: ContentMethod, domain: str) -> int:
-    """Number of training images of a domain to learn from."""
+    """Number of training images of a domain to fit to."""
     return min(len(method.data.data(method.data.role_of(domain), "train")), SEEN)
 
 
 def training_images(method: ContentMethod, domain: str, count: int) -> Iterator[Tensor]:
-    """Batches [n, C, H, W] of so many training images of a domain, some repeated where there are fewer."""
+    """Batches [n, C, H, W] of ``count`` training images of a domain, repeated if there are fewer."""
     data = method.data
     images = data.data(data.role_of(domain), "train")
     rows = np.linspace(0, len(images) - 1, count).round().astype(np.int64)

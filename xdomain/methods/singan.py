@@ -1,4 +1,4 @@
-"""SinGAN: a pyramid of patch GANs that learns from one image."""
+"""SinGAN: a pyramid of patch GANs that learns from a single image."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,26 +31,27 @@ Sizes = Sequence[Size] | Mapping[int, Size]
 
 
 class SinGAN(PyramidMethod):
-    """A pyramid of patch GANs, every scale adding details to the enlarged picture of the one before.
+    """A pyramid of patch GANs; every scale adds details to the upscaled output of the previous one.
 
     Shaham, Dekel, Michaeli, "SinGAN: Learning a Generative Model from a Single Natural Image", ICCV 2019; (n) are its
-    equations. G[i] and D[i] are the networks of scale i, z* is the noise from which the image itself is reconstructed.
-    Of a pair of images it learns the second, into whose look :meth:`translate` brings the first.
+    equations. G[i] and D[i] are the networks of scale i, z* is the noise from which the training image is
+    reconstructed. Of a pair of images, the method learns the second, and :meth:`translate` brings the first into its
+    style.
 
     Args:
         min_size: shorter side of the coarsest scale in pixels.
-        max_size: longest side of the finest scale; a smaller image keeps its size.
-        factor: wanted ratio of two neighbouring scales.
+        max_size: longer side of the finest scale in pixels; a smaller image keeps its size.
+        factor: desired ratio between the sizes of neighbouring scales.
         width: channels of the coarsest scales.
-        max_width: most channels; the width doubles every four scales up to it.
-        layers: convolutions of every network.
+        max_width: largest number of channels; the width doubles every four scales up to it.
+        layers: number of convolutions of every network.
         alpha: weight of the reconstruction.
         penalty: weight of the gradient penalty.
         d_steps: updates of D per batch.
-        g_steps: updates of G per batch; each makes its pictures anew (the authors' code does not, see the docs).
-        noise: standard deviation of a scale's noise as a part of what the scales before got wrong.
-        fixed_z: draw z* once, as in the paper. Without, as in the authors' code, z* of the coarsest scale is drawn anew
-            in every batch, and the last one is kept.
+        g_steps: updates of G per batch; each generates new images (the authors' code does not, see the docs).
+        noise: standard deviation of a scale's noise, relative to the reconstruction error of the previous scales.
+        fixed_z: draw z* once, as in the paper. If false, as in the authors' code, z* of the coarsest scale is drawn
+            anew in every batch, and the last one is kept.
         options: see :class:`xdomain.methods.pyramid.PyramidMethod`.
     """
 
@@ -107,7 +108,7 @@ class SinGAN(PyramidMethod):
         for nets in (self.G, self.D):
             warm_start(nets[scale], nets[scale - 1])
         self._settle(scale)
-        with torch.no_grad():  # section 3: noise in proportion to what is still missing
+        with torch.no_grad():  # section 3: noise in proportion to the reconstruction error
             self.amps[scale] = self.noise * rmse(self.real(scale), self.reconstruction(scale - 1, self.sizes[scale]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
@@ -115,7 +116,7 @@ class SinGAN(PyramidMethod):
         self._settle(n)
         G, D, size = self.G[n], self.D[n], self.sizes[n]
         x = self.constant("real", lambda: self.real(n))
-        prefix = self.constant("prefix", lambda: self.reconstruction(n - 1, size))  # below n nothing changes any more
+        prefix = self.constant("prefix", lambda: self.reconstruction(n - 1, size))  # the scales below n are frozen
         if n == 0 and not self.fixed_z:
             self.z_star.normal_()
         z_rec = self.known(n)
@@ -124,7 +125,7 @@ class SinGAN(PyramidMethod):
 
         for k in range(self.d_steps):
             last = k == self.d_steps - 1
-            with torch.set_grad_enabled(last):  # G's first update is on the last of D's pictures
+            with torch.set_grad_enabled(last):  # G's first update uses the last images of D's updates
                 y = G(z, previous[k : k + 1])
             l_d = self.step(f"d{n}", lambda y=y: l_critic(D, x, y.detach(), self.penalty))  # type: ignore[misc]
         for k in range(self.g_steps):
@@ -135,37 +136,37 @@ class SinGAN(PyramidMethod):
         self.log("l_g", l_g, prog_bar=True)
 
     def _settle(self, scale: int) -> None:
-        """Finished generators use their running statistics, as in the authors' code."""
+        """Let finished generators use their running statistics, as in the authors' code."""
         for i, G in enumerate(self.G):
             G.train(i == scale)
 
-    # Pictures
+    # Images
 
     def real(self, scale: int) -> Tensor:
         """The image at a scale, float [1, C, H, W] in [-1, 1]."""
         return resize(to_float(self.image), self.sizes[scale])
 
     def draw(self, scale: int, count: int, size: Size | None = None) -> Tensor:
-        """Noise of a scale [count, C, H, W]; at the coarsest one the same in all channels."""
+        """Noise of a scale [count, C, H, W]; the same in all channels at the coarsest scale."""
         channels = self.channels[-1]
         z = torch.randn(count, 1 if scale == 0 else channels, *(size or self.sizes[scale]), device=self.device)
         return self.amps[scale] * z.expand(-1, channels, -1, -1)
 
     def known(self, scale: int) -> Tensor:
-        """The noise from which the image itself is reconstructed: z* at the coarsest scale, none above."""
+        """The noise from which the training image is reconstructed: z* at the coarsest scale, zero at finer ones."""
         if scale == 0:
             return self.z_star.expand(-1, self.channels[-1], -1, -1)
         return self.amps.new_zeros(1, self.channels[-1], *self.sizes[scale])
 
     def climb(self, y: Tensor, noises: Iterable[tuple[int, Tensor]], sizes: Sizes) -> Tensor:
-        """Pictures after some more scales, (1) and (2); noises comes with the numbers of the scales."""
+        """Pass images through more scales, (1) and (2); ``noises`` gives pairs of a scale's index and its noise."""
         for i, z in noises:
             y = self.G[i](z, resize(y, sizes[i]))
         return y
 
     @torch.no_grad()
     def reconstruction(self, scale: int, size: Size) -> Tensor:
-        """The image as the scales up to this one know it, (5), resized; nothing (zeros) below the coarsest."""
+        """Reconstruction of the image by the scales up to this one, (5), resized; zeros below the coarsest scale."""
         nothing = self.amps.new_zeros(1, self.channels[-1], *self.sizes[0])
         return resize(self.climb(nothing, ((i, self.known(i)) for i in range(scale + 1)), self.sizes), size)
 
@@ -179,15 +180,15 @@ class SinGAN(PyramidMethod):
         given: Tensor | None = None,
         sizes: list[Size] | None = None,
     ) -> Tensor:
-        """Random pictures of a scale, (1) and (2), resized.
+        """Random images of a scale, (1) and (2), resized.
 
         Args:
-            count: how many.
-            scale: up to which scale; -1 gives zeros.
+            count: number of images.
+            scale: index of the last scale to run; -1 gives zeros.
             size: height and width of the result.
             start: first scale that draws noise.
-            given: pictures that take the place of what the scales below ``start`` would give, [count, C, H, W].
-            sizes: of the scales; by default those of training.
+            given: images [count, C, H, W] that replace the output of the scales below ``start``.
+            sizes: sizes of the scales; by default those of training.
         """
         sizes = sizes or self.sizes
         y = self.amps.new_zeros(count, self.channels[-1], *sizes[start]) if given is None else given
@@ -212,9 +213,9 @@ class SinGAN(PyramidMethod):
         """Random samples of any size and aspect ratio.
 
         Args:
-            count: how many.
-            size: height and width in pixels; by default those of the finest scale that training has come to.
-            start: first scale that draws noise; below it stands the image itself, so that its layout is kept.
+            count: number of images.
+            size: height and width in pixels; by default those of the finest scale reached so far.
+            start: first scale that draws noise; the scales below reconstruct the image, which keeps its layout.
         """
         self.check_start(start)
         size = size or self.sizes[self.finest]
@@ -223,78 +224,78 @@ class SinGAN(PyramidMethod):
         with self.evaluating():
             return self.pictures(count, self.finest, size, sizes=self.sizes_to(size)).clamp(-1, 1)
 
-    # What can be done to an image: it takes the place of a picture of a coarse scale (section 4)
+    # Image manipulation: an image is injected at a coarse scale (section 4)
 
     def sizes_to(self, size: Size) -> list[Size]:
-        """The sizes of the scales that training has come to, when the finest of them is to have another size."""
+        """Sizes of the scales reached so far, scaled so that the finest has the given size."""
         return sizes_like(self.sizes[: self.finest + 1], size)
 
     def inject(self, images: Tensor, start: int, size: Size | None = None) -> Tensor:
-        """Images after the scales from ``start`` on.
+        """Inject images at the scale ``start`` and pass them through all finer ones.
 
         Args:
             images: [N, C, H, W] in [-1, 1].
-            start: the scale that takes them for what the scale before handed on; from 1.
-            size: height and width of the result; by default the aspect ratio of the images and the longest side of
-                the finest scale.
+            start: scale that takes the images as the output of the previous scale, from 1.
+            size: height and width of the result; by default the aspect ratio of the images and the longer side of the
+                finest scale.
         """
         self.check_start(start, 1)
         size = size or size_of_longest(images.shape[2], images.shape[3], max(self.sizes[self.finest]))
         sizes = self.sizes_to(size)
         with self.evaluating():
-            given = resize(resize(images, sizes[start - 1]), sizes[start])  # no sharper than the scale before
+            given = resize(resize(images, sizes[start - 1]), sizes[start])  # no sharper than the previous scale
             return self.pictures(len(images), self.finest, size, start, given, sizes).clamp(-1, 1)
 
     def translate(self, images: Tensor, source: str, target: str, start: int = 1) -> Tensor:
-        """Images in the look of the learned one, as "paint to image" does with clip art.
+        """Translate images into the style of the training image, like "paint to image" in the paper.
 
         Args:
             images: float [N, C, H, W] in [-1, 1], of any size.
             source: name of any domain.
             target: name of the learned domain.
-            start: scale that the images are injected at, from 1; a coarse one changes their layout too.
+            start: scale at which the images are injected, from 1; a coarse one also changes their layout.
 
         Returns:
-            float [N, C, H', W'] in [-1, 1], with the aspect ratio of the images and the longest side of the finest
+            float [N, C, H', W'] in [-1, 1], with the aspect ratio of the images and the longer side of the finest
             scale.
         """
         self.check_target(target)
         return self.inject(images, start)
 
     def harmonise(self, images: Tensor, mask: Tensor, start: int, radius: float = 7.0) -> Tensor:
-        """Fit a pasted object into its background, which is the learned image.
+        """Fit a pasted object into its background, the training image.
 
         Args:
-            images: with the object, float [N, C, H, W] in [-1, 1].
+            images: images with the object, float [N, C, H, W] in [-1, 1].
             mask: where the object is, [N, 1, H, W] or [1, 1, H, W] in [0, 1].
-            start: scale that the images are injected at, from 1.
-            radius: by which the mask is dilated, in pixels of a picture of 250 pixels.
+            start: scale at which the images are injected, from 1.
+            radius: radius by which the mask is dilated, in pixels of an image of 250 pixels.
 
         Returns:
-            float [N, C, H', W'] in [-1, 1]; outside of the dilated mask the images themselves.
+            float [N, C, H', W'] in [-1, 1]; unchanged outside of the dilated mask.
         """
         return self.blend(self.inject(images, start), images, mask, radius)
 
     def edit(self, images: Tensor, mask: Tensor, start: int, radius: float = 20.0) -> Tensor:
-        """Make a collage of parts of the learned image seamless.
+        """Make a collage of parts of the training image seamless.
 
         Args:
-            images: in which parts were moved or copied, float [N, C, H, W] in [-1, 1].
-            mask: where, [N, 1, H, W] or [1, 1, H, W] in [0, 1].
-            start: scale that the images are injected at, from 1.
-            radius: by which the mask is dilated, in pixels of a picture of 250 pixels.
+            images: images in which parts were moved or copied, float [N, C, H, W] in [-1, 1].
+            mask: where the changes are, [N, 1, H, W] or [1, 1, H, W] in [0, 1].
+            start: scale at which the images are injected, from 1.
+            radius: radius by which the mask is dilated, in pixels of an image of 250 pixels.
 
         Returns:
-            float [N, C, H', W'] in [-1, 1]; outside of the dilated mask the images themselves.
+            float [N, C, H', W'] in [-1, 1]; unchanged outside of the dilated mask.
         """
         return self.blend(self.inject(images, start), images, mask, radius)
 
     def super_resolve(self, images: Tensor, factor: float = 4.0) -> Tensor:
-        """Enlarge images in steps of about the ratio of two scales; after each the finest G adds details.
+        """Upscale images in steps of about the ratio between scales; after each the finest G adds details.
 
         Args:
-            images: of the size of the finest scale or larger, float [N, C, H, W] in [-1, 1].
-            factor: how much, above 1.
+            images: images of the size of the finest scale or larger, float [N, C, H, W] in [-1, 1].
+            factor: upscaling factor, above 1.
 
         Returns:
             float [N, C, factor H, factor W] in [-1, 1].
@@ -312,12 +313,12 @@ class SinGAN(PyramidMethod):
         return y.clamp(-1, 1)
 
     def animate(self, frames: int = 30, alpha: float = 0.1, beta: float = 0.9, start: int = 2) -> Tensor:
-        """A clip that begins at the image: the noise wanders around that of its reconstruction (supplement).
+        """Animate the image by a random walk around the noise of its reconstruction (supplement).
 
         Args:
-            frames: how many.
-            alpha: how strongly the noise is drawn back to that of the image, from 0 to 1.
-            beta: how smoothly it moves, from 0 to 1.
+            frames: number of frames; the first is the image.
+            alpha: how strongly the noise is pulled back to that of the reconstruction, from 0 to 1.
+            beta: how smoothly the noise moves, from 0 to 1.
             start: first scale whose noise moves.
 
         Returns:

@@ -16,34 +16,34 @@ from xdomain.methods.pyramid import PyramidMethod
 from xdomain.networks.patches import PatchTranslator, init_normal, patch_stack, warm_start
 from xdomain.networks.pyramid import Size, paired_sizes, resize, rmse, size_of_longest, sizes_like, width_at
 
-PIECE = 8  # frames of a clip that go through a pyramid at a time
+PIECE = 8  # frames of a clip per pass through a pyramid
 
 
 class StructuralAnalogy(PyramidMethod):
-    """Two images exchange their looks: each has a pyramid of patch GANs, which also translate the other's samples.
+    """Two images exchange their styles: each has a pyramid of patch GANs, which also translate the other's samples.
 
     Benaim, Mokady, Bermano, Cohen-Or, Wolf, "Structural-analogy from a Single Image Pair", Computer Graphics Forum
     2020. At every scale and for the image a: r_a is the image itself, f_a a random sample, g_a a reconstruction, and
-    m_ab = G_b(f_a) has the look of b in the layout of a's sample.
+      m_ab = G_b(f_a) has the style of b in the layout of a's sample.
 
     Role a may be a clip: every batch shows one of its frames.
 
     Args:
         min_size: shorter side of the coarsest scale in pixels.
-        max_size: longer side of the finest scale; a smaller image keeps its size.
-        factor: wanted ratio of two neighbouring scales.
+        max_size: longer side of the finest scale in pixels; a smaller image keeps its size.
+        factor: desired ratio between the sizes of neighbouring scales.
         width: channels of the coarsest scales.
-        max_width: most channels; the width doubles every four scales up to it.
-        layers: convolutions of every network.
-        switch_res: so many of the finest scales draw whole pictures; the others add to the one before.
+        max_width: largest number of channels; the width doubles every four scales up to it.
+        layers: number of convolutions of every network.
+        switch_res: number of the finest scales that draw whole images; the others add to the previous scale.
         alpha: weight of the reconstructions.
-        beta: weight of the cycles.
-        lambda_g: weight of D_b's opinion in what the generators minimise.
-        lambda_self: weight of the other image itself, translated, among the fakes; 0 leaves it out.
+        beta: weight of the cycle losses.
+        lambda_g: weight of D_b's adversarial loss for the generators.
+        lambda_self: weight of the translated other image itself among the fakes; 0 leaves it out.
         penalty: weight of the gradient penalties.
-        noise: standard deviation of a scale's noise as a part of what the scales before got wrong.
-        fixed_z: draw z*, from which an image is reconstructed, once. Without, as in the authors' code, it is drawn
-            anew in every batch.
+        noise: standard deviation of a scale's noise, relative to the reconstruction error of the previous scales.
+        fixed_z: draw z*, from which an image is reconstructed, only once. If false, as in the authors' code, it is
+            drawn anew in every batch.
         options: see :class:`xdomain.methods.pyramid.PyramidMethod`.
     """
 
@@ -93,7 +93,7 @@ class StructuralAnalogy(PyramidMethod):
         init_normal(self)
         self.G = {"a": self.G_a, "b": self.G_b}
         self.register_buffer("amps", torch.ones(2, self.scales))
-        for role, shape in zip(ROLES, self.shapes, strict=True):  # of a clip, every frame has a z* of its own
+        for role, shape in zip(ROLES, self.shapes, strict=True):  # every frame of a clip has its own z*
             frames = shape[0] if len(shape) == 3 else 1
             self.register_buffer(f"z_star_{role}", torch.randn(frames, 3, *self.sizes[role][0]))
 
@@ -123,7 +123,7 @@ class StructuralAnalogy(PyramidMethod):
         (r_a, known_a), (r_b, known_b) = self.example("a", batch), self.example("b", batch)
         f_a, f_b = (G(*self.noisy(role, n, self.before(role, 1, n))) for role, G in (("a", G_a), ("b", G_b)))
         m_ab, m_ba = G_b(f_a, f_a), G_a(f_b, f_b)
-        fakes_a, fakes_b = [f_a, m_ba], [f_b, m_ab]  # one graph of each serves D and G
+        fakes_a, fakes_b = [f_a, m_ba], [f_b, m_ab]  # D and G share one graph of each
         if self.lambda_self:
             fakes_a.append(G_a(*self.noisy("b", n, r_b)))
             fakes_b.append(G_b(*self.noisy("a", n, r_a)))
@@ -143,11 +143,11 @@ class StructuralAnalogy(PyramidMethod):
     # Losses
 
     def weighted(self, fakes: list[Tensor]) -> list[tuple[float, Tensor]]:
-        """Fakes with their weights: the random sample, the other's translated, the other image itself translated."""
+        """Fakes with weights: the random sample, the other's sample translated, the other image itself translated."""
         return list(zip((1.0, 1.0, self.lambda_self), fakes, strict=False))
 
     def l_critic(self, D: nn.Module, real: Tensor, fakes: list[Tensor]) -> Tensor:
-        """What a discriminator minimises; the real image is judged once for all fakes."""
+        """Loss of a discriminator; the real image is evaluated once for all fakes."""
         pairs = self.weighted([fake.detach() for fake in fakes])
         score = D(real).mean()
         loss = torch.stack([weight * (D(fake).mean() - score) for weight, fake in pairs]).sum()
@@ -155,34 +155,34 @@ class StructuralAnalogy(PyramidMethod):
         return loss + self.penalty * torch.stack(penalties).sum()
 
     def l_gan(self, D: nn.Module, fakes: list[Tensor]) -> Tensor:
-        """How little a discriminator likes the fakes."""
+        """Adversarial loss of the generators on the fakes."""
         return -torch.stack([weight * D(fake).mean() for weight, fake in self.weighted(fakes)]).sum()
 
     # Pyramids
 
     def reals(self, role: str, batch: Batch, scale: int) -> Tensor:
-        """The image at a scale [1, 3, H, W]; of a clip, all its frames [T, 3, H, W]."""
+        """The image at a scale [1, 3, H, W]; for a clip, all its frames [T, 3, H, W]."""
         image = batch[role].image[:1]
         return resize(image[0].transpose(0, 1) if image.ndim == 5 else image, self.sizes[role][scale])
 
     def example(self, role: str, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The image (one frame of a clip) and what its reconstruction starts from, at the scale that is trained."""
+        """The image (one frame of a clip) and the input of its reconstruction, at the current scale."""
         n = self.scale
         reals = self.constant(("real", role), lambda: self.reals(role, batch, n))
         t = int(torch.randint(len(reals), ())) if len(reals) > 1 else 0
         if not self.fixed_z:
             return reals[t : t + 1], self.known(role, n, 1)
-        known = self.constant(("known", role), lambda: self.known(role, n))  # below n nothing changes any more
+        known = self.constant(("known", role), lambda: self.known(role, n))  # the scales below n do not change any more
         return reals[t : t + 1], known[t : t + 1]
 
     @torch.no_grad()
     def known(self, role: str, scale: int, fresh: int | None = None) -> Tensor:
-        """What the scales below know of the image (of every frame), at the size of this one; z* at the coarsest.
+        """Reconstruction of the image (of every frame) by the scales below, at this one's size; z* at the coarsest.
 
         Args:
-            role: of the image.
-            scale: for which scale.
-            fresh: draw so many z* anew.
+            role: role of the image.
+            scale: index of the scale that it is made for.
+            fresh: number of new z* to draw.
         """
         z_star: Tensor = getattr(self, f"z_star_{role}")
         if not self.fixed_z:
@@ -195,20 +195,20 @@ class StructuralAnalogy(PyramidMethod):
         return torch.cat(pieces)
 
     def noisy(self, role: str, scale: int, base: Tensor, clip: bool = False) -> tuple[Tensor, Tensor]:
-        """The two inputs of a generator: a base [N, 3, H, W] with noise (in a clip, always the same) and without."""
+        """The two inputs of a generator: a base [N, 3, H, W] with noise (the same in all frames) and without."""
         z = torch.randn_like(base[:1] if clip else base)
         return base + self.amps[ROLES.index(role), scale] * z, base
 
     @torch.no_grad()
     def climb(self, role: str, y: Tensor, scales: range, sizes: list[Size] | None = None, clip: bool = False) -> Tensor:
-        """Pictures [N, 3, H, W] through some scales of a pyramid, with noise.
+        """Pass images [N, 3, H, W] through some scales of a pyramid, with noise.
 
         Args:
-            role: whose pyramid.
-            y: what the scale before the first of them hands on, or an image.
-            scales: which.
-            sizes: of all scales; by default those of training.
-            clip: the pictures are frames of one clip.
+            role: role of the pyramid's image.
+            y: output of the scale before the first of them, or an image.
+            scales: indices of the scales to run.
+            sizes: sizes of all scales; by default those of training.
+            clip: whether the images are frames of one clip.
         """
         sizes = sizes or self.sizes[role]
         for i in scales:
@@ -216,19 +216,19 @@ class StructuralAnalogy(PyramidMethod):
         return y
 
     def before(self, role: str, count: int, scale: int) -> Tensor:
-        """Random pictures of the scales below, at the size of this one; zeros at the coarsest."""
+        """Random images of the scales below, at the size of this one; zeros at the coarsest."""
         zeros = torch.zeros(count, 3, *self.sizes[role][0], device=self.device)
         return resize(self.climb(role, zeros, range(scale)), self.sizes[role][scale])
 
-    # Pictures
+    # Images
 
     @torch.no_grad()
     def sample_pairs(self, count: int, size: Size | None = None) -> tuple[Tensor, Tensor]:
-        """Random pictures with the look of a, and the same layouts with the look of b.
+        """Random images in the style of a, and the same layouts in the style of b.
 
         Args:
-            count: how many.
-            size: height and width in pixels; by default those of a at the finest scale that training has come to.
+            count: number of pairs.
+            size: height and width in pixels; by default those of a at the finest scale reached so far.
 
         Returns:
             two float tensors [count, 3, H, W] in [-1, 1].
@@ -240,7 +240,7 @@ class StructuralAnalogy(PyramidMethod):
         return a.clamp(-1, 1), self.G_b[n](a, a).clamp(-1, 1)
 
     def sample(self, count: int, size: Size | None = None) -> Tensor:
-        """Random pictures with the look of b in layouts of a; see :meth:`sample_pairs`."""
+        """Random images in the style of b with layouts of a; see :meth:`sample_pairs`."""
         return self.sample_pairs(count, size)[1]
 
     @property
@@ -257,18 +257,18 @@ class StructuralAnalogy(PyramidMethod):
         start: int | None = None,
         path: Literal["source", "target"] = "source",
     ) -> Tensor:
-        """Bring images into the look of the target.
+        """Translate images into the style of the target.
 
-        An image is injected at a scale, with that scale's noise, and goes on through all finer ones. Inside, its longer
-        side is that of the source's finest scale, at its own aspect ratio.
+        An image is injected at a scale, with that scale's noise, and passes through all finer ones. It is resized to
+        the longer side of the source's finest scale, keeping its aspect ratio.
 
         Args:
             images: float [N, 3, H, W] in [-1, 1], or clips [N, 3, T, H, W], in which every frame gets the same noise.
-            source: name of their domain.
-            target: name of the domain whose look they get.
-            start: the scale of the injection, 0 is the coarsest.
-            path: ``source`` goes on through the source's pyramid and has the target's finest generator translate, as
-                training makes m_ab; ``target`` has the target's generators translate at every scale from ``start`` on.
+            source: name of the images' domain.
+            target: name of the domain whose style they get.
+            start: scale at which the images are injected; 0 is the coarsest.
+            path: ``source`` uses the source's pyramid, and only the target's finest generator translates, like m_ab in
+                training; ``target`` uses the target's generators at every scale from ``start`` on.
 
         Returns:
             float [N, 3, (T,) H, W] in [-1, 1], of the size of the images.
@@ -279,7 +279,7 @@ class StructuralAnalogy(PyramidMethod):
         return self._brought(images, source, target, start, path, clip=False)
 
     def _brought(self, images: Tensor, source: str, target: str, start: int | None, path: str, clip: bool) -> Tensor:
-        """Images [N, 3, H, W], or the frames of one clip, in the look of the target."""
+        """Images [N, 3, H, W], or the frames of one clip, in the style of the target."""
         a, b = (self._role(domain) for domain in (source, target))
         n = self.finest
         start = (n + 1) // 2 if start is None else start
@@ -301,9 +301,9 @@ class StructuralAnalogy(PyramidMethod):
 
 
 def same_size(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Random parts of two pictures [1, 3, H, W], as large as fit into both; the pictures where their sizes agree.
+    """Random crops of two images [1, 3, H, W], the largest that fit into both; the images if their sizes agree.
 
-    A penalty between pictures needs one size; parts keep their patches, which resizing would distort.
+    A penalty between images needs equal sizes; crops keep the patches, which resizing would distort.
     """
     size = [min(sides) for sides in zip(x.shape[-2:], y.shape[-2:], strict=True)]
 

@@ -1,4 +1,4 @@
-"""SinGAN and ConSinGAN for clips: what the study of the patch VAE-GAN compares itself with."""
+"""SinGAN and ConSinGAN for clips: the baselines of the patch VAE-GAN paper."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,13 +16,13 @@ from xdomain.networks.video_baselines import FeatureLevels, LevelGenerator, Pict
 
 
 class VideoBaseline(LevelMethod):
-    """Base of the baselines: GANs at all levels, z* as in SinGAN, the levels of the patch VAE-GAN.
+    """Base class of the baselines: GANs at all levels, z* as in SinGAN, levels as in the patch VAE-GAN.
 
-    G[i] adds level i; D[i] are the critics; z* is one volume of noise from which the clip itself is reconstructed.
+    G[i] adds level i; D[i] are the critics; z* is the noise volume from which the training clip is reconstructed.
 
     Args:
-        layers: convolutions of a level.
-        critic_layers: convolutions of the critic.
+        layers: number of convolutions per level.
+        critic_layers: number of convolutions of a critic.
         options: see :class:`xdomain.methods.levels.LevelMethod`.
     """
 
@@ -46,7 +46,7 @@ class VideoBaseline(LevelMethod):
         self.register_buffer("z_star", torch.randn(1, 3, *self.sizes[0]))
 
     def generator(self, layers: int) -> LevelGenerator:
-        """G, of so many convolutions per level."""
+        """Build G with ``layers`` convolutions per level."""
         raise NotImplementedError(f"{type(self).__name__} must implement generator()")
 
     def first(self, level: int) -> int:
@@ -69,7 +69,7 @@ class VideoBaseline(LevelMethod):
         first = self.first(n)
         x = self.constant(("real", n, start), lambda: self.real(n, start))
         noises = self.draw(count, self.sizes[: n + 1])
-        with torch.no_grad():  # what no longer learns; for the reconstruction it is the same all the time
+        with torch.no_grad():  # the frozen levels: their part of the reconstruction does not change
             known = self.constant("known", lambda: self.G.climb(self.z_star, self.silence(n), self.sizes, 0, first - 1))
             below = torch.cat([self.G.climb(noises[0], noises, self.sizes, 0, first - 1), known])
         both = self.G.picture(self.G.climb(below, noises, self.sizes, first, n))
@@ -80,15 +80,15 @@ class VideoBaseline(LevelMethod):
         self.log_dict({"l_d": l_d, "l_rec": l_rec.detach(), "scale": float(n)})
         self.log("l_g", l_g, prog_bar=True)
 
-    # Pictures
+    # Clips
 
     def draw(self, count: int, sizes: Sequence[Size]) -> list[Tensor]:
-        """Noises of random clips, of all levels."""
+        """Noises of random clips for all levels."""
         shapes = [self.G.noise_shape(i, size) for i, size in enumerate(sizes)]
         return [self.amps[i] * torch.randn(count, *shape, device=self.device) for i, shape in enumerate(shapes)]
 
     def silence(self, level: int) -> list[Tensor]:
-        """Noises of no random clip at all, up to a level."""
+        """Noises of zero random clips, up to a level."""
         return [self.amps.new_zeros(0, *self.G.noise_shape(i, self.sizes[i])) for i in range(level + 1)]
 
     def random(self, count: int, sizes: Sequence[Size]) -> Tensor:
@@ -96,7 +96,7 @@ class VideoBaseline(LevelMethod):
         return self.G.picture(self.G.climb(noises[0], noises, sizes, 0, len(sizes) - 1))
 
     def reconstruction(self) -> Tensor:
-        """The clip as the levels that training has come to know it."""
+        """Reconstruction of the training clip by the levels reached so far."""
         with self.evaluating():
             n = self.finest
             return self.G.picture(self.G.climb(self.z_star, self.silence(n), self.sizes, 0, n))
@@ -119,8 +119,8 @@ class ConSinGAN3D(VideoBaseline):
     ``GeneratorCSG`` in the code of Gur et al. 2020. The head is trained as long as level 0 is, the tail always.
 
     Args:
-        layers: convolutions of a level.
-        train_depth: how many of the newest levels are trained together.
+        layers: number of convolutions per level.
+        train_depth: number of the newest levels that are trained together.
         options: see :class:`VideoBaseline`.
     """
 

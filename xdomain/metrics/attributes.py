@@ -1,4 +1,4 @@
-"""Did a translation set the attributes it was asked for, and how far can the classifiers that say so be trusted?"""
+"""Metrics of attributes: whether a translation set the requested ones, and how reliable the classifiers are."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ Z = 1.959963984540054  # 97.5 % of a normal distribution lie below
 
 
 def wilson_interval(hits: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
-    """Ends of the 95 % confidence interval of a share, after Wilson 1927; right also for shares of 0 and 1.
+    """Ends of the 95 % confidence interval of a share (Wilson 1927); also valid for shares of 0 and 1.
 
     Args:
         hits: number of hits, any shape.
@@ -22,7 +22,7 @@ def wilson_interval(hits: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
     share = hits / n
     centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z / (1 + Z**2 / n) * (share * (1 - share) / n + Z**2 / (4 * n**2)).sqrt()
-    # The share itself is the end where it is 0 or 1; rounding would leave it outside.
+    # A share of 0 or 1 is itself the end; rounding would leave it outside.
     return torch.minimum(centre - half, share).clamp(min=0), torch.maximum(centre + half, share).clamp(max=1)
 
 
@@ -37,13 +37,13 @@ def _logits(logits: Tensor, names: Sequence[str]) -> Tensor:
 
 
 class AttributeHitRate(Metric):
-    """Share of images whose classifier sees the attribute as it was wanted, with its 95 % interval.
+    """Share of images in which a classifier finds the attribute as requested, with its 95 % interval.
 
-    For every attribute a classifier of its own with one logit, positive where the image has it, or one classifier of
-    two domains with two logits. A logit of 0 or not a number is no hit.
+    The classifier has one logit per attribute, positive if the image has it, or two logits for two domains. A logit of
+    0 or NaN is not a hit.
 
     Args:
-        names: of the K attributes; one name for a classifier of two domains.
+        names: names of the K attributes; one name for a classifier of two domains.
 
     Example:
         >>> metric = AttributeHitRate(["glasses"])
@@ -69,8 +69,8 @@ class AttributeHitRate(Metric):
 
         Args:
             logits: [N, K]; for a single attribute also [N], or [N, 2] as "without" and "with".
-            wanted: what was asked for, 0 and 1, [N, K] or for a single attribute [N].
-            counted: which of it counts, 0 and 1 like ``wanted``; all by default.
+            wanted: requested attributes, 0 and 1, [N, K] or for a single attribute [N].
+            counted: which entries count, 0 and 1 like ``wanted``; by default all.
         """
         logits = _logits(logits, self.names)
         asked = wanted.reshape(logits.shape).bool()
@@ -79,7 +79,7 @@ class AttributeHitRate(Metric):
         self.counts += counts.sum(0)
 
     def compute(self) -> dict[str, Tensor]:
-        """By attribute with any counted image: ``hit_rate/NAME``, ``hit_rate_low/``, ``hit_rate_high/`` and ``n/``."""
+        """For each attribute with counted images: ``hit_rate/NAME``, ``hit_rate_low/``, ``hit_rate_high/``, ``n/``."""
         low, high = wilson_interval(self.hits, self.counts)
         values = {}
         for i, name in enumerate(self.names):
@@ -97,7 +97,7 @@ class BalancedAccuracy(Metric):
     accuracy of 50 %.
 
     Args:
-        names: of the K attributes; one name for a classifier of two domains.
+        names: names of the K attributes; one name for a classifier of two domains.
 
     Example:
         >>> metric = BalancedAccuracy(["hat"])
@@ -131,7 +131,7 @@ class BalancedAccuracy(Metric):
         self.counts += torch.stack([(~have).sum(0), have.sum(0)])
 
     def compute(self) -> dict[str, Tensor]:
-        """``balanced_accuracy/NAME``, not a number where all images have it or none has, and ``n/NAME``."""
+        """``balanced_accuracy/NAME``, NaN if all images have the attribute or none has it, and ``n/NAME``."""
         accuracy, n = (self.right / self.counts).mean(0), self.counts.sum(0)
         values: dict[str, Tensor] = {}
         for i, name in enumerate(self.names):

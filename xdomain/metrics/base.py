@@ -1,4 +1,4 @@
-"""Bases of the metrics of images and videos."""
+"""Base classes of metrics of images and videos."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -13,12 +13,12 @@ from xdomain.features.base import Extractor
 
 
 def gather_rows(rows: Tensor, group: Any = None) -> list[Tensor]:
-    """Rows [N, ...] of all processes, also where some have none; a value for ``dist_sync_fn`` of a metric.
+    """Gather rows [N, ...] of all processes, some of which may have none; for a metric's ``dist_sync_fn``.
 
-    A process without rows does not know their width or type, which torchmetrics takes to be equal everywhere.
+    A process without rows does not know their width or type, which torchmetrics assumes to be equal everywhere.
 
     Args:
-        rows: those of this process; any empty tensor if it has none.
+        rows: the rows of this process; any empty tensor if it has none.
         group: the processes; all by default.
 
     Returns:
@@ -34,19 +34,20 @@ def gather_rows(rows: Tensor, group: Any = None) -> list[Tensor]:
 
 
 class Count(NamedTuple):
-    """How many images a number rests on; of a distance between pairs, both are the number of pairs."""
+    """Number of images behind a value; for a distance between pairs, both are the number of pairs."""
 
     real: int
     fake: int
 
 
 class ImageMetric(Metric):
-    """Base of metrics that may look through a network.
+    """Base class of metrics that may use a network.
 
-    The network is no submodule: it does not appear in `parameters()` and `state_dict()`, but follows to another device.
+    The network is not a submodule: it does not appear in `parameters()` and `state_dict()`, but moves with the metric
+    to another device.
 
     Args:
-        name: what the number is called in tables, with the feature network.
+        name: name of the value in tables, including the feature network.
         network: extractor or other frozen network.
 
     Attributes:
@@ -73,12 +74,12 @@ class ImageMetric(Metric):
         moved = super()._apply(fn, exclude_state)
         for network in self._held:
             if network is not None:
-                network.to(self.device)  # not fn: the network keeps its precision, as the states do
+                network.to(self.device)  # not fn: the network keeps its precision, like the states
         return moved
 
 
 class PairMetric(ImageMetric):
-    """Base of metrics that average a distance over pairs of a real and a generated image."""
+    """Base class of metrics that average a distance over pairs of a real and a generated image."""
 
     total: Tensor
     pairs: Tensor
@@ -93,14 +94,14 @@ class PairMetric(ImageMetric):
         raise NotImplementedError(f"{type(self).__name__} must implement distances()")
 
     def update(self, real: Tensor, fake: Tensor) -> None:
-        """Add pairs of images float [N, C, H, W] in [-1, 1]; a single real image [1, C, H, W] serves all generated."""
+        """Add pairs of images float [N, C, H, W] in [-1, 1]; a single real image is paired with every generated one."""
         if len(real) not in (1, len(fake)):
             raise ValueError(f"{self.name}: {len(real)} real and {len(fake)} generated images are no pairs")
         self.total += self.distances(real, fake).double().sum()
         self.pairs += len(fake)
 
     def _pyramids(self, real: Tensor, fake: Tensor, layers: Sequence[str]) -> list[tuple[Tensor, Tensor]]:
-        """For every layer the maps of the real and of the generated images, which must have one size."""
+        """For every layer the feature maps of the real and the generated images, which must have the same size."""
         if real.shape[2:] != fake.shape[2:]:
             raise ValueError(
                 f"{self.name} compares images of one size, not {tuple(real.shape)} and {tuple(fake.shape)}"

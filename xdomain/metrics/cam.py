@@ -1,4 +1,4 @@
-"""Where a classifier looks: Grad-CAM."""
+"""Grad-CAM: the image regions that a classifier relies on."""
 
 from collections.abc import Callable
 from itertools import chain
@@ -13,34 +13,34 @@ from torch.nn import functional as F
 def gradcam(network: nn.Module, images: Tensor, layer: str, logit: int) -> Tensor:
     """Class activation maps of Selvaraju et al., "Grad-CAM", ICCV 2017, equations 1 and 2.
 
-    A layer's channels, each weighted by the mean of the logit's gradient over its map, are added up; what is negative
-    speaks against the class and becomes 0. Also works where gradients are switched off, and of frozen networks, whose
-    own gradients stay as they are.
+    The channels of a layer are weighted by the mean of the logit's gradient over each map and added up; negative values
+    speak against the class and become 0. Also works with gradients disabled and for frozen networks, whose own
+    gradients are not changed.
 
     Args:
         network: classifier in evaluation mode, images [N, C, H, W] to logits [N, K].
         images: float [N, C, H, W].
         layer: dotted name of a module of the network that gives maps [N, C', H', W']; see :func:`cam_layer`.
-        logit: which of the logits.
+        logit: index of the logit.
 
     Returns:
-        [N, 1, H, W] in [0, 1], enlarged bilinearly and divided by each image's maximum; 0 everywhere where nothing
-        speaks for the class.
+        [N, 1, H, W] in [0, 1], upsampled bilinearly and divided by each image's maximum; 0 everywhere if nothing speaks
+        for the class.
 
     Raises:
-        ValueError: if the layer gives no maps.
+        ValueError: if the layer's output is not a feature map.
     """
     found: list[Tensor] = []
 
     def begin_here(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
-        """Cut the graph: nothing in front of the layer needs gradients."""
+        """Cut the graph: nothing before the layer needs gradients."""
         found.append(output.detach().requires_grad_())
-        return found[0].clone()  # what follows may change it in place
+        return found[0].clone()  # later layers may change it in place
 
     handle = network.get_submodule(layer).register_forward_hook(begin_here)
     try:
         with torch.inference_mode(False), torch.enable_grad():
-            # Copies, because weights that were made in inference mode can never take part in a graph.
+            # Copies, since weights created in inference mode can never be part of a graph.
             state = chain(network.named_parameters(), network.named_buffers())
             logits = functional_call(network, {name: t.detach().clone() for name, t in state}, (images.clone(),))
             maps = found[0]
@@ -57,12 +57,12 @@ def gradcam(network: nn.Module, images: Tensor, layer: str, logit: int) -> Tenso
 
 @torch.no_grad()
 def cam_layer(network: nn.Module, images: Tensor, least: int = 8) -> str:
-    """The last layer of a network whose maps are not smaller than 8x8: late enough to know, early enough to say where.
+    """The last layer whose feature maps are at least 8x8: late enough for semantics, early enough for location.
 
     Args:
         network: convolutional network in evaluation mode.
-        images: any images that it takes, float [N, C, H, W].
-        least: smallest height and width of the maps.
+        images: any valid input images, float [N, C, H, W].
+        least: minimum height and width of the maps.
 
     Returns:
         Dotted name of the layer.

@@ -1,4 +1,4 @@
-"""Distance of translations from what they should be, which only an engine knows."""
+"""Distance of translations from the true results, which only synthetic data knows."""
 
 import torch
 from torch import Tensor
@@ -9,19 +9,19 @@ from xdomain.metrics.masks import unit_masks
 
 
 class CounterfactualError(Metric):
-    """Error of images in [-1, 1] against the true counterfactual: the same scene with one thing changed.
+    """Error of images in [-1, 1] against the true counterfactual: the same scene with one attribute changed.
 
     ==================================  ============================================================================
     ``l1``                              mean absolute difference, in [0, 2]
     ``psnr``                            10 log10(4 / MSE) in dB of the mean MSE of all images; infinite if it is 0
     ``ssim``                            of Wang et al. 2004 on [0, 1], 11 x 11 Gaussian of 1.5, borders reflected, at
                                         most 1
-    ``l1_inside``, ``mse_inside``       inside the mask, where the change belongs: what is missing there
-    ``l1_outside``, ``mse_outside``     outside of it: what was changed for no reason
+    ``l1_inside``, ``mse_inside``       inside the mask, where the change belongs: missing change
+    ``l1_outside``, ``mse_outside``     outside of it: unwanted change
     ``n``, ``n_inside``, ``n_outside``  images; images with a mask that is not empty; with one that is not full
     ==================================  ============================================================================
 
-    A value is the mean over images; a soft mask weighs the pixels. Values that no image has are left out.
+    Values are means over images; a soft mask weights the pixels. Values that are defined for no image are left out.
 
     Example:
         >>> metric = CounterfactualError()
@@ -49,8 +49,8 @@ class CounterfactualError(Metric):
         """Add images.
 
         Args:
-            output: translated images, float [N, C, H, W]; what lies outside of [-1, 1] is clamped.
-            truth: what they should be, likewise.
+            output: translated images, float [N, C, H, W]; clamped to [-1, 1].
+            truth: true results, likewise.
             mask: where they differ from their sources, [N, 1, H, W] in [0, 1] or ``uint8`` in [0, 255].
 
         Raises:
@@ -63,8 +63,8 @@ class CounterfactualError(Metric):
         if mask is not None and mask.shape != output[:, :1].shape:
             raise ValueError(f"masks {tuple(mask.shape)} do not fit images {tuple(output.shape)}")
         output, truth = output.float().clamp(-1, 1), truth.float().clamp(-1, 1)
-        # SSIM compares means as ratios, which need values that are not negative. Its map is averaged here because
-        # torchmetrics leaves the border out in some of its versions.
+        # SSIM compares means as ratios, which needs non-negative values. Its map is averaged here because some versions
+        # of torchmetrics leave out the border.
         ssim = structural_similarity_index_measure(
             (output + 1) / 2, (truth + 1) / 2, data_range=1.0, reduction="none", return_full_image=True
         )[1]

@@ -1,7 +1,7 @@
 """Distances between the distributions of real and generated images, on features of an exchangeable network.
 
-Report KID first: it has no bias at any number of images, whereas FID falls with the number and can only be compared at
-equal ones.
+Report KID first: it is unbiased for any number of images, whereas FID decreases with this number and can only be
+compared at equal ones.
 """
 
 import math
@@ -18,8 +18,8 @@ def frechet_distance(mu1: Tensor, cov1: Tensor, mu2: Tensor, cov2: Tensor) -> Te
     """Squared Frechet (2-Wasserstein) distance of two Gaussians, in float64; never below zero.
 
     ``|mu1 - mu2|^2 + tr(cov1 + cov2 - 2 (cov1 cov2)^(1/2))``, Dowson and Landau 1982. With ``cov = f f^T``, the trace
-    of the root is the sum of the singular values of ``f1^T f2``: no root of a matrix without symmetry, and no loss of
-    half the digits where a covariance is singular.
+    of the root is the sum of the singular values of ``f1^T f2``. This needs no root of a non-symmetric matrix and does
+    not lose half the digits for singular covariances.
 
     Args:
         mu1: mean [D].
@@ -42,7 +42,7 @@ def frechet_distance(mu1: Tensor, cov1: Tensor, mu2: Tensor, cov2: Tensor) -> Te
 
 
 def _factor(cov: Tensor) -> Tensor:
-    """A matrix f [D, rank] with ``cov = f f^T``, without the directions in which it is rounding errors only."""
+    """A matrix f [D, rank] with ``cov = f f^T``, without directions that contain only rounding errors."""
     values, vectors = torch.linalg.eigh(cov.double())
     kept = values > values[-1] * len(values) * torch.finfo(values.dtype).eps
     factor: Tensor = vectors[:, kept] * values[kept].sqrt()
@@ -52,8 +52,8 @@ def _factor(cov: Tensor) -> Tensor:
 class FID(ImageMetric):
     """Frechet distance of the Gaussians fitted to features of real and of generated images.
 
-    Heusel et al. 2017. Biased upwards by about dim / n, so numbers compare at equal n only; see :class:`KID`. With
-    fewer images than dimensions the covariances are singular, which is no error.
+    Heusel et al. 2017. Biased upwards by about dim / n, so values are comparable only at equal n; see :class:`KID`.
+    With fewer images than dimensions the covariances are singular, which is handled.
 
     Args:
         extractor: feature network.
@@ -79,7 +79,7 @@ class FID(ImageMetric):
                 self.add_state(f"{side}_moment{moment}", zeros, dist_reduce_fx="sum")
 
     def update(self, images: Tensor, real: bool) -> None:
-        """Add images float [N, C, H, W] in [-1, 1], or features [N, dim] that the extractor has made of them."""
+        """Add images float [N, C, H, W] in [-1, 1], or features [N, dim] of them by the extractor."""
         features = (images if images.ndim == 2 else self.extractor.features(images)).double()
         side = "real" if real else "fake"
         for name, value in (("n", len(features)), ("moment1", features.sum(0)), ("moment2", features.T @ features)):
@@ -99,30 +99,30 @@ class FID(ImageMetric):
 
 
 def _rows(state: list[Tensor] | Tensor) -> Tensor:
-    """A list state as float64 [N, D]; after the processes have met it is a tensor already."""
+    """A list state as float64 [N, D]; after synchronisation it is already a tensor."""
     return dim_zero_cat(state).double() if len(state) else torch.zeros(0, 1, dtype=torch.float64)
 
 
 def _in_fixed_order(rows: Tensor) -> Tensor:
-    """Sorts rows [N, D] by their projection on one fixed vector: subsets no longer depend on the order of arrival."""
+    """Sort rows [N, D] by their projection on a fixed vector, so that subsets do not depend on the order of arrival."""
     direction = torch.cos(torch.arange(rows.shape[1], dtype=torch.float64, device=rows.device))
     return rows[(rows * direction).sum(1).argsort(stable=True)]
 
 
 class KID(ImageMetric):
-    """Squared maximum mean discrepancy with the kernel ``(x y / dim + 1)^3``: unbiased, and may fall below zero.
+    """Squared maximum mean discrepancy with the kernel ``(x y / dim + 1)^3``: unbiased, may be negative.
 
     Binkowski et al. 2018: mean and standard deviation over random subsets. The value is the plain estimate (x 1);
-    tables of papers usually print 100 or 1000 times that. A set compared with itself gives a little less than 0, since
-    its images meet themselves across the sets but not within. The subsets are drawn by a generator of their own and
-    depend neither on the order of the images nor on the number of processes. Time grows with the square of n.
+    papers usually print 100 or 1000 times that. A set compared with itself gives slightly less than 0, since pairs of
+    an image with itself count across the sets but not within. The subsets are drawn by a separate generator and depend
+    neither on the order of the images nor on the number of processes. Time grows with the square of n.
 
     Args:
         extractor: feature network.
         subsets: number of subsets.
-        subset_size: images of either kind in a subset. By default 1000, as in the paper, or half of the smaller set if
-            that is less (subsets of all images would be equal and their deviation 0).
-        chunk: rows of the kernel matrix at a time; bounds the memory.
+        subset_size: number of images of either kind in a subset. By default 1000, as in the paper, or half of the
+            smaller set if that is less (subsets of all images would be equal, with deviation 0).
+        chunk: rows of the kernel matrix per step; bounds the memory.
 
     Attributes:
         used_subset_size: images per subset in the last `compute()`.
@@ -150,7 +150,7 @@ class KID(ImageMetric):
             self.add_state(side, default=[], dist_reduce_fx="cat")
 
     def update(self, images: Tensor, real: bool) -> None:
-        """Add images float [N, C, H, W] in [-1, 1], or features [N, dim] that the extractor has made of them."""
+        """Add images float [N, C, H, W] in [-1, 1], or features [N, dim] of them by the extractor."""
         features = images if images.ndim == 2 else self.extractor.features(images)
         (self.real if real else self.fake).append(features)
 
@@ -177,7 +177,7 @@ class KID(ImageMetric):
     def _sums(self, x: Tensor, y: Tensor, in_x: Tensor, in_y: Tensor) -> Tensor:
         """For every subset the sum of the kernel over its pairs, [subsets].
 
-        The kernel of all images is computed once; to do it subset by subset would repeat most of it 100 times.
+        The kernel of all images is computed once; computing it per subset would repeat most of it 100 times.
         """
         parts = zip(torch.split(x, self.chunk), torch.split(in_x, self.chunk, dim=1), strict=True)
         return torch.stack([((chosen @ _kernel(part @ y.T, x.shape[1])) * in_y).sum(1) for part, chosen in parts]).sum(
@@ -198,8 +198,8 @@ def _choose(subsets: int, size: int, n: int, generator: torch.Generator) -> Tens
 class InceptionScore(ImageMetric):
     """``exp(mean KL(p(class | image) || p(class)))`` of generated images: from 1 to the number of classes.
 
-    Salimans et al. 2016: mean and standard deviation over parts of the images. It sees no real image and says nothing
-    about images that none of the network's classes fits.
+    Salimans et al. 2016: mean and standard deviation over parts of the images. It uses no real images and is not
+    meaningful for images outside of the network's classes.
 
     Args:
         extractor: feature network that is a classifier.

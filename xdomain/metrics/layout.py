@@ -1,4 +1,4 @@
-"""Do two images have one layout?"""
+"""Similarity of the layouts of two images."""
 
 import math
 from typing import Literal
@@ -14,15 +14,15 @@ SOBEL = ((1.0, 0.0, -1.0), (2.0, 0.0, -2.0), (1.0, 0.0, -1.0))
 
 
 class LayoutCorrelation(PairMetric):
-    """Correlation of what two images show where, whatever their colours and textures; mean over the pairs.
+    """Correlation of the layouts of two images, regardless of colours and textures; mean over the pairs.
 
     Pearson's correlation over all pixels of two maps: the blurred luminance, or the blurred strength of the edges. In
-    [-1, 1]; 1 for an image itself at any brightness and contrast, near 0 for unrelated ones. An image in negative has
-    -1 by luminance and 1 by edges. A flat map, which has no layout, has 0 with all.
+    [-1, 1]; 1 for the same image at any brightness and contrast, near 0 for unrelated images. A negative image has -1
+    by luminance and 1 by edges. A flat map, which has no layout, has 0 with every other.
 
     Args:
         kind: ``luminance`` (ITU-R 601 luma) or ``edges`` (Sobel's magnitude of it).
-        blur: standard deviation of the Gaussian, as a part of the shorter side.
+        blur: standard deviation of the Gaussian, as a share of the shorter side.
 
     Example:
         >>> metric = LayoutCorrelation("luminance")
@@ -51,7 +51,7 @@ class LayoutCorrelation(PairMetric):
         return torch.where(flat, 0.0, (x * y).sum(1) / lengths.masked_fill(flat, 1.0))
 
     def maps(self, images: Tensor) -> Tensor:
-        """What is compared, float64 [N, 1, H, W]."""
+        """The maps that are compared, float64 [N, 1, H, W]."""
         grey = set_channels(images.double().clamp(-1, 1), 1)
         if self.kind == "edges":
             across = grey.new_tensor(SOBEL)[None, None]
@@ -61,7 +61,7 @@ class LayoutCorrelation(PairMetric):
 
 
 def blurred(images: Tensor, deviation: float) -> Tensor:
-    """Images [N, 1, H, W] under a Gaussian of some pixels, cut off at three deviations, repeating the borders."""
+    """Images [N, 1, H, W] blurred by a Gaussian, truncated at three deviations, with border padding."""
     radius = max(1, math.ceil(3 * deviation))
     offsets = torch.arange(-radius, radius + 1, dtype=images.dtype, device=images.device)
     kernel = torch.softmax(-offsets.square() / (2 * deviation**2), 0)

@@ -1,4 +1,4 @@
-"""Agreement of soft masks with true ones."""
+"""Agreement of soft masks with true masks."""
 
 import torch
 from torch import Tensor
@@ -15,10 +15,10 @@ def unit_masks(masks: Tensor) -> Tensor:
 class MaskIoU(Metric):
     """Jaccard index in [0, 1] of soft masks against true ones, for every threshold from 0.05 to 0.95.
 
-    Intersection and union are added up over the data set before they are divided, so that every pixel weighs the same
-    and images without the thing are no special case; the mean of the images' own indices, over those that show the
-    thing, is there as well. Choose a threshold with :meth:`best_threshold` on validation images, report
-    :meth:`iou_at` that threshold on test images.
+    Intersection and union are summed over the data set before the division, so that every pixel has the same weight and
+    images without the object are no special case. The mean over per-image indices, of images with the object, is also
+    reported. Choose a threshold with :meth:`best_threshold` on validation images, report :meth:`iou_at` that threshold
+    on test images.
 
     Example:
         >>> metric = MaskIoU()
@@ -44,7 +44,7 @@ class MaskIoU(Metric):
     def update(self, masks: Tensor, truth: Tensor) -> None:
         """Add soft masks and true masks, both [N, 1, H, W] in [0, 1] or ``uint8`` in [0, 255].
 
-        A pixel belongs to the thing where the soft mask is above the threshold and the true mask above 0.5.
+        Soft masks are binarised at the thresholds, true masks at 0.5.
         """
         if masks.shape != truth.shape:
             raise ValueError(f"masks {tuple(masks.shape)} and true masks {tuple(truth.shape)} differ in shape")
@@ -59,12 +59,12 @@ class MaskIoU(Metric):
         self.counts += torch.stack([shown.new_tensor(len(shown), dtype=torch.int64), shown.sum()])
 
     def compute(self) -> dict[str, Tensor]:
-        """By threshold and over all.
+        """The indices at all thresholds, and the numbers of images.
 
         Returns:
             ``iou@0.05`` .. ``iou@0.95`` over the data set, ``per_image@0.05`` .. ``per_image@0.95`` the mean over
-            images whose true mask is not empty, ``n`` images and ``n_shown`` with a true mask that is not empty. What
-            would be 0 / 0 is not a number.
+            images whose true mask is not empty, ``n`` images and ``n_shown`` with a true mask that is not empty. 0 / 0
+            gives NaN.
         """
         ious, means = self.intersections / self.unions, self.ratios / self.counts[1]
         values = {f"iou@{threshold:.2f}": iou for threshold, iou in zip(THRESHOLDS, ious, strict=True)}
@@ -72,7 +72,7 @@ class MaskIoU(Metric):
         return values | {"n": self.counts[0].clone(), "n_shown": self.counts[1].clone()}
 
     def best_threshold(self) -> float:
-        """The threshold with the highest index over the data set; of several, the one nearest to 0.5."""
+        """The threshold with the highest index over the data set; if tied, the one closest to 0.5."""
         values = self.compute()
         return max(THRESHOLDS, key=lambda t: (values[f"iou@{t:.2f}"].nan_to_num(-1).item(), -abs(t - 0.5)))
 
@@ -80,7 +80,7 @@ class MaskIoU(Metric):
         """Index over the data set at one of the thresholds.
 
         Raises:
-            ValueError: for a threshold between them.
+            ValueError: for any other threshold.
         """
         if (key := f"iou@{threshold:.2f}") not in (values := self.compute()) or round(threshold, 2) != threshold:
             raise ValueError(f"{threshold} is none of the thresholds {', '.join(map(str, THRESHOLDS))}")

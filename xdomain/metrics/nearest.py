@@ -11,11 +11,11 @@ from xdomain.metrics.base import gather_rows
 class NearestNeighbourAccuracy(Metric):
     """Accuracy in [0, 1] of a 1-nearest-neighbour classifier (Euclidean, on pixels).
 
-    The domain-adaptation protocol of Taigman et al. 2017, table 2: the gallery are translated source images with their
-    source labels, the queries are real target images.
+    The domain-adaptation protocol of Taigman et al. 2017, table 2: the gallery consists of translated source images
+    with their source labels, the queries are real target images.
 
     Args:
-        chunk: queries that are compared at a time; bounds the memory.
+        chunk: queries per step; bounds the memory.
 
     Example:
         >>> metric = NearestNeighbourAccuracy()

@@ -24,11 +24,11 @@ class PerceptualDistance(PairMetric):
     """LPIPS with equal weights: Zhang et al. 2018, eq. 1, with w = 1, averaged over the layers.
 
     Feature vectors are scaled to unit length at every position; their squared distance is averaged over the positions.
-    Between 0 and 4, and no substitute for :class:`LPIPS` where weights fitted to human judgement are called for.
+    Between 0 and 4. Not a substitute for :class:`LPIPS`, whose weights are fitted to human judgement.
 
     Args:
         extractor: feature network.
-        layers: its layers; by default all that it names.
+        layers: layers of the network; by default all named layers.
 
     Example:
         >>> from xdomain.features import build_extractor
@@ -59,7 +59,7 @@ class ContentDistance(PairMetric):
 
     Args:
         extractor: feature network.
-        layer: one of its layers.
+        layer: one of the network's layers.
 
     Example:
         >>> from xdomain.features import build_extractor
@@ -86,7 +86,7 @@ class GramStyleDistance(PairMetric):
 
     Args:
         extractor: feature network.
-        layers: its layers; by default all that it names.
+        layers: layers of the network; by default all named layers.
 
     Example:
         >>> from xdomain.features import build_extractor
@@ -106,19 +106,19 @@ class GramStyleDistance(PairMetric):
 
 
 def gram(maps: Tensor) -> Tensor:
-    """Gram matrices [N, C, C] of feature maps [N, C, ...], divided by the number of entries of one image's maps."""
+    """Gram matrices [N, C, C] of feature maps [N, C, ...], divided by the number of entries per image."""
     x = maps.flatten(2)
     return x @ x.mT / (x.shape[1] * x.shape[2])
 
 
 class LPIPS(PairMetric):
-    """LPIPS with the learned weights of Zhang et al. 2018, by torchmetrics, which has the weights of the layers.
+    """LPIPS with the learned weights of Zhang et al. 2018, by torchmetrics, which includes the layer weights.
 
     Args:
-        net: the network, whose ImageNet weights must lie in the cache of torch.hub; nothing is downloaded.
+        net: the network, whose ImageNet weights must be in the cache of torch.hub; nothing is downloaded.
 
     Raises:
-        UserError: if they do not.
+        UserError: if they are not.
 
     Example:
         >>> metric = LPIPS("squeeze")  # doctest: +SKIP

@@ -1,4 +1,4 @@
-"""What a code knows: linear probes."""
+"""Linear probes of codes."""
 
 import numpy as np
 import torch
@@ -14,20 +14,20 @@ ROWS = 2000
 def probe_balanced_accuracy(
     train_codes: Tensor, train_truth: Tensor, test_codes: Tensor, test_truth: Tensor, seed: int = 0
 ) -> Tensor:
-    """How well a linear classifier reads a binary fact from codes; 0.5 is chance, 1 is perfect.
+    """Balanced accuracy of a linear classifier of a binary label from codes; 0.5 is chance, 1 is perfect.
 
-    Logistic regression (L2, C = 0.1, classes weighted equally) on codes shifted and scaled to mean 0 and deviation 1
-    in the training rows. A dimension that is constant there says nothing.
+    Logistic regression (L2, C = 0.1, classes weighted equally) on codes standardised to mean 0 and deviation 1 over the
+    training rows. Dimensions that are constant there are ignored.
 
     Args:
         train_codes: codes [N, D].
         train_truth: 0 and 1, [N].
         test_codes: codes [M, D].
         test_truth: 0 and 1, [M].
-        seed: of the choice of 2,000 training rows, if there are more.
+        seed: seed of the choice of 2,000 training rows, if there are more.
 
     Returns:
-        Balanced accuracy in [0, 1] on the test rows; not a number where one of the parts lacks one of the classes.
+        Balanced accuracy in [0, 1] on the test rows; NaN if a part lacks one of the classes.
 
     Example:
         >>> codes, truth = torch.tensor([[0.0, 7.0], [1.0, 7.0]] * 9), torch.tensor([0, 1] * 9)

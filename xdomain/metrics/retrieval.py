@@ -8,20 +8,20 @@ from torchmetrics.utilities import dim_zero_cat
 
 from xdomain.metrics.base import gather_rows
 
-TIE = 1e-12  # cosines that differ by less are equal but for the rounding of float64
+TIE = 1e-12  # cosines that differ by less are equal up to rounding in float64
 
 
 class RetrievalRanks(Metric):
-    """At which rank a query finds its true match in a large gallery, by cosine similarity.
+    """Rank of a query's true match in a large gallery, by cosine similarity.
 
     The protocol of Taigman et al. 2017, table 4: a query is the feature of an emoji, its match the feature of another
-    photo of the same person. The gallery of every query are all distractors and its own match, never the matches of
+    photo of the same person. The gallery of a query consists of all distractors and its own match, not the matches of
     other queries. The rank is 1 + the number of distractors that are closer to the query than the match; a distractor
-    at the same distance counts as half a closer one, so that features that are all equal get the rank of chance and
-    never the first. A feature that is not a number gives the last rank.
+    at the same distance counts one half, so that constant features get the rank of chance and not the first. A NaN
+    feature gives the last rank.
 
     Args:
-        chunk: distractors that are compared at a time; bounds the memory.
+        chunk: distractors per step; bounds the memory.
 
     Example:
         >>> metric = RetrievalRanks()
@@ -45,7 +45,7 @@ class RetrievalRanks(Metric):
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
     def update(self, features: Tensor, targets: Tensor | None = None) -> None:
-        """Add features [N, d]: of queries if their true matches [N, d] come with them, else of distractors."""
+        """Add features [N, d]: of queries if their true matches [N, d] are given, else of distractors."""
         if targets is None:
             assert isinstance(self.distractors, list)
             self.distractors.append(features.float())
@@ -73,7 +73,7 @@ class RetrievalRanks(Metric):
         Raises:
             ValueError: without a query or without a distractor.
         """
-        # After a reduction over ranks it is one tensor. The list is not joined: the gallery would be there twice.
+        # After a reduction over ranks it is one tensor. The list is not joined, which would hold the gallery twice.
         parts = self.distractors if isinstance(self.distractors, list) else [self.distractors]
         size = sum(len(part) for part in parts)
         if size == 0:

@@ -1,4 +1,4 @@
-"""Metrics for models of a single image or a single video: is a sample like it, unlike the others, and not a copy?"""
+"""Metrics for models of a single image or a single video: quality, diversity and copying."""
 
 import torch
 from torch import Tensor
@@ -13,19 +13,19 @@ from xdomain.metrics.distribution import frechet_distance
 class SIFID(PairMetric):
     """Single-image FID: Frechet distance between the feature vectors at all positions of two images, mean over pairs.
 
-    Shaham et al. 2019 (SinGAN), section 3. Values depend on network and layer, both of which are in the name: of the
-    Inception, the paper means ``sifid@inception-192``, the released code computes ``sifid@inception-64``. Values vary
-    much from sample to sample: average over many.
+    Shaham et al. 2019 (SinGAN), section 3. Values depend on the network and layer, which are part of the name: with
+    Inception, the paper describes ``sifid@inception-192``, and the authors' code computes ``sifid@inception-64``.
+    Values vary strongly between samples: average over many.
 
-    With fewer positions than channels the covariances are singular. The distance is still computed exactly, but says
-    more about the number of positions than about the images; a warning tells so, and an earlier layer helps.
+    With fewer positions than channels the covariances are singular. The distance is still computed exactly, but depends
+    more on the number of positions than on the images; this gives a warning, and an earlier layer helps.
 
     Args:
-        extractor: feature network; maps are taken at the size of the images, which may differ.
+        extractor: feature network, applied to the images at their own sizes, which may differ.
         layer: one of its layers.
 
     Attributes:
-        positions: fewest positions of an image in the last `compute()`.
+        positions: smallest number of positions of an image in the last `compute()`.
 
     Example:
         >>> from xdomain.features import build_extractor
@@ -75,11 +75,10 @@ class SIFID(PairMetric):
 
 
 class SVFID(SIFID):
-    """Single-video FID: SIFID between two clips [N, C, T, H, W], every position in space and time one sample.
+    """Single-video FID: SIFID between two clips [N, C, T, H, W], with every position in space and time as a sample.
 
     Gur et al. 2020 (HP-VAE-GAN), section 4. The paper's features (an early layer of a C3D trained on Sports-1M) are not
-    public in a form that could be loaded here, nor does it settle the layer: values cannot be held against published
-    ones.
+    public in a loadable form, and the layer is not specified: values are not comparable with published ones.
 
     Example:
         >>> from xdomain.features import build_extractor
@@ -94,11 +93,11 @@ class SVFID(SIFID):
 
 
 class PixelDiversity(ImageMetric):
-    """How much samples differ: deviation of a pixel's grey value over the samples, mean over the pixels, relative.
+    """Diversity of samples: relative standard deviation of a pixel's grey value over the samples, mean over pixels.
 
     Shaham et al. 2019 (SinGAN), section 3: divided by the deviation of the grey values within the training image. Both
-    are population deviations. 0 says that all samples are equal; 1, that a pixel takes values as it may anywhere in
-    the image. Images or videos; all samples have one size.
+    are population deviations. 0: all samples are equal. 1: a pixel varies over the samples as much as the pixels within
+    the image. For images or videos; all samples must have the same size.
 
     Example:
         >>> metric = PixelDiversity()
@@ -128,7 +127,7 @@ class PixelDiversity(ImageMetric):
         self.samples.append(_grey(fake))
 
     def compute(self) -> Tensor:
-        """Mean deviation over the samples / deviation within the image."""
+        """Mean deviation over the samples divided by the deviation within the image."""
         samples = dim_zero_cat(self.samples) if len(self.samples) else torch.zeros(0)
         self.n = Count(int(self.updates > 0), len(samples))
         if len(samples) < 2 or not self.real_deviation > 0:
@@ -141,18 +140,18 @@ def _grey(images: Tensor) -> Tensor:
 
 
 class PatchCopyRate(PairMetric):
-    """Share of a sample's patches that the real image contains almost as they are; in [0, 1], mean over the samples.
+    """Share of a sample's patches that are nearly identical in the real image; in [0, 1], mean over the samples.
 
     A patch counts as copied if the nearest patch of the real image, over all positions, is closer than `threshold`
-    (root of the mean squared difference). 1 for the image itself and for any rearrangement of blocks much larger than
-    the patch, near 0 for noise. Flat areas always count: compare with the rate of another real image.
+    (root of the mean squared difference). It is 1 for the image itself and for any rearrangement of blocks much larger
+    than the patch, and near 0 for noise. Flat areas always count: compare with the rate of another real image.
 
     Args:
-        patch: side of the patches in pixels; about a quarter of the image shows copying of structure, less only that
-            of texture.
-        threshold: in units of the range [-1, 1].
+        patch: side of the patches in pixels; about a quarter of the image detects copied structure, smaller patches
+            only copied texture.
+        threshold: largest distance of a copy, in units of the range [-1, 1].
         stride: step between the patches of the sample; half of `patch` by default. The real image's step is 1.
-        chunk: patches of the sample that are compared at a time; bounds the memory.
+        chunk: patches of the sample per step; bounds the memory.
 
     Example:
         >>> metric = PatchCopyRate(patch=5)

@@ -1,4 +1,4 @@
-"""Do features tell people apart, and does a translation keep the person?"""
+"""Metrics of identity: verification by features, and similarity of a translation to its source."""
 
 import torch
 from torch import Tensor
@@ -8,18 +8,18 @@ from torchmetrics.utilities import dim_zero_cat
 
 from xdomain.metrics.base import gather_rows
 
-CHUNK = 65536  # pairs that are compared at a time: 33 MB for features of 128
+CHUNK = 65536  # pairs per step: 33 MB for features of length 128
 
 
 class VerificationAUC(Metric):
-    """Area under the ROC curve of the cosine similarity, for "the same identity?" over pairs of images.
+    """Area under the ROC curve of the cosine similarity, for pairs of images of the same or different identities.
 
     1 is perfect, 0.5 is chance. It is the probability that a pair of the same identity is more similar than a pair of
     different ones; equal similarities count one half.
 
     Args:
-        max_pairs: number of pairs of either kind up to which all of them are compared; of more, so many are drawn,
-            with replacement and always the same.
+        max_pairs: largest number of pairs of either kind; if there are more, this many are drawn with replacement,
+            always the same.
 
     Example:
         >>> metric = VerificationAUC()
@@ -46,18 +46,18 @@ class VerificationAUC(Metric):
         self.identities.append(identities)
 
     def compute(self) -> dict[str, Tensor]:
-        """The area and what it rests on.
+        """The area and the numbers behind it.
 
         Returns:
-            ``auc`` in [0, 1], not a number where one kind of pairs is missing or a feature is not finite; ``same`` and
-            ``different``, the pairs compared of either kind; ``n``, the images.
+            ``auc`` in [0, 1], NaN if one kind of pairs is missing or a feature is not finite; ``same`` and
+            ``different``, the numbers of pairs; ``n``, the number of images.
         """
         identities, order = dim_zero_cat(self.identities).sort(stable=True)
         features = F.normalize(dim_zero_cat(self.features)[order])
         n = len(features)
         _, group, sizes = torch.unique_consecutive(identities, return_inverse=True, return_counts=True)
         size = sizes[group]
-        first = (sizes.cumsum(0) - sizes)[group]  # of the images with the same identity: they stand side by side
+        first = (sizes.cumsum(0) - sizes)[group]  # of the images with the same identity, which are adjacent
 
         generator = torch.Generator().manual_seed(0)
         i, step = self._draw(size - 1, generator)
@@ -68,7 +68,7 @@ class VerificationAUC(Metric):
         below = torch.searchsorted(different, same) + torch.searchsorted(different, same, right=True)
         area = below.sum() / (2 * len(same) * len(different) or torch.nan)
         return {
-            # Not a number would sort above every similarity and pass for the best one.
+            # NaN would be sorted above every similarity and count as the best one.
             "auc": torch.where(torch.isfinite(features).all(), area, torch.nan),
             "same": self._compared(size - 1),
             "different": self._compared(n - size),
@@ -81,11 +81,11 @@ class VerificationAUC(Metric):
     def _draw(self, partners: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Pairs of an image i and the k-th of its partners, int64 [P] each.
 
-        All pairs, in both orders, if there are few enough, else random ones.
+        All pairs, in both orders, if there are few enough, else random pairs.
 
         Args:
-            partners: how many every image has, int64 [N].
-            generator: what draws.
+            partners: number of partners of every image, int64 [N].
+            generator: random generator.
         """
         ends = partners.cumsum(0)
         total = int(ends[-1])
@@ -102,7 +102,7 @@ class VerificationAUC(Metric):
 
 
 class IdentitySimilarity(Metric):
-    """Mean cosine similarity in [-1, 1] between the features of translations and of what they were made from.
+    """Mean cosine similarity in [-1, 1] between the features of translations and of their sources.
 
     Example:
         >>> metric = IdentitySimilarity()
@@ -123,7 +123,7 @@ class IdentitySimilarity(Metric):
         self.add_state("counts", default=torch.zeros(2, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, output: Tensor, source: Tensor, reference: Tensor | None = None) -> None:
-        """Add features [N, d] of outputs, of their sources and, where it is known, of what the outputs should be."""
+        """Add features [N, d] of outputs, of their sources and, if known, of the true results."""
         for i, other in enumerate((source, reference)):
             if other is not None:
                 if output.shape != other.shape:
@@ -132,7 +132,7 @@ class IdentitySimilarity(Metric):
                 self.counts[i] += len(output)
 
     def compute(self) -> dict[str, Tensor]:
-        """Mean similarity to ``source`` with ``n``; to ``reference`` with ``n_reference`` where there was any."""
+        """Mean similarity to ``source`` with ``n``, and to ``reference`` with ``n_reference`` if there are any."""
         means = self.sums / self.counts
         values = {"source": means[0], "n": self.counts[0].clone()}
         if self.counts[1] > 0:

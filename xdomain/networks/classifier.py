@@ -1,14 +1,14 @@
-"""What all classifiers share whose features others use."""
+"""Base class of classifiers whose features are used elsewhere."""
 
 from torch import Tensor, nn
 
 
 class FeatureClassifier(nn.Module):
-    """Base of classifiers: ``body`` makes features of images, ``head`` makes logits of features.
+    """Base class of classifiers: ``body`` maps images to features, ``head`` maps features to logits.
 
     Args:
-        body: images [N, in_channels, H, W] in [-1, 1] to features [N, dim].
-        head: features to logits [N, classes].
+        body: maps images [N, in_channels, H, W] in [-1, 1] to features [N, dim].
+        head: maps features to logits [N, classes].
         in_channels: channels of the images.
         classes: number of logits.
         dim: length of the features.

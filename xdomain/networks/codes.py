@@ -11,10 +11,10 @@ Norm = Literal["instance", "batch"]
 
 
 def halvings(image_size: int) -> int:
-    """How many times a trunk halves an image: while its side is even and above 2x2, but at most six times.
+    """Number of times a trunk halves an image: while its side is even and above 2, at most six times.
 
     Raises:
-        ValueError: if the size is no multiple of 8 of at least 16.
+        ValueError: if the size is not a multiple of 8 of at least 16.
 
     Example:
         >>> halvings(64), halvings(96), halvings(72)
@@ -31,15 +31,15 @@ def halvings(image_size: int) -> int:
 
 
 def trunk(image_size: int, width: int, depth: int | None = None) -> list[int]:
-    """Channels after each halving of a plain trunk: ``width``, doubled every time up to 16 times as many.
+    """Channels after each halving of a plain trunk: ``width``, doubled every time, up to 16 times ``width``.
 
     Args:
         image_size: height and width in pixels.
         width: channels after the first halving.
-        depth: number of halvings; None is that of :func:`halvings`.
+        depth: number of halvings; by default that of :func:`halvings`.
 
     Raises:
-        ValueError: for a depth below 1 or above that.
+        ValueError: for a depth below 1 or above the default.
 
     Example:
         >>> trunk(128, 32), trunk(32, 32)
@@ -56,15 +56,15 @@ def _norm(norm: Norm, channels: int) -> nn.Module:
 
 
 class CodeEncoder(nn.Module):
-    """Convolutions 4x4 of stride 2, each with a norm and LeakyReLU(0.2); the last map, flattened, is the code.
+    """4x4 convolutions of stride 2, each with normalisation and LeakyReLU(0.2); the flattened last map is the code.
 
     Args:
         in_channels: channels of the images.
-        channels: channels after each convolution; their number is that of the halvings.
+        channels: channels after each convolution, one entry per halving.
         image_size: height and width in pixels.
-        norm: ``instance`` (without weights) or ``batch``.
+        norm: ``instance`` (without affine weights) or ``batch``.
         spectral: divide every weight by its largest singular value (Miyato et al. 2018).
-        without_norm: numbers of the convolutions, from 0, that no norm follows; -1 is the last.
+        without_norm: indices of the convolutions without normalisation, from 0; -1 is the last.
     """
 
     def __init__(
@@ -89,25 +89,25 @@ class CodeEncoder(nn.Module):
         self.dim = channels[-1] * (image_size >> len(channels)) ** 2
 
     def forward(self, images: Tensor) -> Tensor:
-        """Codes [N, dim], channel after channel, of images [N, in_channels, image_size, image_size]."""
+        """Codes [N, dim], channels first, of images [N, in_channels, image_size, image_size]."""
         codes: Tensor = self.layers(images).flatten(1)
         return codes
 
 
 class CodeDecoder(nn.Module):
-    """Transposed convolutions 4x4 of stride 2, each but the last with a norm and an activation.
+    """4x4 transposed convolutions of stride 2, all but the last with normalisation and activation.
 
     Args:
         out_channels: channels of the result.
         image_size: height and width of the result in pixels.
         width: channels before the last layer; see :func:`trunk`.
         depth: number of doublings; see :func:`trunk`.
-        norm: ``instance`` (without weights) or ``batch``.
+        norm: ``instance`` (without affine weights) or ``batch``.
         spectral: divide every weight but the last by its largest singular value.
-        slope: of the activation below 0; 0 is ReLU.
-        labels: length of a label vector that is joined, at every pixel, to the input of every layer.
+        slope: negative slope of the activation; 0 is ReLU.
+        labels: length of a label vector that is concatenated, at every pixel, to the input of every layer.
         bias: give the layers biases.
-        inputs: channels of the code; None is those of the trunk's last layer.
+        inputs: channels of the code; by default those of the trunk's last layer.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class CodeDecoder(nn.Module):
         self.blocks.append(nn.ConvTranspose2d(before + labels, out_channels, 4, 2, 1, bias=bias))
 
     def forward(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
-        """What codes [N, D] and labels [N, labels] stand for, [N, out_channels, H, W], before any tanh or sigmoid."""
+        """Decode codes [N, D] and labels [N, labels] to [N, out_channels, H, W], before any tanh or sigmoid."""
         x = codes.reshape(-1, *self.shape)
         for block in self.blocks:
             if labels is not None:
@@ -148,7 +148,7 @@ class CodeDecoder(nn.Module):
 
 
 class CodeDiscriminator(nn.Sequential):
-    """d: which domain is a code of? Codes [N, dim] to logits [N, 1] by two linear layers with LeakyReLU(0.2) between.
+    """d: classifies the domain of codes. [N, dim] to logits [N, 1], two linear layers with LeakyReLU(0.2) between.
 
     Args:
         dim: length of the codes.
@@ -160,15 +160,15 @@ class CodeDiscriminator(nn.Sequential):
 
 
 class FaderDiscriminator(nn.Module):
-    """Latent discriminator of Lample et al. 2017: goes on where :class:`CodeEncoder` stops, down to 1x1.
+    """Latent discriminator of Lample et al. 2017: continues from the last map of :class:`CodeEncoder` down to 1x1.
 
-    Convolutions 4x4 of stride 2 with BatchNorm, LeakyReLU(0.2) and dropout, which double the channels up to ``widest``;
-    two linear layers.
+    4x4 convolutions of stride 2 with BatchNorm, LeakyReLU(0.2) and dropout, which double the channels up to ``widest``,
+    then two linear layers.
 
     Args:
         shape: channels, height and width of the code.
         labels: number of logits.
-        widest: most channels, and length of the hidden layer.
+        widest: largest number of channels, and length of the hidden layer.
         dropout: probability of dropping a value.
     """
 

@@ -1,4 +1,4 @@
-"""The growing generator of ConSinGAN: stages that hand on features instead of pictures."""
+"""The growing generator of ConSinGAN: stages pass on features instead of images."""
 
 from collections.abc import Sequence
 
@@ -12,17 +12,17 @@ from xdomain.networks.pyramid import Size
 class GrowingGenerator(nn.Module):
     """One generator of several stages (Hinz et al. 2021, section 3.1); all of them exist from the start.
 
-    Every stage enlarges the features of the one before, adds noise and what its convolutions make of both. The
-    convolutions lose pixels at the edges; the features are enlarged by as many more, so that the edges are as varied as
-    the rest, or zeros stand around them.
+    Every stage upscales the features of the previous one, adds noise, and adds the output of its convolutions on both.
+    The convolutions lose pixels at the edges. Either the features are upscaled by as many more, so that the edges vary
+    like the rest, or they are padded with zeros.
 
     Args:
         stages: number of stages.
         width: channels of all features.
-        layers: convolutions of a stage.
+        layers: number of convolutions per stage.
         norm: see :func:`xdomain.networks.patches.patch_block`.
-        slope: of the leaky ReLU.
-        zeros: zeros at the edges.
+        slope: negative slope of the leaky ReLU.
+        zeros: pad with zeros at the edges.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class GrowingGenerator(nn.Module):
         self.tail = conv(2, width, 3)
 
     def noise_shape(self, stage: int, size: Size) -> tuple[int, int, int]:
-        """Channels, height and width of the noise of a stage that gives features of ``size``."""
+        """Channels, height and width of the noise of a stage whose features have ``size``."""
         if stage == 0:
             return (3, size[0], size[1])
         margin = 0 if self.zeros else 2 * self.layers
@@ -52,11 +52,12 @@ class GrowingGenerator(nn.Module):
     def features(
         self, noises: Sequence[Tensor], sizes: Sequence[Size], below: Tensor | None = None, first: int = 0
     ) -> Tensor:
-        """Features [N, width, H, W] of the stage that the last of the noises is for.
+        """Features [N, width, H, W] of the stage of the last noise.
 
         Args:
-            noises: of the stages from ``first`` on, [N, *noise_shape]; of stage 0 it is a picture or takes its place.
-            sizes: height and width of all stages.
+            noises: noises of the stages from ``first`` on, [N, *noise_shape]; that of stage 0 is an image or replaces
+                it.
+            sizes: heights and widths of all stages.
             below: features of the stage before ``first``.
             first: the first stage to run.
         """
@@ -69,7 +70,7 @@ class GrowingGenerator(nn.Module):
     def forward(
         self, noises: Sequence[Tensor], sizes: Sequence[Size], below: Tensor | None = None, first: int = 0
     ) -> Tensor:
-        """Pictures [N, 3, H, W] in [-1, 1]; arguments as those of :meth:`features`."""
+        """Images [N, 3, H, W] in [-1, 1]; see :meth:`features` for the arguments."""
         y: Tensor = self.tail(pad_zeros(self.features(noises, sizes, below, first), 1))
         return y.tanh()
 
@@ -88,5 +89,5 @@ class GrowingGenerator(nn.Module):
 
 
 def enlarge(features: Tensor, size: Sequence[int]) -> Tensor:
-    """Resize features [N, C, H, W] to (height, width): bicubic, corners on corners, as in ConSinGAN's code."""
+    """Resize features [N, C, H, W] to (height, width): bicubic, with aligned corners, as in ConSinGAN's code."""
     return F.interpolate(features, size=tuple(size), mode="bicubic", align_corners=True)

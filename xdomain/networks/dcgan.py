@@ -1,4 +1,4 @@
-"""Convolutional encoders, decoders, discriminators and classifiers in the manner of DCGAN, for 2^k pixels."""
+"""Convolutional encoders, decoders, discriminators and classifiers in the style of DCGAN, for 2^k pixels."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ def _halvings(image_size: int, smallest: int = 4) -> int:
     """How often a size can be halved down to ``smallest``.
 
     Raises:
-        ValueError: if it is not ``smallest`` times a power of two.
+        ValueError: if the size is not ``smallest`` times a power of two.
     """
     count = (image_size // smallest).bit_length() - 1
     if image_size < 2 * smallest or smallest << count != image_size:
@@ -36,7 +36,7 @@ def init_weights(module: nn.Module, std: float = 0.02) -> None:
 
 
 class ConvClassifier(FeatureClassifier):
-    """f of the Domain Transfer Network on digits: convolution 3x3, pooling and ReLU, four times; one linear layer.
+    """f of the Domain Transfer Network on digits: four times 3x3 convolution, pooling and ReLU, then a linear layer.
 
     Taigman et al. 2017, section 5.1. The features are taken before the last ReLU. With the default widths and three
     input channels it has 667,146 parameters.
@@ -45,10 +45,10 @@ class ConvClassifier(FeatureClassifier):
         in_channels: channels of the images.
         classes: number of classes.
         image_size: height and width in pixels, 4 times a power of two.
-        widths: channels after every convolution; all but the last are followed by a pooling of 2, the last by one over
-            what is left.
+        widths: channels after every convolution; all but the last are followed by 2x2 pooling, the last by global
+            pooling.
         batch_norm: normalise after every convolution but the last.
-        dropout: probability in front of the linear layer.
+        dropout: dropout probability before the linear layer.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class ConvClassifier(FeatureClassifier):
 
 
 class ConvEncoder(nn.Sequential):
-    """An image to a vector: strided convolutions with BatchNorm and ReLU, then one over the last 4x4 map.
+    """Maps an image to a vector: strided convolutions with BatchNorm and ReLU, then one over the last 4x4 map.
 
     Args:
         in_channels: channels of the images.
@@ -96,15 +96,15 @@ class ConvEncoder(nn.Sequential):
 
 
 class UpConvDecoder(nn.Module):
-    """g: a vector to an image, by transposed convolutions 4x4 with BatchNorm and ReLU and a final tanh.
+    """g: maps a vector to an image by 4x4 transposed convolutions with BatchNorm and ReLU, and a final tanh.
 
     Args:
         dim: length of the vector.
         out_channels: channels of the image.
         image_size: height and width in pixels.
         width: channels of the 4x4 map; halves with every doubling of the map.
-        pointwise: follow every block by a 1x1 convolution with BatchNorm and ReLU, as Taigman et al. 2017 (section
-            5.2) do for faces.
+        pointwise: add a 1x1 convolution with BatchNorm and ReLU after every block, as Taigman et al. 2017 (section 5.2)
+            do for faces.
     """
 
     def __init__(self, dim: int, out_channels: int, image_size: int, width: int = 256, pointwise: bool = False) -> None:
@@ -130,7 +130,7 @@ class UpConvDecoder(nn.Module):
 
 
 class ConvDiscriminator(nn.Module):
-    """D: an image to class logits, by strided convolutions 3x3 with LeakyReLU(0.2), then one over the last 4x4 map.
+    """D: maps an image to class logits by strided 3x3 convolutions with LeakyReLU(0.2), and one over the last 4x4 map.
 
     Args:
         in_channels: channels of the images.
@@ -138,7 +138,7 @@ class ConvDiscriminator(nn.Module):
         classes: number of logits.
         width: channels after the first convolution; doubles with every halving of the map.
         batch_norm: normalise after every convolution but the first.
-        dropout: probability after every convolution.
+        dropout: dropout probability after every convolution.
         noise: standard deviation of Gaussian noise on the images while training.
     """
 

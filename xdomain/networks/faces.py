@@ -1,4 +1,4 @@
-"""Networks that look at faces: an identity embedder and an attribute classifier."""
+"""Networks for faces: an identity embedder and an attribute classifier."""
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ def _check_size(image_size: int, halvings: int) -> None:
 
 
 class Sphere(nn.Module):
-    """Gives vectors [N, dim] the length sqrt(dim), so that a typical coordinate is 1."""
+    """Scales vectors [N, dim] to length sqrt(dim), so that a typical coordinate is 1."""
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Vectors [N, dim] of that length."""
@@ -31,7 +31,7 @@ class Sphere(nn.Module):
 class CosineHead(nn.Module):
     """Scaled cosines between vectors and one learned direction per class.
 
-    Wang et al., "NormFace", ACM MM 2017: with cross-entropy on identities they shape the cosine that retrieval and
+    Wang et al., "NormFace", ACM MM 2017: with cross-entropy on identities they train the cosine that retrieval and
     verification use.
 
     Args:
@@ -51,13 +51,13 @@ class CosineHead(nn.Module):
 
 
 class Whitening(nn.Module):
-    """Weighs the directions of vectors [N, dim] by what they say about who it is, then :class:`Sphere`.
+    """Weights the directions of vectors [N, dim] by how well they tell identities apart, then :class:`Sphere`.
 
-    With features of several images per person, the covariance of the images of one person becomes the identity, and the
-    covariance of people diagonal; lambda are its entries. A direction then gets the weight that its product has in the
-    log-likelihood ratio of "the same person" and "two people" where both covariances are those of Gaussians (Ioffe,
-    "Probabilistic Linear Discriminant Analysis", ECCV 2006): lambda / (1 + 2 lambda), half of it (a square root) on
-    either side of the cosine. Until :meth:`fit` it leaves all directions as they are.
+    Fitted to features of several images per person: the covariance within a person becomes the identity, the covariance
+    between people diagonal with entries lambda. A direction then gets its weight in the log-likelihood ratio of "the
+    same person" and "two people" under Gaussians (Ioffe, "Probabilistic Linear Discriminant Analysis", ECCV 2006):
+    lambda / (1 + 2 lambda), as a square root on each side of the cosine. Before :meth:`fit` all directions are
+    unchanged.
 
     Args:
         dim: length of the vectors.
@@ -74,7 +74,7 @@ class Whitening(nn.Module):
 
     @torch.no_grad()
     def fit(self, vectors: Tensor) -> None:
-        """Learn the weights from vectors [people, images, dim], at least two images of each."""
+        """Fit the weights to vectors [people, images, dim], with at least two images per person."""
         count = vectors.shape[1]
         vectors = vectors.double()
         people = vectors.mean(1)
@@ -82,7 +82,7 @@ class Whitening(nn.Module):
         rest = (vectors - people[:, None]).flatten(0, 1)
         within = rest.T @ rest / (len(people) * (count - 1))
         between = (people - mean).T @ (people - mean) / (len(people) - 1) - within / count
-        floor = 1e-4 * within.diagonal().mean().clamp_min(1e-6)  # a direction that no image uses has no noise either
+        floor = 1e-4 * within.diagonal().mean().clamp_min(1e-6)  # a direction without any variance has no noise either
         values, axes = torch.linalg.eigh(
             within + floor * torch.eye(len(mean), dtype=within.dtype, device=within.device)
         )
@@ -99,9 +99,9 @@ class Whitening(nn.Module):
 
 
 class FaceEmbedder(FeatureClassifier):
-    """Maps a face to a point on a sphere, near to those of the same person, far from all others.
+    """Maps a face to a point on a sphere, close to those of the same person and far from all others.
 
-    Convolutions with BatchNorm and ReLU down to a sixteenth of the size, one over what remains, BatchNorm,
+    Convolutions with BatchNorm and ReLU down to a sixteenth of the size, one over the remaining map, BatchNorm,
     :class:`Sphere`, :class:`Whitening`, :class:`CosineHead`.
 
     Args:
@@ -111,7 +111,7 @@ class FaceEmbedder(FeatureClassifier):
         width: channels after the first convolution; 2, 4, 4 and 8 times as many follow.
         dim: length of the features.
         scale: factor of the cosines in the logits.
-        dropout: probability of dropping a channel in front of the last convolution.
+        dropout: probability of dropping a channel before the last convolution.
     """
 
     def __init__(
@@ -147,9 +147,9 @@ class FaceEmbedder(FeatureClassifier):
 
 
 class AttributeNet(FeatureClassifier):
-    """Classifier of face attributes, the evaluator of the attribute-editing papers.
+    """Classifier of face attributes, as used for evaluation in papers on attribute editing.
 
-    Five stages of two convolutions 3x3 with BatchNorm and ReLU and a 2x2 maximum, with 1, 2, 4, 8 and 16 times
+    Five stages of two 3x3 convolutions with BatchNorm and ReLU and 2x2 max pooling, with 1, 2, 4, 8 and 16 times
     ``width`` channels, a hidden layer and one logit per attribute. With ``width`` 16, ``hidden`` 512 and 128 pixels it
     is the one of Liu et al., "STGAN", CVPR 2019.
 
@@ -159,7 +159,7 @@ class AttributeNet(FeatureClassifier):
         image_size: height and width in pixels, a multiple of 32.
         width: channels of the first stage.
         hidden: length of the hidden layer, which gives the features.
-        dropout: probability in front of the last layer.
+        dropout: dropout probability before the last layer.
     """
 
     def __init__(

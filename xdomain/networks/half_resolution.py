@@ -1,7 +1,7 @@
-"""Networks that work at half the image size: four times less work where the finest pixels say nothing.
+"""Networks that work at half the image size: a quarter of the cost if the finest pixels carry no information.
 
-Made for digits whose originals are as small as 8x8: what is lost is noise, and what a generator cannot draw, a frozen
-classifier cannot be fooled with.
+For digits whose originals are as small as 8x8: only noise is lost, and the generator cannot fool a frozen classifier
+with patterns that it cannot draw.
 """
 
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ def _conv(inputs: int, outputs: int) -> list[nn.Module]:
 
 
 class HalfResolutionClassifier(FeatureClassifier):
-    """Three convolutions 3x3 and one over the last 4x4 map, each with BatchNorm; a linear layer on the ReLU of it.
+    """Three 3x3 convolutions and one over the last 4x4 map, each with BatchNorm, then ReLU and a linear layer.
 
     Args:
         in_channels: channels of the images.
@@ -27,7 +27,7 @@ class HalfResolutionClassifier(FeatureClassifier):
         image_size: height and width in pixels; 32.
         width: channels after the first convolution.
         dim: length of the features, which are taken before the last ReLU.
-        dropout: probability in front of the linear layer.
+        dropout: dropout probability before the linear layer.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class HalfResolutionClassifier(FeatureClassifier):
 
 
 class HalfResolutionDecoder(nn.Module):
-    """g: a vector to an image, drawn at half size by transposed convolutions, then enlarged bilinearly; tanh.
+    """g: maps a vector to an image: transposed convolutions at half size, bilinear upsampling, tanh.
 
     Args:
         dim: length of the vector.
@@ -90,7 +90,7 @@ class HalfResolutionDecoder(nn.Module):
 
 
 class HalfResolutionDiscriminator(nn.Module):
-    """D: an image, averaged to half size, to class logits, by convolutions 3x3 with LeakyReLU(0.2) and dropout.
+    """D: maps an image, averaged to half size, to class logits; 3x3 convolutions, LeakyReLU(0.2), dropout.
 
     Args:
         in_channels: channels of the images.

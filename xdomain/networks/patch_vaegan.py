@@ -1,4 +1,4 @@
-"""Networks of the patch VAE-GAN: an encoder that keeps every position, and the levels above the decoder."""
+"""Networks of the patch VAE-GAN: a fully convolutional encoder, and the levels after the decoder."""
 
 import torch
 from torch import Tensor, nn
@@ -8,11 +8,11 @@ from xdomain.networks.pyramid import Size, resize_clip
 
 
 class PatchEncoder(nn.Module):
-    """Mean and log-variance of a latent vector for every position (Gur et al. 2020).
+    """Mean and log-variance of a latent vector at every position (Gur et al. 2020).
 
     Args:
-        width: channels in between.
-        latent: length of the latent vectors.
+        width: channels of the hidden layers.
+        latent: dimension of the latent vectors.
         dims: 2 for images, 3 for clips.
     """
 
@@ -30,10 +30,10 @@ class PatchEncoder(nn.Module):
 
 
 class PatchLevel(nn.Module):
-    """A level above the decoder: enlarges what the level before drew and adds to it.
+    """A level after the decoder: upscales the previous level's output and adds a residual.
 
     Args:
-        width: channels in between.
+        width: channels of the hidden layers.
         layers: number of convolutions.
         dims: 2 for images, 3 for clips.
     """
@@ -43,12 +43,12 @@ class PatchLevel(nn.Module):
         self.body = patch_stack(3, width, 3, layers, 1, "instance", dims=dims)
 
     def forward(self, below: Tensor, size: Size, noise: Tensor | None = None) -> Tensor:
-        """Pictures of a size.
+        """Images of a size.
 
         Args:
-            below: of the level before, [N, 3, (T,) H, W].
-            size: of the result.
-            noise: for the first pictures, [n, 3, *size]; the others, if any, get none.
+            below: images of the previous level, [N, 3, (T,) H, W].
+            size: size of the result.
+            noise: noise for the first n images, [n, 3, *size]; the others, if any, get none.
         """
         kept = resize_clip(below, size)
         x = kept if noise is None else torch.cat([kept[: len(noise)] + noise, kept[len(noise) :]])

@@ -1,4 +1,4 @@
-"""Stacks of small convolutions that see patches of an image or a clip: generators and discriminators of pyramids."""
+"""Stacks of small convolutions on patches of an image or clip: generators and discriminators of pyramids."""
 
 from itertools import pairwise
 from typing import Literal
@@ -15,12 +15,12 @@ SLOW = 20480
 
 
 class Conv3d(nn.Conv3d):
-    """A 3D convolution that runs as one 2D convolution where that is faster; equal to :class:`torch.nn.Conv3d`.
+    """A 3D convolution that runs as one 2D convolution if that is faster; equal to :class:`torch.nn.Conv3d`.
 
     On a CPU torch hands a single float32 clip to oneDNN only if its channels x frames x rows are more than ``SLOW``
-    (``use_mkldnn`` in aten/src/ATen/native/Convolution.cpp), and computes a smaller one with a kernel of its own.
-    Stacking the temporal taps on the channels and taking time for the batch is three to eight times faster than
-    that, at any width; it is slower than oneDNN's 3D convolution, which has all other cases. Measured by
+    (``use_mkldnn`` in aten/src/ATen/native/Convolution.cpp), and uses its own kernel for smaller ones. Stacking the
+    temporal taps in the channels and treating time as the batch is three to eight times faster than that kernel, at any
+    width. It is slower than oneDNN's 3D convolution, which is used in all other cases. Measured by
     ``benchmarks/conv3d.py``.
     """
 
@@ -60,10 +60,10 @@ def patch_block(
     dims: int = 2,
     spectral: bool = False,
 ) -> nn.Sequential:
-    """Convolution of 3 pixels, norm, leaky ReLU.
+    """Convolution with kernel 3, normalisation, leaky ReLU.
 
-    A method that trains on batches of one image and keeps BatchNorm in training mode normalises every image by itself:
-    that is ``instance`` here, which stays right in batches of any size.
+    A method that trains on single images with BatchNorm in training mode normalises every image separately. This is
+    ``instance`` here, which is also correct for larger batches.
     """
     convolution = conv(dims, inputs, outputs, padding)
     layers: list[nn.Module] = [spectral_norm(convolution) if spectral else convolution]
@@ -84,16 +84,16 @@ def patch_stack(
     dims: int = 2,
     spectral: bool = False,
 ) -> nn.Sequential:
-    """``layers`` convolutions of 3 pixels, all but the last with norm and leaky ReLU.
+    """``layers`` convolutions with kernel 3, all but the last with normalisation and leaky ReLU.
 
     Args:
         inputs: channels of the input.
-        width: channels in between.
+        width: channels of the hidden layers.
         outputs: channels of the output.
-        layers: number of convolutions; ``layers`` of them see patches of ``2 layers + 1`` pixels.
-        padding: pixels around the input of each of them; with 0 an image loses ``layers`` pixels at every side.
+        layers: number of convolutions; the receptive field is ``2 layers + 1`` pixels.
+        padding: padding of each convolution in pixels; with 0 an image loses ``layers`` pixels at every side.
         norm: ``batch``, ``instance`` or ``none``; see :func:`patch_block`.
-        slope: of the leaky ReLU.
+        slope: negative slope of the leaky ReLU.
         dims: 2 for images [N, C, H, W], 3 for clips [N, C, T, H, W].
         spectral: spectral normalisation of all but the last convolution.
     """
@@ -103,15 +103,15 @@ def patch_stack(
 
 
 def pad_zeros(images: Tensor, pixels: int) -> Tensor:
-    """Zeros at every side of images [N, C, H, W] or clips [N, C, T, H, W], in time too."""
+    """Pad images [N, C, H, W] or clips [N, C, T, H, W] with zeros at every side, also in time."""
     return F.pad(images, (pixels, pixels) * (images.ndim - 2))
 
 
 class PatchGenerator(nn.Module):
-    """The generator of a scale of SinGAN: what it adds to the picture of the scale before (Shaham et al. 2019, (3)).
+    """The generator of a SinGAN scale: adds a residual to the previous scale's image (Shaham et al. 2019, (3)).
 
     Args:
-        width: channels in between.
+        width: channels of the hidden layers.
         layers: number of convolutions.
         norm: see :func:`patch_block`.
         dims: 2 for images, 3 for clips.
@@ -124,19 +124,19 @@ class PatchGenerator(nn.Module):
         self.body = patch_stack(channels, width, channels, layers, norm=norm, dims=dims)
 
     def forward(self, noise: Tensor, previous: Tensor) -> Tensor:
-        """A picture from noise and the enlarged picture of the scale before, both [N, channels, (T,) H, W]."""
+        """An image from noise and the upscaled image of the previous scale, both [N, channels, (T,) H, W]."""
         y: Tensor = self.body(pad_zeros(noise + previous, self.margin))
         return y.tanh() + previous
 
 
 class PatchTranslator(nn.Module):
-    """The generator of a scale of a structural analogy (Benaim et al. 2020): zeros around the input of every layer.
+    """The generator of a scale of structural analogy (Benaim et al. 2020), with zero padding in every layer.
 
     Args:
-        width: channels in between.
+        width: channels of the hidden layers.
         layers: number of convolutions.
         norm: see :func:`patch_block`.
-        residual: add the base to what is drawn; without, the picture is drawn whole.
+        residual: add the base to the output; otherwise the output is the whole image.
     """
 
     def __init__(self, width: int, layers: int = 5, norm: Norm = "instance", residual: bool = True) -> None:
@@ -145,7 +145,7 @@ class PatchTranslator(nn.Module):
         self.body = patch_stack(3, width, 3, layers, padding=1, norm=norm)
 
     def forward(self, x: Tensor, base: Tensor) -> Tensor:
-        """A picture from ``x``, a picture with or without noise, over its ``base``, both [N, 3, H, W]."""
+        """An image from ``x``, an image with or without noise, and its ``base``, both [N, 3, H, W]."""
         y: Tensor = self.body(x).tanh()
         return y + base if self.residual else y
 
@@ -153,7 +153,7 @@ class PatchTranslator(nn.Module):
 def init_normal(network: nn.Module) -> None:
     """Weights of convolutions from N(0, 0.02), of norms from N(1, 0.02), biases 0 (Radford et al. 2016).
 
-    The biases of convolutions keep torch's start, as in SinGAN's code.
+    The biases of convolutions keep torch's initialisation, as in SinGAN's code.
     """
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Conv3d)):
@@ -164,7 +164,7 @@ def init_normal(network: nn.Module) -> None:
 
 
 def warm_start(network: nn.Module, previous: nn.Module) -> bool:
-    """Copy the weights of the network of the scale before; returns whether their shapes allowed it."""
+    """Copy the weights of the previous scale's network if the shapes match; returns whether they do."""
     ours, theirs = network.state_dict(), previous.state_dict()
     if [v.shape for v in ours.values()] != [v.shape for v in theirs.values()]:
         return False

@@ -1,4 +1,4 @@
-"""The arithmetic of pyramids that are learned from a single sample: sizes of the scales, widths, resizing."""
+"""Sizes, widths and resizing of pyramids that are learned from a single sample."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -10,26 +10,26 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Size = tuple[int, ...]
-"""Height and width in pixels; of a clip, frames, height and width."""
-EPSILON = 1e-6  # sides that are whole but for rounding stay whole: 188 (25 / 188) is 25, not 26
+"""Height and width in pixels; for a clip: frames, height and width."""
+EPSILON = 1e-6  # guard against rounding: 188 (25 / 188) is 25, not 26
 
 
 def singan_sizes(
     height: int, width: int, min_size: int = 25, max_size: int = 250, factor: float = 0.75, guard: bool = True
 ) -> list[Size]:
-    """Sizes of the scales of SinGAN, coarsest first (Shaham et al. 2019, section 2, as their code computes them).
+    """Sizes of the scales of SinGAN, coarsest first (Shaham et al. 2019, section 2, and their code).
 
     The number of scales follows from ``factor``, which is then adjusted so that the shorter side of the coarsest scale
     has ``min_size`` pixels and the longer side of the finest at most ``max_size``.
 
     Args:
-        height: of the image, in pixels.
-        width: likewise.
+        height: height of the image in pixels.
+        width: width in pixels.
         min_size: shorter side of the coarsest scale.
-        max_size: longest side of the finest scale; a smaller image keeps its size.
-        factor: wanted ratio of two neighbouring scales.
-        guard: take a side that is whole but for rounding for whole. Without, as in the authors' code, the coarsest
-            scale of a 188x250 image has 26 instead of 25 rows.
+        max_size: longer side of the finest scale; a smaller image keeps its size.
+        factor: desired ratio between the sizes of neighbouring scales.
+        guard: ignore rounding errors when rounding sides up. Otherwise, as in the authors' code, the coarsest scale of
+            a 188x250 image has 26 instead of 25 rows.
 
     Raises:
         ValueError: for an image that is not larger than the coarsest scale.
@@ -56,15 +56,15 @@ def consingan_sizes(
     """Sizes of the stages of ConSinGAN, coarsest first: denser at low resolution (Hinz et al. 2021, section 3.3).
 
     Args:
-        height: of the image, in pixels.
-        width: likewise.
+        height: height of the image in pixels.
+        width: width in pixels.
         stages: number of stages.
         min_size: shorter side of the coarsest stage.
-        max_size: longest side of the finest stage; a smaller image keeps its size.
-        geometric: equal ratios instead, as for harmonisation.
+        max_size: longer side of the finest stage; a smaller image keeps its size.
+        geometric: use equal ratios instead, as for harmonisation.
 
     Raises:
-        ValueError: for less than two stages, or an image that is not larger than the coarsest stage.
+        ValueError: for fewer than two stages, or an image that is not larger than the coarsest stage.
     """
     if stages < 2:
         raise ValueError(f"the number of stages is {stages}: give at least 2")
@@ -88,17 +88,17 @@ def consingan_sizes(
 def paired_sizes(
     shapes: Sequence[Size], min_size: int = 18, max_size: int = 220, factor: float = 0.75
 ) -> list[list[Size]]:
-    """Sizes of as many scales for each of several images, coarsest first, all at their own aspect ratio.
+    """Sizes of equally many scales for each of several images, coarsest first, at their own aspect ratios.
 
-    Every pyramid goes geometrically from ``min_size``, its shorter side, to ``max_size``, its longer side; all have as
-    many scales as :func:`singan_sizes` gives the image that needs most. For square images of one size these are the
-    sizes of Benaim et al. 2020 but for rounding.
+    The sizes of a pyramid grow geometrically from ``min_size``, its shorter side, to ``max_size``, its longer side. The
+    number of scales is the largest that :func:`singan_sizes` gives for any of the images. For square images of one size
+    these are the sizes of Benaim et al. 2020, up to rounding.
 
     Args:
         shapes: heights and widths in pixels.
         min_size: shorter side of the coarsest scale.
         max_size: longer side of the finest scale; a smaller image keeps its size.
-        factor: wanted ratio of two neighbouring scales.
+        factor: desired ratio between the sizes of neighbouring scales.
 
     Raises:
         ValueError: for an image that is not larger than the coarsest scale.
@@ -110,14 +110,14 @@ def paired_sizes(
 def vaegan_sizes(
     height: int, width: int, min_size: int = 32, max_size: int = 256, factor: float = 0.75, guard: bool = True
 ) -> list[Size]:
-    """Sizes of the levels of the patch VAE-GAN, coarsest first: by the width (Gur et al. 2020, as their code does it).
+    """Sizes of the levels of the patch VAE-GAN, coarsest first, by the width (Gur et al. 2020, their code).
 
     Args:
-        height: of the frames, in pixels.
-        width: likewise.
+        height: height of the frames in pixels.
+        width: width in pixels.
         min_size: width of the coarsest level.
-        max_size: width of the finest level; a narrower sample keeps its own.
-        factor: wanted ratio of two neighbouring levels.
+        max_size: width of the finest level; a narrower sample keeps its width.
+        factor: desired ratio between the sizes of neighbouring levels.
         guard: see :func:`singan_sizes`.
 
     Raises:
@@ -142,16 +142,16 @@ def vaegan_frames(level: int, last: int, rates: Sequence[int] = (4, 3, 2, 1)) ->
     """Number of frames of a level of the patch VAE-GAN and the step between them (Gur et al. 2020, their code).
 
     Args:
-        level: from 0, the coarsest.
-        last: the finest level.
-        rates: steps between frames, of the coarse levels first; a clip has their least common multiple + 1 frames.
+        level: index of the level; 0 is the coarsest.
+        last: index of the finest level.
+        rates: steps between frames, coarse levels first; a clip has their least common multiple + 1 frames.
     """
     rate = rates[int(level / last * (len(rates) - 1))] if last else rates[-1]
     return math.lcm(*rates) // rate + 1, rate
 
 
 def sizes_like(sizes: Sequence[Size], finest: Sequence[int]) -> list[Size]:
-    """The sizes of a pyramid, scaled so that its finest scale has another size, with another aspect ratio if wanted."""
+    """The sizes of a pyramid, scaled so that its finest scale has the given size, of any aspect ratio."""
     return [
         tuple(max(1, round(side * new / old)) for side, old, new in zip(size, sizes[-1], finest, strict=True))
         for size in sizes
@@ -159,7 +159,7 @@ def sizes_like(sizes: Sequence[Size], finest: Sequence[int]) -> list[Size]:
 
 
 def size_of_longest(height: int, width: int, longest: int) -> Size:
-    """The size of an image whose longer side becomes ``longest`` pixels; it keeps its aspect ratio."""
+    """The size of an image resized to ``longest`` pixels at its longer side, keeping the aspect ratio."""
     return tuple(max(1, round(side * longest / max(height, width))) for side in (height, width))
 
 
@@ -171,7 +171,7 @@ def width_at(scale: int, base: int = 32, most: int = 128) -> int:
 def resize(images: Tensor, size: Sequence[int]) -> Tensor:
     """Resize images float [N, C, H, W] in [-1, 1] to (height, width): bicubic, antialiased, clamped; in float32.
 
-    Mixed precision gives bfloat16, for which torch has no such resizing on CPUs.
+    Mixed precision gives bfloat16, for which torch lacks this resizing on CPUs.
     """
     if tuple(images.shape[-2:]) == tuple(size):
         return images
@@ -181,7 +181,7 @@ def resize(images: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def resize_clip(clips: Tensor, size: Sequence[int]) -> Tensor:
-    """Resize images [N, C, H, W] or clips [N, C, T, H, W] linearly, corners on corners, as the patch VAE-GAN does."""
+    """Resize images [N, C, H, W] or clips [N, C, T, H, W] linearly, with aligned corners, as in the patch VAE-GAN."""
     if tuple(clips.shape[2:]) == tuple(size):
         return clips
     mode = "bilinear" if clips.ndim == 4 else "trilinear"
@@ -189,18 +189,18 @@ def resize_clip(clips: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def rmse(x: Tensor, y: Tensor) -> Tensor:
-    """Root of the mean squared difference: what the noise of a scale is proportional to."""
+    """Root mean squared difference; the noise of a scale is proportional to it."""
     return torch.sqrt((x - y).square().mean())
 
 
 def random_walk(z: Tensor, frames: int, alpha: float, beta: float, first: float) -> Iterator[Tensor]:
-    """Noise that wanders around ``z`` (Shaham et al. 2019, supplement, section 5).
+    """Random walk of noise around ``z`` (Shaham et al. 2019, supplement, section 5).
 
     Args:
-        z: where it begins, and is drawn back to.
-        frames: how many to give, each of the shape of ``z``.
-        alpha: how strongly it is drawn back, from 0 to 1.
-        beta: how much of the last step goes into the next one, from 0 to 1: smoothness.
+        z: start of the walk, to which it is pulled back.
+        frames: number of frames, each of the shape of ``z``.
+        alpha: how strongly the noise is pulled back, from 0 to 1.
+        beta: smoothness: how much of the last step is part of the next one, from 0 to 1.
         first: share of noise in the first step.
     """
     before, now = z, torch.lerp(z, torch.randn_like(z), first)
@@ -211,15 +211,15 @@ def random_walk(z: Tensor, frames: int, alpha: float, beta: float, first: float)
 
 
 def soft_mask(mask: Tensor, radius: float, sigma: float) -> Tensor:
-    """A mask, dilated by a disk and blurred, so that what it covers blends in with its surroundings.
+    """A mask dilated by a disk and blurred, so that the masked region blends into its surroundings.
 
     Args:
-        mask: [N, 1, H, W]; above 0.5 is inside. Some of it must be.
-        radius: of the disk, in pixels.
-        sigma: of the Gaussian, in pixels.
+        mask: [N, 1, H, W]; pixels above 0.5 are inside. It must not be empty.
+        radius: radius of the disk in pixels.
+        sigma: standard deviation of the Gaussian in pixels.
 
     Returns:
-        float [N, 1, H, W] in [0, 1], 1 at its highest.
+        float [N, 1, H, W] in [0, 1], with maximum 1.
     """
     reach = int(radius)
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]

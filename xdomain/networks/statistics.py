@@ -1,4 +1,4 @@
-"""Statistics of codes and images that are fitted in closed form rather than trained."""
+"""Statistics of codes and images that are fitted in closed form instead of trained."""
 
 from collections.abc import Callable
 
@@ -8,17 +8,17 @@ from torch.nn import functional as F
 
 
 class LinearDiscriminant(nn.Module):
-    """How far apart are the mean codes of two domains, along the direction in which they are farthest?
+    """Distance between the mean codes of two domains along the direction that separates them best.
 
     Fisher's linear discriminant (1936) in closed form, as an adversary that needs no training: from the difference g of
     the means and the covariance S within the domains, both running averages over batches, w = S^-1 g, scaled so that
-    codes of one domain have deviation 1 along it. What it minimises is what a linear probe would find, also in
-    directions in which codes vary little: a discriminator that learns from batches overlooks these, decoders do not.
+    codes of one domain have deviation 1 along it. Minimising it removes what a linear probe would find, also in
+    directions in which codes vary little: a discriminator trained on batches misses these, decoders do not.
 
     Args:
-        dim: length of the codes; the covariance has its square.
+        dim: length of the codes; the covariance is dim x dim.
         momentum: share of every batch in the running averages.
-        ridge: what is added to every variance, as a share of their mean.
+        ridge: value added to every variance, as a share of their mean.
     """
 
     gap: Tensor
@@ -33,15 +33,15 @@ class LinearDiscriminant(nn.Module):
         self.register_buffer("batches", torch.tensor(0))
 
     def forward(self, codes_a: Tensor, codes_b: Tensor, reduce: Callable[[Tensor], Tensor] = lambda x: x) -> Tensor:
-        """Difference of the means along w, which first learns from these codes.
+        """Difference of the means along w, after updating w with these codes.
 
         Args:
-            codes_a: of domain a, [N, dim].
-            codes_b: of domain b, [M, dim].
+            codes_a: codes of domain a, [N, dim].
+            codes_b: codes of domain b, [M, dim].
             reduce: averages a tensor over all processes.
 
         Returns:
-            scalar, in standard deviations; its gradient reaches the codes through their means alone.
+            scalar, in standard deviations; gradients reach the codes only through their means.
         """
         with torch.autocast(codes_a.device.type, enabled=False):
             a, b = codes_a.float(), codes_b.float()
@@ -50,14 +50,14 @@ class LinearDiscriminant(nn.Module):
                 centred = torch.cat([a - a.mean(0), b - b.mean(0)])
                 covariance = centred.T @ centred / max(len(centred) - 2, 1)
                 self.batches += 1
-                share = max(self.momentum, 1 / int(self.batches))  # the first batches count equally
+                share = max(self.momentum, 1 / int(self.batches))  # the first batches have equal weights
                 self.gap.lerp_(reduce(gap), share)
                 self.covariance.lerp_(reduce(covariance), share)
             return (gap * self.direction()).sum()
 
     @torch.no_grad()
     def direction(self) -> Tensor:
-        """The direction w [dim]; zeros where the means are equal."""
+        """The direction w [dim]; zeros if the means are equal."""
         ridge = self.ridge * self.covariance.diagonal().mean()
         within = self.covariance + ridge.clamp(min=1e-12) * torch.eye(len(self.gap), device=self.gap.device)
         w: Tensor = torch.linalg.solve(within, self.gap)
@@ -65,16 +65,16 @@ class LinearDiscriminant(nn.Module):
 
 
 class LinearErasure(nn.Module):
-    """Takes out of codes what a linear probe would read the domain from, and as little else as possible.
+    """Removes from codes what a linear probe could read the domain from, and as little else as possible.
 
     Belrose et al., "LEACE: Perfect linear concept erasure in closed form", NeurIPS 2023, for two classes: with the
     difference g of the means, the covariance S within the domains, the mean m of both and w = S^-1 g / (g S^-1 g), a
-    code c becomes c - (w (c - m)) g. The means are equal then, and of all linear maps that make them so this one moves
-    codes least, measured by S.
+    code c becomes c - (w (c - m)) g. The means are then equal, and among all linear maps with this property, this one
+    changes codes least, measured by S.
 
     Args:
         dim: length of the codes.
-        ridge: what is added to every variance, as a share of their mean.
+        ridge: value added to every variance, as a share of their mean.
     """
 
     gap: Tensor
@@ -89,7 +89,7 @@ class LinearErasure(nn.Module):
 
     @torch.no_grad()
     def fit(self, codes_a: Tensor, codes_b: Tensor) -> None:
-        """Learn from codes [N, dim] of domain a and [M, dim] of domain b, in float."""
+        """Fit to codes [N, dim] of domain a and [M, dim] of domain b, in float."""
         mean_a, mean_b = codes_a.mean(0), codes_b.mean(0)
         centred = torch.cat([codes_a - mean_a, codes_b - mean_b])
         within = centred.T @ centred / max(len(centred) - 2, 1)
@@ -101,29 +101,29 @@ class LinearErasure(nn.Module):
         self.w.copy_(w / (w @ gap).clamp(min=1e-12))
 
     def forward(self, codes: Tensor) -> Tensor:
-        """Codes [N, dim] without the domain; as they are before it has learned."""
+        """Codes [N, dim] with the domain removed; unchanged before :meth:`fit`."""
         with torch.autocast(codes.device.type, enabled=False):
             x = codes.float()
             return x - ((x - self.mean) @ self.w)[:, None] * self.gap
 
 
 class ContentRegions(nn.Module):
-    """Where the contents of two domains are in aligned images, and which of them.
+    """Regions of the contents of two domains in aligned images.
 
-    Content is where translations change images in the mean: what they take from images of the one domain, less what
-    they take from those of the other, the largest absolute difference over the channels, above a share of its maximum.
-    Whose content it is, variation tells: the presence of a content looks different on everyone who has it, its absence
-    does not. Over decodings of one common code with the separate codes of many images of a domain, the deviation is
-    large where that domain's content is, and small where only that of the other is missing. A pixel is in the region of
-    a domain if its deviation, relative to the largest, is at least half that of the other domain, and owned by the
-    domain whose is larger. Differences and deviations are averaged over 3x3 pixels first; regions grow by one pixel,
-    and their edges are means over 3x3 pixels.
+    Content is where translations change images on average: the mean change of images of one domain minus that of the
+    other, as the largest absolute value over the channels, exceeds a share of its maximum. The domain of the content is
+    found by variation: a content looks different on everyone who has it, its absence does not. Over decodings of one
+    common code with the separate codes of many images of a domain, the deviation is large where that domain's content
+    is, and small where only the other's content is missing. A pixel is in the region of a domain if its deviation,
+    relative to the largest, is at least half that of the other domain; it is owned by the domain with the larger one.
+    Changes and deviations are first averaged over 3x3 pixels; regions are dilated by one pixel, and their edges are
+    blurred over 3x3 pixels.
 
     Args:
-        channels: of the images.
-        image_size: their side in pixels.
+        channels: channels of the images.
+        image_size: side of the images in pixels.
         dim: length of a separate code.
-        share: of the largest difference, above which there is content.
+        share: share of the largest change above which a pixel counts as content.
     """
 
     regions: Tensor
@@ -142,13 +142,13 @@ class ContentRegions(nn.Module):
 
     @torch.no_grad()
     def fit(self, change: Tensor, deviations: Tensor, mean: Tensor) -> None:
-        """Learn the places.
+        """Fit the regions.
 
         Args:
-            change: what translations take from images of the first domain in the mean, less the same of the second,
+            change: what translations remove from images of the first domain on average, minus the same for the second,
                 [C, H, W].
-            deviations: of the decodings for both domains, [2, H, W].
-            mean: image of both domains, [C, H, W].
+            deviations: deviations of the decodings for both domains, [2, H, W].
+            mean: mean image of both domains, [C, H, W].
         """
         difference = _averaged(change.abs().amax(0)[None, None])
         content = difference > self.share * difference.max()
@@ -160,19 +160,19 @@ class ContentRegions(nn.Module):
         self.mean.copy_(mean)
 
     def within(self, *domains: int) -> Tensor:
-        """Soft mask [1, 1, H, W] of where the content of any of these domains may be."""
+        """Soft mask [1, 1, H, W] of the regions of any of these domains."""
         return _averaged(self.regions[list(domains)].amax(0, keepdim=True))
 
     def owned_by(self, domain: int) -> Tensor:
-        """Soft mask [1, 1, H, W] of what varies more with the content of this domain."""
+        """Soft mask [1, 1, H, W] of the pixels that vary more with the content of this domain."""
         return _averaged(self.owned[domain : domain + 1])
 
     def overlap(self) -> Tensor:
-        """Soft mask [1, 1, H, W] of what is in both regions."""
+        """Soft mask [1, 1, H, W] of the intersection of both regions."""
         return _averaged(self.regions.prod(0, keepdim=True))
 
     def seen_by(self, domain: int, images: Tensor) -> Tensor:
-        """Images [N, C, H, W] with the mean image where the content of the other domain is."""
+        """Images [N, C, H, W] with the region of the other domain's content replaced by the mean image."""
         return images.lerp(self.mean.to(images), self.owned_by(1 - domain).to(images))
 
 

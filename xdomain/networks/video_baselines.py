@@ -1,4 +1,4 @@
-"""SinGAN and ConSinGAN carried over to clips, as the study of the patch VAE-GAN compares itself with them."""
+"""SinGAN and ConSinGAN for clips: the baselines of the patch VAE-GAN paper."""
 
 from collections.abc import Sequence
 
@@ -10,16 +10,16 @@ from xdomain.networks.pyramid import Size, resize_clip
 
 
 class LevelGenerator(nn.Module):
-    """Base of generators whose levels enlarge what the level before gives and add to it; all exist from the start.
+    """Base class of generators whose levels upscale the previous output and add to it; all exist from the start.
 
-    The convolutions of a level lose ``margin`` positions at every side, in time too. A random clip is enlarged by as
-    much more and gets noise everywhere; a reconstruction gets zeros around it and no noise. Both go through a level
-    together: their norms do not mix them.
+    The convolutions of a level lose ``margin`` positions at every side, also in time. A random clip is upscaled by as
+    much more and gets noise everywhere; a reconstruction is padded with zeros and gets no noise. Both pass through a
+    level together: its normalisation does not mix them.
 
     Attributes:
         levels: networks of the levels.
-        channels: of what a level hands on.
-        margin: what its convolutions lose at every side.
+        channels: channels of a level's output.
+        margin: positions that a level's convolutions lose at every side.
     """
 
     levels: nn.ModuleList
@@ -27,33 +27,33 @@ class LevelGenerator(nn.Module):
     margin: int
 
     def noise_shape(self, level: int, size: Size) -> tuple[int, ...]:
-        """Shape of the noise of a level that gives clips of a size: what it starts from at level 0, 3 channels."""
+        """Noise shape of a level for clips of a size; at level 0 the noise is the input and has 3 channels."""
         if level == 0:
             return (3, *size)
         return (self.channels, *(side + 2 * self.margin for side in size))
 
     def begin(self, z: Tensor) -> Tensor:
-        """What level 0 hands on, from noise [N, 3, T, H, W]."""
+        """Output of level 0 from noise [N, 3, T, H, W]."""
         raise NotImplementedError
 
     def finish(self, x: Tensor) -> Tensor:
-        """What a level hands on, out of its sum."""
+        """Output of a level from its sum."""
         return x
 
     def picture(self, x: Tensor) -> Tensor:
-        """Clips in [-1, 1] from what a level hands on."""
+        """Clips in [-1, 1] from the output of a level."""
         raise NotImplementedError
 
     def climb(self, x: Tensor, noises: Sequence[Tensor], sizes: Sequence[Size], first: int, last: int) -> Tensor:
-        """What level ``last`` hands on.
+        """Output of level ``last``.
 
         Args:
-            x: what level ``first`` starts from: at level 0 noise, else what the level before hands on; the random clips
+            x: input of level ``first``: noise at level 0, else the output of the previous level; the random clips
                 first, then the reconstructions.
-            noises: of all levels, each [n, *noise_shape] for the random clips; that of level 0 is not looked at.
-            sizes: of all levels.
+            noises: noises of all levels, each [n, *noise_shape] for the random clips; that of level 0 is ignored.
+            sizes: sizes of all levels.
             first: the first level to run.
-            last: the last one; below ``first``, ``x`` comes back.
+            last: the last level to run; if it is below ``first``, ``x`` is returned.
         """
         for i in range(first, last + 1):
             if i == 0:
@@ -67,12 +67,12 @@ class LevelGenerator(nn.Module):
 
 
 class PictureLevels(LevelGenerator):
-    """Levels that hand on clips: SinGAN for clips (``GeneratorSG`` of Gur et al. 2020).
+    """Levels that pass on clips: SinGAN for clips (``GeneratorSG`` of Gur et al. 2020).
 
     Args:
         levels: number of levels.
-        width: channels in between.
-        layers: convolutions of a level.
+        width: channels of the hidden layers.
+        layers: number of convolutions per level.
     """
 
     def __init__(self, levels: int, width: int = 64, layers: int = 7) -> None:
@@ -91,12 +91,12 @@ class PictureLevels(LevelGenerator):
 
 
 class FeatureLevels(LevelGenerator):
-    """Levels that hand on features between a head and a tail: ConSinGAN for clips (``GeneratorCSG``, likewise).
+    """Levels that pass on features between a head and a tail: ConSinGAN for clips (``GeneratorCSG``, likewise).
 
     Args:
         levels: number of levels.
         width: channels of all features.
-        layers: convolutions of a level.
+        layers: number of convolutions per level.
     """
 
     def __init__(self, levels: int, width: int = 64, layers: int = 5) -> None:

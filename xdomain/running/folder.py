@@ -115,12 +115,6 @@ def write_json(path: Path, content: Any) -> None:
         file.write(text.encode())
 
 
-def remove_partial_files(folder: Path) -> None:
-    """Remove what a killed process left half written in a run folder."""
-    for file in folder.rglob(".*.part"):
-        file.unlink(missing_ok=True)
-
-
 def git_commit() -> str | None:
     """The commit of the source checkout that is running, None if there is none.
 

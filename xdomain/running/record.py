@@ -52,9 +52,12 @@ class RunFolder(pl.Callback):
         self._write(trainer)
 
     def on_exception(self, trainer: "Trainer", pl_module: pl.LightningModule, exception: BaseException) -> None:  # type: ignore[override]
-        if self._since and not isinstance(exception, OSError):  # a full disk takes nothing more
-            self._write(trainer)
-        trainer.leave_run_dir()
+        full = isinstance(exception, OSError) or isinstance(exception.__cause__, OSError)
+        try:
+            if self._since and not full:  # a full disk takes nothing more
+                self._write(trainer)
+        finally:
+            trainer.leave_run_dir()
 
     def teardown(self, trainer: "Trainer", pl_module: pl.LightningModule, stage: str) -> None:  # type: ignore[override]
         trainer.leave_run_dir()

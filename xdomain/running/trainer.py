@@ -12,14 +12,13 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.trainer.states import TrainerFn
 
 from xdomain.errors import UserError, refuse
-from xdomain.files import whole_file
+from xdomain.files import remove_partial, whole_file
 from xdomain.running.checkpoints import read_checkpoint
 from xdomain.running.curves import LearningCurves
 from xdomain.running.folder import (
     CHECKPOINTS,
     checked_name,
     new_run_dir,
-    remove_partial_files,
     resolve_checkpoint,
     run_dir_of,
 )
@@ -148,6 +147,8 @@ class Trainer(pl.Trainer):
         check_folder(self._run_dir or self.runs_dir)
         folder = self._run_dir or new_run_dir(self.runs_dir)
         folder.mkdir(parents=True, exist_ok=True)
+        for place in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+            remove_partial(place)
         if self.state.fn != TrainerFn.FITTING:
             return folder
         if not self._resumes and any((folder / CHECKPOINTS).glob("*.ckpt")):
@@ -161,7 +162,6 @@ class Trainer(pl.Trainer):
             raise UserError(
                 f"another process trains in {folder}: wait for it, or train in a folder of its own."
             ) from error
-        remove_partial_files(folder)
         return folder
 
     def leave_run_dir(self) -> None:
@@ -194,6 +194,9 @@ class Trainer(pl.Trainer):
         return super()._run(model, ckpt_path=ckpt_path, weights_only=weights_only)
 
     def _begin_with_weights(self, model: pl.LightningModule, weights: str) -> None:
+        if not getattr(model, "begins_with_weights", True):
+            reason = f", but {type(model).__name__} learns its scales one after the other"
+            refuse(self, "weights", weights, f"{reason}, each beginning with the one before: leave it out.")
         file = resolve_checkpoint(weights, "best", self.runs_dir)
         checkpoint = self.strategy.checkpoint_io.load_checkpoint(file, weights_only=True)
         kind = str(checkpoint.get("hyper_parameters", {}).get("_class_path", "")).rpartition(".")[2]
