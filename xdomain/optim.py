@@ -132,3 +132,22 @@ def _keys(optimizer: Optimizer) -> set[str]:
         vars(optimizer).pop("step", None)  # a schedule has wrapped that of the other
         optimizer.step()
     return {key for kept in optimizer.state.values() for key, value in kept.items() if value is not None}
+
+
+class LinearDecay(LRScheduler):
+    """Keeps the learning rate and then lets it fall linearly to 0: the schedule of CycleGAN, pix2pix and CUT.
+
+    Args:
+        optimizer: its optimiser.
+        constant: steps of the schedule before the rate falls.
+        decay: steps in which it falls.
+    """
+
+    def __init__(self, optimizer: Optimizer, constant: int, decay: int) -> None:
+        self.constant, self.decay = constant, decay
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[float | Tensor]:
+        """The rate of every group: 1 - max(0, t + 1 - constant) / (decay + 1) of its first at step t, at least 0."""
+        factor = max(0.0, 1 - max(0, self.last_epoch + 1 - self.constant) / (self.decay + 1))
+        return [factor * base for base in self.base_lrs]

@@ -42,7 +42,7 @@ class Watch(pl.Callback):
 
     def on_before_optimizer_step(self, trainer, pl_module, optimizer):
         own = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        name = next(n for n in ("g", "d") if pl_module.named_optimizer(n) is optimizer)
+        name = next(n for n in pl_module.build_optimizers() if pl_module.named_optimizer(n) is optimizer)
         state = {n: v.clone() for n, v in pl_module.state_dict().items()}
         owned = {n: p.grad for n, p in pl_module.named_parameters() if id(p) in own}
         gradients = {n: gradient.clone() for n, gradient in owned.items() if gradient is not None}
@@ -86,13 +86,18 @@ def pictures(seed, count=3):
     return torch.rand(count, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-def assert_gradients(gradients, loss, method):
-    """That the gradients are those of a loss computed by ``method``, and that each of them is at work."""
+def assert_gradients(gradients, loss, method, noise=0.0):
+    """That the gradients are those of a loss computed by ``method``, and that they are at work.
+
+    ``noise`` is allowed as a share of the largest: biases in front of an InstanceNorm have no gradient but rounding.
+    """
     parameters = {name: p for name, p in method.named_parameters() if name in gradients}
     expected = torch.autograd.grad(loss, list(parameters.values()))
-    assert max(slope.abs().max() for slope in expected) > 1e-3
+    largest = max(slope.abs().max() for slope in expected)
+    assert largest > 1e-3
+    atol = 2e-6 + noise * float(largest)
     for name, slope in zip(parameters, expected, strict=True):
-        torch.testing.assert_close(gradients[name], slope, rtol=2e-3, atol=2e-6, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(gradients[name], slope, rtol=2e-3, atol=atol, msg=lambda m, n=name: f"{n}: {m}")
 
 
 def owners(gradients):

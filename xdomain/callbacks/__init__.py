@@ -11,6 +11,7 @@ from xdomain.callbacks.content_pictures import TransferPictures
 from xdomain.callbacks.distribution import DistributionDistance
 from xdomain.callbacks.ema import GeneratorEMA
 from xdomain.callbacks.identity import IdentityRetrieval, IdentityVerification
+from xdomain.callbacks.label_maps import LabelMapScores
 from xdomain.callbacks.pictures import SampleGrid
 from xdomain.callbacks.predictions import PredictionWriter
 from xdomain.callbacks.single import SampleQuality, SampleSheet
@@ -30,6 +31,7 @@ __all__ = [
     "GuidedAccuracy",
     "IdentityRetrieval",
     "IdentityVerification",
+    "LabelMapScores",
     "LearningCurves",
     "PredictionWriter",
     "Results",

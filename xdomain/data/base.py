@@ -3,8 +3,9 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -180,6 +181,8 @@ class BaseDataModule(pl.LightningDataModule):
         root: folder that holds the data sets.
         subfolder: where the files of this data set are below ``root``; None if it reads none there.
         paired: whether the same position of both roles shows the same thing in validation and test.
+        pairs: whether training batches hold pairs as well.
+        palettes: from the name of a domain of label maps to the RGB colours of its classes.
     """
 
     domains: tuple[str, ...]
@@ -188,6 +191,8 @@ class BaseDataModule(pl.LightningDataModule):
     root: Path
     subfolder: str | None = None
     paired = False
+    pairs = False
+    palettes: Mapping[str, Sequence[tuple[int, int, int]]] = MappingProxyType({})
 
     def __init__(self, batch_size: int = 64, eval_batch_size: int = 250, num_workers: int = 0, seed: int = 0) -> None:
         super().__init__()
@@ -254,7 +259,8 @@ class BaseDataModule(pl.LightningDataModule):
         rank, world_size = self._shard()
         repeat = self.trainer is not None and bool(self.trainer.overfit_batches)  # type: ignore[attr-defined]
         loaders = {}
-        for stream, (role, images) in enumerate(data.items()):
+        for number, (role, images) in enumerate(data.items()):
+            stream = 0 if self.pairs else number
             sampler = EpochBatchSampler(
                 len(images), length, self.batch_size, self.seed, stream, rank, world_size, repeat=repeat
             )
@@ -310,7 +316,8 @@ class BaseDataModule(pl.LightningDataModule):
         samples = {role: sample._replace(image=to_float(sample.image)) for role, sample in shown.items()}
         if self.trainer is None or not self.trainer.training:
             return samples
-        for stream, (role, sample) in enumerate(samples.items()):
+        for number, (role, sample) in enumerate(samples.items()):
+            stream = 0 if self.pairs else number
             if (augment := self.augmentation(role)) is not None:
                 seed = derive_seed(self.seed, self.trainer.global_step, self.trainer.global_rank, stream)
                 samples[role] = sample._replace(image=_augment(augment, sample.image, seed))

@@ -2,6 +2,7 @@
 
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from xdomain.data.images import image_files
 from xdomain.engines import facades as engine
 from xdomain.errors import UserError
 from xdomain.paths import data_root
+
+PALETTES = MappingProxyType({"labels": engine.PALETTE})
 
 
 class FacadeJitter(nn.Module):
@@ -55,12 +58,14 @@ class Facades(BaseDataModule):
         jitter: crop training images at random from enlarged ones and mirror half of them; see :class:`FacadeJitter`.
         on_bad_file: stop at a file that cannot be read or is not twice as wide as high, or leave it out with a warning.
         limit: use only this many training files.
+        pairs: training batches hold pairs as well, for methods that learn from them.
     """
 
     domains = ("photo", "labels")
     channels = (3, 3)
     subfolder = "facades"
     paired = True
+    palettes = PALETTES
     aspect = 2.0
 
     def __init__(
@@ -70,9 +75,11 @@ class Facades(BaseDataModule):
         jitter: bool = True,
         on_bad_file: OnBadFile = "raise",
         limit: int | None = None,
+        pairs: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        self.pairs = pairs
         if image_size < 1:
             raise UserError(f"image_size is {image_size}: give a number of pixels of at least 1.")
         if limit is not None and limit < 1:
@@ -146,12 +153,14 @@ class FacadeWorld(BaseDataModule):
         val_size: number of validation pairs.
         test_size: number of test pairs.
         jitter: crop training images at random from enlarged ones and mirror half of them; see :class:`FacadeJitter`.
+        pairs: training label maps are those of the training photos, for methods that learn from pairs.
         world_seed: seed of the world; every part has its own random stream.
     """
 
     domains = ("photo", "labels")
     channels = (3, 3)
     paired = True
+    palettes = PALETTES
 
     def __init__(
         self,
@@ -161,10 +170,12 @@ class FacadeWorld(BaseDataModule):
         val_size: int = 100,
         test_size: int = 400,
         jitter: bool = False,
+        pairs: bool = False,
         world_seed: int = 0,
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        self.pairs = pairs
         settings = {"image_size": image_size, "train_size": train_size, "val_size": val_size, "test_size": test_size}
         for name, value in settings.items():
             if value < 1:
@@ -177,14 +188,18 @@ class FacadeWorld(BaseDataModule):
         return FacadeJitter() if self.jitter else None
 
     def contents(self) -> dict[str, Any]:
-        return {"engine": engine.VERSION, "seed": self.world_seed, "sizes": self.sizes}
+        return {"engine": engine.VERSION, "seed": self.world_seed, "sizes": self.sizes, "pairs": self.pairs}
 
     def parameters(self, role: str, split: Split) -> Tensor:
         """Engine parameters of a part, float32 [N, P]."""
         return self._draw(role, split, 0, self.sizes[split])
 
+    def _first(self, role: str, split: Split) -> int:
+        """Number of a part's first front: training label maps show other fronts than training photos, unless paired."""
+        return self.sizes[split] if split == "train" and role == "b" and not self.pairs else 0
+
     def _draw(self, role: str, split: Split, begin: int, end: int) -> Tensor:
-        first = self.sizes[split] if split == "train" and role == "b" else 0
+        first = self._first(role, split)
         stream = len(STREAMS) * self.world_seed + STREAMS[split]
         return engine.draw_parameters(torch.arange(first + begin, first + end), stream)
 
@@ -198,7 +213,8 @@ class FacadeWorld(BaseDataModule):
                 return {"images": engine.labels_to_rgb(engine.render_labels(u, self.image_size)).numpy()}
 
             count = self.sizes[split]
-            key = f"{role} {split} {count} {self.image_size} {self.world_seed} {engine.VERSION}"
+            part = f"{role} {split} {self._first(role, split)} {count}"
+            key = f"{part} {self.image_size} {self.world_seed} {engine.VERSION}"
             name = f"facade-{self.domains[self.roles.index(role)]}-{split}"
             self._loaded[role, split] = ImageData(cached_arrays(name, key, count, make)["images"])
         return self._loaded[role, split]

@@ -5,28 +5,41 @@ from xdomain.methods.base import Method
 from xdomain.methods.classifier import Classifier
 from xdomain.methods.consingan import ConSinGAN
 from xdomain.methods.content import ContentMethod
+from xdomain.methods.cut import CUT
+from xdomain.methods.cyclegan import CycleGAN
 from xdomain.methods.didd import DIDD
+from xdomain.methods.distance_gan import DistanceGAN
 from xdomain.methods.dtn import DTN
 from xdomain.methods.fader import FaderNetwork
 from xdomain.methods.gram import GramStyleTransfer
 from xdomain.methods.guided import GuidedTransfer
 from xdomain.methods.identity import IdentityEmbedder
 from xdomain.methods.masked import MaskedTransfer
+from xdomain.methods.ost import OST
 from xdomain.methods.patch_vaegan import PatchVAEGAN
+from xdomain.methods.pix2pix import Pix2Pix
 from xdomain.methods.pyramid import PyramidMethod
 from xdomain.methods.readouts import Erasure, Regions, Strength
+from xdomain.methods.segmenter import Segmenter
 from xdomain.methods.singan import SinGAN
 from xdomain.methods.structural_analogy import StructuralAnalogy
+from xdomain.methods.translation import TranslationMethod
+from xdomain.methods.unit import UNIT
 from xdomain.methods.video_baselines import ConSinGAN3D, SinGAN3D
 
 __all__ = [
+    "CUT",
     "DIDD",
     "DTN",
+    "OST",
+    "UNIT",
     "AttributeClassifier",
     "Classifier",
     "ConSinGAN",
     "ConSinGAN3D",
     "ContentMethod",
+    "CycleGAN",
+    "DistanceGAN",
     "Erasure",
     "FaderNetwork",
     "GramStyleTransfer",
@@ -35,10 +48,13 @@ __all__ = [
     "MaskedTransfer",
     "Method",
     "PatchVAEGAN",
+    "Pix2Pix",
     "PyramidMethod",
     "Regions",
+    "Segmenter",
     "SinGAN",
     "SinGAN3D",
     "Strength",
     "StructuralAnalogy",
+    "TranslationMethod",
 ]

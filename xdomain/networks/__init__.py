@@ -8,7 +8,13 @@ from xdomain.networks.half_resolution import (
     HalfResolutionDecoder,
     HalfResolutionDiscriminator,
 )
+from xdomain.networks.image_pool import ImagePool
+from xdomain.networks.patch_discriminator import MultiScaleDiscriminator, PairDiscriminator, PatchDiscriminator
+from xdomain.networks.patch_sampler import PatchSampler
+from xdomain.networks.resnet_generator import ResnetGenerator
+from xdomain.networks.segmentation import SegmentationNet
 from xdomain.networks.statistics import ContentRegions, LinearDiscriminant, LinearErasure
+from xdomain.networks.unet import UNetGenerator
 
 __all__ = [
     "AttributeNet",
@@ -24,7 +30,15 @@ __all__ = [
     "HalfResolutionClassifier",
     "HalfResolutionDecoder",
     "HalfResolutionDiscriminator",
+    "ImagePool",
     "LinearDiscriminant",
     "LinearErasure",
+    "MultiScaleDiscriminator",
+    "PairDiscriminator",
+    "PatchDiscriminator",
+    "PatchSampler",
+    "ResnetGenerator",
+    "SegmentationNet",
+    "UNetGenerator",
     "UpConvDecoder",
 ]

@@ -1,0 +1,52 @@
+"""Scores of label maps against another implementation, and colours against the engine's own reading."""
+
+import pytest
+import torch
+from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
+
+from xdomain.batch import to_float
+from xdomain.engines import facades
+from xdomain.metrics.segmentation import SegmentationScores, nearest_classes
+
+
+def test_scores_equal_those_of_torchmetrics():
+    torch.manual_seed(0)
+    truth = torch.randint(0, 5, (4, 9, 9))
+    found = torch.where(torch.rand(4, 9, 9) < 0.6, truth, torch.randint(0, 5, (4, 9, 9)))
+    scores = SegmentationScores(5)
+    for f, t in zip(found.split(2), truth.split(2), strict=True):
+        scores.update(f, t)
+    values = scores.compute()
+    expected = {
+        "pixel_accuracy": MulticlassAccuracy(5, average="micro"),
+        "class_accuracy": MulticlassAccuracy(5, average="macro"),
+        "miou": MulticlassJaccardIndex(5, average="macro"),
+    }
+    for name, metric in expected.items():
+        assert values[name].item() == pytest.approx(metric(found, truth).item(), rel=1e-5)
+
+
+def test_classes_that_are_not_in_the_truth_do_not_count():
+    scores = SegmentationScores(4)
+    scores.update(torch.tensor([0, 0, 3, 1]), torch.tensor([0, 0, 1, 1]))
+    values = scores.compute()
+    assert values["class_accuracy"] == 0.75
+    assert values["miou"] == 0.75
+
+
+def test_exchanged_classes_are_a_legal_solution():
+    truth = torch.tensor([0, 0, 0, 1, 1, 2])
+    scores = SegmentationScores(3)
+    scores.update(torch.tensor([1, 1, 1, 0, 0, 2]), truth)
+    values = scores.compute()
+    assert values["pixel_accuracy"].item() == pytest.approx(1 / 6)
+    assert values["relabelled"] == 1
+
+
+def test_the_nearest_colour_is_that_of_the_engine():
+    torch.manual_seed(0)
+    labels = torch.randint(1, 13, (2, 8, 8))
+    painted = facades.labels_to_rgb(labels)
+    noisy = (painted.int() + torch.randint(-9, 10, painted.shape)).clamp(0, 255).to(torch.uint8)
+    assert torch.equal(nearest_classes(to_float(noisy), facades.PALETTE), facades.rgb_to_labels(noisy).long() - 1)
+    assert torch.equal(nearest_classes(to_float(painted), facades.PALETTE), labels - 1)

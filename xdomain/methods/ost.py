@@ -1,0 +1,234 @@
+"""One-shot translation: one image of a domain, many of another."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from xdomain.batch import Batch
+from xdomain.errors import UserError, refuse
+from xdomain.losses import lsgan
+from xdomain.methods.base import Phase
+from xdomain.methods.translation import DiscriminatorFactory, TranslationMethod
+from xdomain.networks import ImagePool, PatchDiscriminator
+from xdomain.networks.ost import DrawingAutoencoders, SharedAutoencoders
+
+AutoencoderFactory = Callable[[tuple[int, int]], SharedAutoencoders]
+"""Makes the autoencoders from the channels of both domains."""
+
+
+class OST(TranslationMethod):
+    """One-shot translation of an image x of the first domain into the second, of which there are many.
+
+    Benaim, Wolf, "One-Shot Unsupervised Cross Domain Translation", NeurIPS 2018. Phase I trains an autoencoder of the
+    second domain. Phase II fits private outer layers to x: its losses reach no layer that both domains share
+    ("selective backpropagation"), which go on learning from the second domain.
+
+    The authors' code has two forms that differ in more than their networks: ``protocol`` chooses one.
+
+    =========================  ==============================  ========================================
+    of the authors' code       ``digits``                      ``drawing``
+    =========================  ==============================  ========================================
+    distances                  squared                         absolute
+    weights                    1; of codes 0.1                 10 in phase I and of the cycle, else 1
+    adversaries                both domains                    second domain, also of reconstructions
+    losses of x reach          outer layers of both domains    outer layers of the first domain
+    updates of discriminators  first real, then fake images    together, from a pool of 50
+    order in phase II          discriminators first            discriminators last
+    =========================  ==============================  ========================================
+
+    Args:
+        autoencoders: makes the autoencoders from the channels of both domains.
+        discriminator: makes a discriminator from the channels of its domain.
+        autoencoder_steps: batches of phase I.
+        steps: batches of phase II.
+        protocol: which of the two forms.
+        cycle: ``one_way`` (x comes back from its translation), ``two_way`` (images of the second domain as well) or
+            ``none``.
+        selective: keep the losses of x from the shared layers; without, they reach all layers.
+        freeze_shared: leave shared layers as phase I made them.
+        options: see :class:`xdomain.methods.base.Method`.
+    """
+
+    def __init__(
+        self,
+        autoencoders: AutoencoderFactory = DrawingAutoencoders,
+        discriminator: DiscriminatorFactory = PatchDiscriminator,
+        autoencoder_steps: int = 32000,
+        steps: int = 32000,
+        protocol: Literal["digits", "drawing"] = "drawing",
+        cycle: Literal["none", "one_way", "two_way"] = "one_way",
+        selective: bool = True,
+        freeze_shared: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        for name, value in (("autoencoder_steps", autoencoder_steps), ("steps", steps)):
+            if value < 1:
+                refuse(self, name, value, "give a number of batches of at least 1.")
+        if self.accumulate > 1:
+            refuse(self, "accumulate", self.accumulate, ", but every batch of OST is an update: set it to 1.")
+        self.autoencoder_steps, self.steps = autoencoder_steps, steps
+        self.protocol, self.cycle = protocol, cycle
+        self.selective, self.freeze_shared = selective, freeze_shared
+        digits = protocol == "digits"
+        self.distance = F.mse_loss if digits else F.l1_loss
+        self.reconstruction, self.cycle_weight = (1.0, 1.0) if digits else (10.0, 10.0)
+        x, y = self.channels
+        self.G = autoencoders((x, y))
+        self.D_pretrained = discriminator(y)  # phase II begins with fresh discriminators
+        self.D_Y = discriminator(y)
+        self.D_X = discriminator(x) if digits else None
+        size = self.image_size
+        self.pool = ImagePool(0 if digits else 50, (y, size, size))
+
+    def build_phases(self) -> tuple[Phase, ...]:
+        return (
+            Phase("autoencode", self.autoencoder_steps, ("pretrain", "d_pretrained")),
+            Phase("one_shot", self.steps, ("x", "y", "d")),
+        )
+
+    def build_optimizers(self) -> dict[str, Optimizer]:
+        first, second, shared = [*self.G.private(0)], [*self.G.private(1)], [*self.G.shared()]
+        of_x = [*first, *(second if self.protocol == "digits" else [])]
+        if not self.selective:
+            of_x = [*first, *second, *shared]
+        of_y = [] if self.freeze_shared else shared
+        discriminators = [*self.D_Y.parameters(), *(self.D_X.parameters() if self.D_X is not None else ())]
+        return {
+            "pretrain": self.optimizer([*second, *shared]),
+            "d_pretrained": self.optimizer(self.D_pretrained.parameters()),
+            "x": self.optimizer(of_x),
+            "y": self.optimizer([*second, *of_y]),
+            "d": self.optimizer(discriminators),
+        }
+
+    @property
+    def directions(self) -> tuple[tuple[str, str], ...]:
+        return ((self.domains[0], self.domains[1]),)
+
+    def on_fit_start(self) -> None:
+        """Refuse more than one image of the first domain."""
+        if (count := len(self.data.data("a", "train"))) > 1:
+            raise UserError(f"OST learns from one image of {self.domains[0]}, but there are {count}: set limit to 1.")
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        x, y = batch["a"].image, batch["b"].image
+        if self.phase.name == "autoencode":
+            self.autoencode(y)
+        elif self.protocol == "digits":
+            self.one_shot_digits(x, y)
+        else:
+            self.one_shot_drawing(x, y)
+
+    # Phase I
+
+    def autoencode(self, y: Tensor) -> None:
+        """One batch of phase I: an autoencoder of the second domain, with a discriminator of its reconstructions."""
+        D, fakes = self.D_pretrained, []
+
+        def autoencoder_loss() -> Tensor:
+            z = self.G.encode(y, 1)
+            yy = self.G.decode(z, 1)
+            fakes.append(yy.detach())
+            return self.weighted(
+                l_gan=(1, lsgan(D(yy), True)),
+                l_reconstruction=(self.reconstruction, self.distance(yy, y)),
+                l_code=(0.1, z.square().mean()),
+            )
+
+        if self.protocol == "digits":
+            with torch.no_grad():
+                yy = self.G.decode(self.G.encode(y, 1), 1)
+            self.step("d_pretrained", lambda: lsgan(D(y), True))
+            self.step("d_pretrained", lambda: lsgan(D(yy), False))
+            self.log("l_g", self.step("pretrain", autoencoder_loss), prog_bar=True)
+        else:
+            self.log("l_g", self.step("pretrain", autoencoder_loss), prog_bar=True)
+            fake = self.pool(fakes[0])
+            self.step("d_pretrained", lambda: (lsgan(D(y), True) + lsgan(D(fake), False)) / 2)
+
+    # Phase II
+
+    def one_shot_digits(self, x: Tensor, y: Tensor) -> None:
+        """One batch of phase II, digits: real, fake, losses of x, losses of the second domain."""
+        D_X, D_Y = self.D_X, self.D_Y
+        assert D_X is not None
+        with self.updating("x"):  # one graph for both updates, without the gradients of what the losses must not reach
+            z, w = self.G.encode(x, 0), self.G.encode(y, 1)
+            xx, xy, yx = self.G.decode(z, 0), self.G.decode(z, 1), self.G.decode(w, 0)
+
+        self.step("d", lambda: lsgan(D_X(x), True) + lsgan(D_Y(y), True))
+        self.step("d", lambda: lsgan(D_X(yx.detach()), False) + lsgan(D_Y(xy.detach()), False))
+
+        def x_loss() -> Tensor:
+            losses = {
+                "l_gan": (1.0, lsgan(D_Y(xy), True) + lsgan(D_X(yx), True)),
+                "l_reconstruction": (1.0, self.distance(xx, x)),
+            }
+            return self.weighted(**losses, **self.cycles(x, y, xy, yx))
+
+        self.log("l_x", self.step("x", x_loss), prog_bar=True)
+        if not self.freeze_shared:
+            self.log("l_y", self.step("y", lambda: self.y_loss(y)[0]), prog_bar=True)
+
+    def one_shot_drawing(self, x: Tensor, y: Tensor) -> None:
+        """One batch of phase II, drawing: losses of x, losses of the second domain, discriminator."""
+        fakes: list[Tensor] = []
+
+        def x_loss() -> Tensor:
+            z = self.G.encode(x, 0)
+            xx, xy = self.G.decode(z, 0), self.G.decode(z, 1)
+            fakes.append(xy.detach())
+            yx = self.G.decode(self.G.encode(y, 1), 0) if self.cycle == "two_way" else None
+            return self.weighted(
+                l_gan=(1.0, lsgan(self.D_Y(xy), True)),
+                l_reconstruction=(1.0, self.distance(xx, x)),
+                **self.cycles(x, y, xy, yx),
+            )
+
+        def y_loss() -> Tensor:
+            loss, yy = self.y_loss(y)
+            fakes.append(yy.detach())
+            return loss + lsgan(self.D_Y(yy), True)
+
+        self.log("l_x", self.step("x", x_loss), prog_bar=True)
+        self.log("l_y", self.step("y", y_loss), prog_bar=True)
+        pooled = [self.pool(fake) for fake in fakes]
+        self.log("l_d", self.step("d", lambda: self.d_loss(y, pooled)), prog_bar=True)
+
+    def d_loss(self, y: Tensor, fakes: list[Tensor]) -> Tensor:
+        """Half of the least-squares terms of both fakes, each with the real images beside it."""
+        terms = [lsgan(self.D_Y(fake), False) / 2 for fake in fakes]
+        return torch.stack([lsgan(self.D_Y(y), True), *terms]).sum()
+
+    def cycles(self, x: Tensor, y: Tensor, xy: Tensor, yx: Tensor | None) -> dict[str, tuple[float, Tensor]]:
+        """The cycle losses that are switched on, with their weight."""
+        losses = {}
+        if self.cycle != "none":
+            losses["l_cycle"] = self.cycle_weight, self.distance(self.G.decode(self.G.encode(xy, 1), 0), x)
+        if self.cycle == "two_way":
+            assert yx is not None
+            losses["l_cycle_back"] = self.cycle_weight, self.distance(self.G.decode(self.G.encode(yx, 0), 1), y)
+        return losses
+
+    def y_loss(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Reconstruction and code of the second domain, and the reconstruction itself."""
+        w = self.G.encode(y, 1)
+        yy = self.G.decode(w, 1)
+        return self.distance(yy, y) + 0.1 * w.square().mean(), yy
+
+    def weighted(self, **losses: tuple[float, Tensor]) -> Tensor:
+        """The sum of losses with their weights; each is logged."""
+        self.log_dict({name: loss.detach() for name, (_, loss) in losses.items()})
+        return torch.stack([weight * loss for weight, loss in losses.values()]).sum()
+
+    @property
+    def stride(self) -> int:
+        return self.G.stride
+
+    def generate(self, images: Tensor, target: str) -> Tensor:
+        return self.G.decode(self.G.encode(images, 0), 1)
