@@ -266,7 +266,7 @@ def test_a_zoo_classifier_works_once_it_is_fetched(monkeypatch):
             return state
 
     ones = {k: torch.ones_like(v) for k, v in extractor.network.state_dict().items()}
-    monkeypatch.setattr("xdomain.features.helpers.load_weights", lambda source, root: ones)
+    monkeypatch.setattr("xdomain.features.helpers.load_weights", lambda *_: ones)
     extractor.fetch(Strategy())
     torch.testing.assert_close(extractor.features(images), extractor.classifier.features(images))
     assert all((p == 1).all() for p in extractor.network.parameters())
