@@ -134,13 +134,9 @@ def test_places_of_runs(capsys, setting, sentence):
 
 def test_a_place_of_results_is_refused_before_the_test(capsys):
     more = [*QUIET, *SHORT, "--data.path=good.png", "--model.max_size=30"]
-<<<<<<< HEAD
-    assert main(["fit", "--config", "singan_tiny.yaml", *more, "--trainer.run_dir=run"]) == 0
-=======
     assert (
         main(["fit", "--config", "singan_tiny.yaml", *more, "--trainer.run_dir=run", "--trainer.callbacks=null"]) == 0
     )
->>>>>>> wt-leftovers
     before = everything()
     capsys.readouterr()
     assert main(["test", "--config", "singan_tiny.yaml", *more, "--ckpt_path=run", "--trainer.run_dir=text.txt"]) == 2
