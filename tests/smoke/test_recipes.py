@@ -79,8 +79,9 @@ def kind(recipe):
     )
 
 
-FIRST = {next(r for r in RECIPES if kind(r) == kind(recipe)) for recipe in RECIPES}
-FIRST_OF_METHOD = {next(r for r in RECIPES if kind(r)[0] == kind(recipe)[0]) for recipe in RECIPES}
+KINDS = {recipe: kind(recipe) for recipe in RECIPES}
+FIRST = {kind: recipe for recipe, kind in reversed(KINDS.items())}.values()
+FIRST_OF_METHOD = {kind[0]: recipe for recipe, kind in reversed(KINDS.items())}.values()
 QUIET = ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"]
 
 pytestmark = pytest.mark.slow
