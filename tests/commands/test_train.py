@@ -170,8 +170,8 @@ def test_a_shortened_key_is_not_guessed(capsys):
         ("model", "Street", "is Street, which is no class that fits there: choose one of AttributeClassifier"),
         (
             "model",
-            "torch.nn.Linear",
-            "is torch.nn.Linear, which is no class that fits there: choose one of AttributeClassifier",
+            "torch.nn.Hardswish",
+            "is torch.nn.Hardswish, which is no class that fits there: choose one of AttributeClassifier",
         ),
         (
             "model",

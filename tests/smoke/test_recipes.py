@@ -242,6 +242,7 @@ OWNED = sorted(stem for stem, path in CONFIG.items() if "overlays" in path.parts
 TRIED_ON = {
     "ImagePair": "structural_analogy_tiny",
     "SingleImage": "singan_tiny",
+    "cyclegan": "cyclegan_facades",
     "didd": "didd_avatars_smile_glasses",
     "dtn": "dtn",
     "gram": "gram_style_tiny",
