@@ -58,6 +58,9 @@ SMALL = {
     "PatchDiscriminator": {"width": 4},
     "PairDiscriminator": {"width": 4},
     "SegmentationNet": {"width": 4},
+    "OST": {"autoencoder_steps": 2, "steps": 2},
+    "DigitAutoencoders": {"width": 4},
+    "DigitDiscriminator": {"width": 4},
     "UNIT": {"width": 4, "blocks": 1},
     "CUT": {"width": 4, "blocks": 3, "patches": 4, "features": 4},
     "ContentMasks": {"images": 4},
@@ -82,6 +85,8 @@ def kind(recipe):
 KINDS = {recipe: kind(recipe) for recipe in RECIPES}
 FIRST = {kind: recipe for recipe, kind in reversed(KINDS.items())}.values()
 FIRST_OF_METHOD = {kind[0]: recipe for recipe, kind in reversed(KINDS.items())}.values()
+SINGLE = ("SinGAN", "ConSinGAN", "StructuralAnalogy", "PatchVAEGAN", "SinGAN3D", "ConSinGAN3D")
+"""Methods that tests/methods/test_mixed_precision.py trains in mixed precision through all of their scales."""
 QUIET = ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"]
 
 pytestmark = pytest.mark.slow
@@ -208,6 +213,9 @@ def test_recipe(recipe, tmp_path):
         pictures = {path.name for path in (folder / "samples").iterdir()}
         assert {"step_0000002.png", "step_0000004.png", "test.png"} <= pictures
 
+    if recipe not in FIRST_OF_METHOD:
+        return
+
     # What was saved runs again, does the same, and stops earlier: so the weights must have moved in between.
     again = ["--trainer.run_dir", tmp_path / "again", "--trainer.max_steps", "2"]
     run("fit", "--config", folder / "config.yaml", *again)
@@ -216,12 +224,13 @@ def test_recipe(recipe, tmp_path):
     earlier = checkpoint(tmp_path / "again")
     moved = [name for name, value in last["state_dict"].items() if not torch.equal(value, earlier["state_dict"][name])]
     pairs = zip(last["optimizer_states"], earlier["optimizer_states"], strict=True)
-    trained = sum(len(now["state"]) for now, then in pairs if steps(now) > steps(then))
+    owned = [len(now["state"]) for now, then in pairs if steps(now) > steps(then)]
+    trained = max(owned) if KINDS[recipe][0] == "OST" else sum(owned)  # two of OST's optimisers own the same weights
     assert trained > 0
     assert len(moved) >= trained
 
 
-@pytest.mark.parametrize("recipe", sorted(FIRST_OF_METHOD))
+@pytest.mark.parametrize("recipe", sorted(r for r in FIRST_OF_METHOD if KINDS[r][0] not in SINGLE))
 def test_every_method_in_mixed_precision(recipe, tmp_path):
     overlays = [word for overlay in ("smoke", "cpu", "bf16") for word in ("--config", overlay)]
     run("fit", "--config", small(recipe, tmp_path), *overlays, "--trainer.run_dir", tmp_path / "run")
@@ -274,17 +283,16 @@ def holds(found, wanted):
     return found == wanted or (isinstance(wanted, str) and found.endswith(f".{wanted}"))
 
 
-@pytest.mark.parametrize("recipe", sorted(FIRST))  # the rest have the same classes
+@pytest.mark.parametrize("recipe", sorted(FIRST_OF_METHOD))  # the rest have the same methods
 def test_every_recipe_takes_every_general_overlay(recipe, capsys):
     """All at once: none of them may say what another says, but for the precision and the devices."""
-    before, after = printed(capsys, recipe), printed(capsys, recipe, *GENERAL)
+    after = printed(capsys, recipe, *GENERAL)
     for name in GENERAL:
         wanted = yaml.safe_load(CONFIG[name].read_text())
         for key in ("precision", "devices", "logger", "accelerator", "strategy"):
             (wanted.get("trainer") or {}).pop(key, None)
         assert holds(after, wanted)
-    callbacks = before["trainer"]["callbacks"]
-    assert after["trainer"]["callbacks"] == {**after["trainer"]["callbacks"], **callbacks}
+    assert holds(after["trainer"]["callbacks"], yaml.safe_load(CONFIG[recipe].read_text())["trainer"]["callbacks"])
     kinds = [callback["class_path"] for callback in after["trainer"]["callbacks"].values()]
     assert len(kinds) == len(set(kinds))
 

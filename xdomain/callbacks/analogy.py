@@ -1,5 +1,6 @@
 """Evaluation of analogies between two images: similarity of the style to one and of the layout to the other."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,8 @@ class AnalogyQuality(BatchEvaluation):
         features: the feature network F; see :func:`xdomain.features.build_extractor`.
         layer: layer of F for SIFID; by default the second of its named layers.
         samples: number of results to average over in the test; one if they do not differ, and in a validation.
-        options: further arguments of ``translate``, e.g. ``{start: 3}``.
+        options: further arguments of ``translate``, e.g. ``{start: 3}``. A method whose ``translate`` does not have one
+            is asked without it, so that an overlay for a pair of images serves all methods.
         seed: seed of the random results.
     """
 
@@ -73,6 +75,8 @@ class AnalogyQuality(BatchEvaluation):
         self.looks, self.looks_of_source = looks(), looks()
         self.layouts = [LayoutCorrelation("luminance").to(module.device), LayoutCorrelation("edges").to(module.device)]
         self.reversible = ends(module)[::-1] in module.directions
+        known = inspect.signature(module.translate).parameters
+        self.asked = {name: value for name, value in self.options.items() if name in known}
         self.cycle = MeanMetric().to(module.device)
         self.shown: dict[str, Tensor] = {}
 
@@ -87,7 +91,7 @@ class AnalogyQuality(BatchEvaluation):
             torch.manual_seed(self.seed)
             for _ in range(self.samples if testing else 1):
                 before = self.shown.get("result")
-                result = module.translate(a, source, target, **self.options).clamp(-1, 1)
+                result = module.translate(a, source, target, **self.asked).clamp(-1, 1)
                 if before is not None and torch.equal(before, result):
                     break  # nothing random: repeating it would only inflate n
                 self.shown["result"] = result
@@ -97,10 +101,10 @@ class AnalogyQuality(BatchEvaluation):
                 for layout in self.layouts:  # the result may have the size of the method's finest scale
                     layout.update(originals, resize(pictures, originals.shape[-2:]))
                 if self.reversible:
-                    back = module.translate(result, target, source, **self.options)
+                    back = module.translate(result, target, source, **self.asked)
                     self.cycle.update((back.clamp(-1, 1) - a).abs().mean())
             if self.reversible:
-                self.shown["back"] = module.translate(b, target, source, **self.options)
+                self.shown["back"] = module.translate(b, target, source, **self.asked)
         for look in self.looks_of_source:
             look.update(b, frames(a))
         self.shown |= {"a": a, "b": b}

@@ -9,6 +9,7 @@ from xdomain.networks.half_resolution import (
     HalfResolutionDiscriminator,
 )
 from xdomain.networks.image_pool import ImagePool
+from xdomain.networks.ost import DigitAutoencoders, DigitDiscriminator, DrawingAutoencoders
 from xdomain.networks.patch_discriminator import MultiScaleDiscriminator, PairDiscriminator, PatchDiscriminator
 from xdomain.networks.patch_sampler import PatchSampler
 from xdomain.networks.resnet_generator import ResnetGenerator
@@ -25,6 +26,9 @@ __all__ = [
     "ConvClassifier",
     "ConvDiscriminator",
     "ConvEncoder",
+    "DigitAutoencoders",
+    "DigitDiscriminator",
+    "DrawingAutoencoders",
     "FaceEmbedder",
     "FaderDiscriminator",
     "HalfResolutionClassifier",
