@@ -162,10 +162,3 @@ def test_labels_survive_jpeg(u):
         tone = label.float()[None]
         within = (F.max_pool2d(tone, 5, 1, 2) == -F.max_pool2d(-tone, 5, 1, 2))[0]  # more than two pixels from a border
         assert right[within].float().mean() > 0.99
-
-
-def test_stripes_are_box_filtered():
-    phase = torch.linspace(0, 7.3, 50)
-    for rate in (0.13, 0.9, 3.7):
-        fine = (phase[:, None] + rate * ((torch.arange(4000) + 0.5) / 4000 - 0.5)).double() % 1 < 0.3
-        torch.testing.assert_close(engine._stripes(phase, rate, 0.3), fine.float().mean(1), atol=1e-3, rtol=0)

@@ -99,6 +99,30 @@ def blur(picture: Tensor, sigma: Tensor) -> Tensor:
     return picture
 
 
-def blend(below: Tensor, above: Tensor, coverage: Tensor) -> Tensor:
+def blend(below: Tensor, above: Tensor, coverage: Tensor | float) -> Tensor:
     """Blend `above` over `below` by its coverage in [0, 1]."""
     return below + (above - below) * coverage
+
+
+def mix(a: tuple[float, float, float], b: tuple[float, float, float], share: Tensor) -> Tensor:
+    """Colours between a (share 0) and b (share 1): [n, 3, ...] from shares [n, 1, ...]."""
+    low, high = (torch.tensor(colour, device=share.device).view(1, 3, 1, 1) for colour in (a, b))
+    return blend(low, high, share)
+
+
+def stripes(phase: Tensor, rate: Tensor | float, width: float) -> Tensor:
+    """Share of every pixel within stripes that begin at each integer phase and are `width` wide.
+
+    `rate` is the change of the phase over one pixel; the box filter is exact, so fine stripes turn grey, not moiré.
+    """
+
+    def covered(end: Tensor) -> Tensor:
+        whole = end.floor()
+        return whole * width + (end - whole).clamp(max=width)
+
+    return (covered(phase + rate / 2) - covered(phase - rate / 2)) / rate
+
+
+def soft_noise(draw: Draws, knots: int, size: int) -> Tensor:
+    """Soft noise in [-1, 1] with the given number of knots along a side, float32 [n, 1, size, size]."""
+    return F.interpolate(draw.uniform(-1.0, 1.0, 1, knots, knots).float(), size=(size, size), mode="bilinear")

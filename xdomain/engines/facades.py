@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from xdomain.engines.drawing import Draws, blend, blur, pixels
+from xdomain.engines.drawing import Draws, blend, blur, mix, pixels, soft_noise, stripes
 from xdomain.engines.schema import Parameter, Schema
 
 VERSION = 1
@@ -148,8 +147,8 @@ def _layers(u: Tensor, size: int) -> Iterator[_Layer]:
     p = {name: column.double() for name, column in zip(SCHEMA.names, u.unbind(1), strict=True)}
     draw = Draws(p["variation"].long(), seed=0)
     x, y = plane(p, size)
-    clouds = _noise(draw, 5, size) * 0.5 + _noise(draw, 12, size) * 0.3
-    mottle = _noise(draw, 4, size) * 0.5 + _noise(draw, 17, size) * 0.3 + _noise(draw, 61, size) * 0.2
+    clouds = soft_noise(draw, 5, size) * 0.5 + soft_noise(draw, 12, size) * 0.3
+    mottle = soft_noise(draw, 4, size) * 0.5 + soft_noise(draw, 17, size) * 0.3 + soft_noise(draw, 61, size) * 0.2
 
     def pixel(name: str) -> Tensor:
         return pixels(p[name])
@@ -175,7 +174,7 @@ def _layers(u: Tensor, size: int) -> Iterator[_Layer]:
     sun = torch.where(pixel("light") < 0, -1.0, 1.0)  # shadows fall to this side
 
     # Background: sky, two neighbours, the roof.
-    sky = _mix((0.45, 0.62, 0.85), (0.88, 0.9, 0.93), pixel("clouds"))
+    sky = mix((0.45, 0.62, 0.85), (0.88, 0.9, 0.93), pixel("clouds"))
     sky = sky + (1 - sky) * ((y * 1.5).clamp(0, 1) * 0.6 + clouds * 0.5 * (1 - pixel("clouds"))).clamp(0, 1)
     yield _Layer(BACKGROUND, torch.ones_like(x), sky)
     for side, edge in ((-1.0, left), (1.0, right)):
@@ -183,12 +182,12 @@ def _layers(u: Tensor, size: int) -> Iterator[_Layer]:
         eaves = pixels(draw.uniform(0.0, 0.4))
         height = pixels(draw.uniform(0.14, 0.22))
         out = (x - edge) * side
-        panes = _stripes((y - eaves) / height - 0.2, 1 / (size * height), 0.6) * span(out - 0.055, 0.025)
+        panes = stripes((y - eaves) / height - 0.2, 1 / (size * height), 0.6) * span(out - 0.055, 0.025)
         neighbour = (1 + 0.1 * mottle) * blend(tint, 0.25 * tint + 0.05, panes)
         yield _Layer(0, below(out) * below(y - eaves), neighbour * 0.85)
-    roof = _mix((0.3, 0.3, 0.33), (0.55, 0.3, 0.2), pixels(draw.chance(0.5)))
+    roof = mix((0.3, 0.3, 0.33), (0.55, 0.3, 0.2), pixels(draw.chance(0.5)))
     ridge = pixels(draw.uniform(0.02, 0.14))
-    slates = _stripes(y * 60, 60 / size, 0.35)
+    slates = stripes(y * 60, 60 / size, 0.35)
     depth = y - (top - ridge)
     gable = span(x - middle, half_front - ridge / 2 + depth.clamp(min=0) / 2) * below(depth)
     yield _Layer(0, gable * below(top - y), roof * (1 - 0.25 * slates) * (1 + 0.15 * mottle))
@@ -226,10 +225,10 @@ def _layers(u: Tensor, size: int) -> Iterator[_Layer]:
     # The wall.
     shade = pixel("brightness")
     warmth = pixel("warmth")
-    plaster = _mix((0.62, 0.55, 0.5), (0.93, 0.9, 0.85), shade) * _mix((0.93, 1.0, 1.06), (1.04, 0.92, 0.7), warmth)
-    brick = _mix((0.42, 0.2, 0.15), (0.68, 0.4, 0.28), shade) * _mix((1.0, 1.0, 1.0), (1.1, 1.05, 0.8), warmth)
-    stone = _mix((0.45, 0.44, 0.42), (0.78, 0.75, 0.7), shade) * _mix((0.97, 1.0, 1.03), (1.06, 0.98, 0.82), warmth)
-    trim = _mix((0.6, 0.57, 0.52), (0.95, 0.93, 0.88), pixels(draw.uniform(0.2, 1.0)))
+    plaster = mix((0.62, 0.55, 0.5), (0.93, 0.9, 0.85), shade) * mix((0.93, 1.0, 1.06), (1.04, 0.92, 0.7), warmth)
+    brick = mix((0.42, 0.2, 0.15), (0.68, 0.4, 0.28), shade) * mix((1.0, 1.0, 1.0), (1.1, 1.05, 0.8), warmth)
+    stone = mix((0.45, 0.44, 0.42), (0.78, 0.75, 0.7), shade) * mix((0.97, 1.0, 1.03), (1.06, 0.98, 0.82), warmth)
+    trim = mix((0.6, 0.57, 0.52), (0.95, 0.93, 0.88), pixels(draw.uniform(0.2, 1.0)))
     is_brick, is_stone = option("material", "brick"), option("material", "stone")
     stone_like = (is_stone + at_ground * (1 - is_brick)).clamp(max=1)
     wall = blend(blend(plaster, brick, is_brick), stone, is_stone)
@@ -287,7 +286,7 @@ def _layers(u: Tensor, size: int) -> Iterator[_Layer]:
 
     # Windows: surround, frame, glass, mullions; the reveal throws a shadow on the glass.
     yield _Layer(0, window * box(across, down, half_width + 0.008, half_height + 0.008) * 0.7, trim * 0.95)
-    brown = _mix((0.3, 0.19, 0.12), (0.4, 0.28, 0.2), pixels(draw.uniform(0.0, 1.0)))
+    brown = mix((0.3, 0.19, 0.12), (0.4, 0.28, 0.2), pixels(draw.uniform(0.0, 1.0)))
     frame = blend(torch.full_like(brown, 0.9), brown, option("frames", "brown"))
     yield _Layer(WINDOW, opening, frame * 0.92)
     border = 0.006
@@ -295,11 +294,11 @@ def _layers(u: Tensor, size: int) -> Iterator[_Layer]:
     s, t = across / half_width, down / half_height  # -1 to 1 within the window
     gleam = (1 - ((s + t * 0.8 + each(draw.uniform(-1.5, 1.5, CELLS))).abs() * 1.6)).clamp(0, 1)
     mirror = each(draw.uniform(0.05, 0.55, CELLS)) * (0.9 - 0.5 * t) + gleam * each(draw.uniform(0.0, 0.4, CELLS))
-    glass = blend(_mix((0.05, 0.07, 0.1), (0.16, 0.17, 0.18), each(draw.uniform(0.0, 1.0, CELLS))), sky * 0.85, mirror)
+    glass = blend(mix((0.05, 0.07, 0.1), (0.16, 0.17, 0.18), each(draw.uniform(0.0, 1.0, CELLS))), sky * 0.85, mirror)
     drape = each(draw.uniform(0.0, 0.9, CELLS) * draw.chance(0.6, CELLS))
-    folds = 0.85 + 0.15 * _stripes(s * 4, 4 / (half_width * size), 0.5)
+    folds = 0.85 + 0.15 * stripes(s * 4, 4 / (half_width * size), 0.5)
     curtain = below((s.abs() - 1 + drape * 0.8) * half_width) * 0.55
-    glass = blend(glass, _mix((0.7, 0.66, 0.58), (0.85, 0.85, 0.84), shade) * folds, curtain * (1 - 0.6 * mirror))
+    glass = blend(glass, mix((0.7, 0.66, 0.58), (0.85, 0.85, 0.84), shade) * folds, curtain * (1 - 0.6 * mirror))
     yield _Layer(0, pane, glass)
     count = pixel("panes") + 1
     mullion = (s + 1) / 2 * count
@@ -311,10 +310,10 @@ def _layers(u: Tensor, size: int) -> Iterator[_Layer]:
 
     # Blinds: rollers let down to different heights, or pairs of shutters beside the window, some of them closed.
     paint = pixels(draw.uniform(0.15, 0.6)[:, None] * draw.uniform(0.5, 1.1, 3))
-    slats = 1 - 0.3 * _stripes(y * 90, 90 / size, 0.4)
+    slats = 1 - 0.3 * stripes(y * 90, 90 / size, 0.4)
     drop = each(draw.uniform(0.3, 1.0, CELLS) * draw.chance(0.45, CELLS)) * option("blinds", "rollers")
     roller = box(across, down + half_height * (1 - drop), half_width - border * 0.5, half_height * drop)
-    pale = _mix((0.5, 0.45, 0.36), (0.85, 0.82, 0.74), pixels(draw.uniform(0.0, 1.0)))
+    pale = mix((0.5, 0.45, 0.36), (0.85, 0.82, 0.74), pixels(draw.uniform(0.0, 1.0)))
     yield _Layer(BLIND, window * roller, pale * slats)
     folded = window * option("blinds", "shutters") * (1 - at_ground)
     closed = each(draw.chance(0.12, CELLS))
@@ -338,7 +337,7 @@ def _layers(u: Tensor, size: int) -> Iterator[_Layer]:
         yield _Layer(label, there * box(across, place, half_width * reach, thick), shaded)
 
     # Doors and shops.
-    wood = _mix((0.22, 0.12, 0.07), (0.2, 0.3, 0.28), pixels(draw.uniform(0.0, 1.0)))
+    wood = mix((0.22, 0.12, 0.07), (0.2, 0.3, 0.28), pixels(draw.uniform(0.0, 1.0)))
     door_half, door_height = torch.minimum(pitch * 0.3, storey * 0.35), tall * 0.38
     down_door = y - (floor_top + tall) + door_height
     here = entrance * inside
@@ -358,16 +357,16 @@ def _layers(u: Tensor, size: int) -> Iterator[_Layer]:
     fascia = pixels(draw.uniform(0.1, 0.7)[:, None] * draw.uniform(0.3, 1.3, 3))
     yield _Layer(SHOP, here * box(across, down_shop, shop_half, shop_height), fascia * 0.5)
     s, t = across / shop_half, down_shop / shop_height
-    goods = (mottle * 2 + 0.6 * _stripes(s * 3 + mottle, 0.1, 0.5) + t * 0.5).clamp(0, 1)
+    goods = (mottle * 2 + 0.6 * stripes(s * 3 + mottle, 0.1, 0.5) + t * 0.5).clamp(0, 1)
     glow = each(draw.uniform(0.1, 0.7, CELLS))
-    display = _mix((0.06, 0.06, 0.07), (0.9, 0.75, 0.5), goods * glow)
+    display = mix((0.06, 0.06, 0.07), (0.9, 0.75, 0.5), goods * glow)
     display = blend(display, sky * 0.8, (1 - ((s + t * 0.6).abs() * 1.5)).clamp(0, 1) * 0.3)
     yield _Layer(0, here * box(across, down_shop, shop_half - 0.007, shop_height - 0.008), display)
     yield _Layer(0, here * box(across, down_shop, 0.004, shop_height - 0.008), fascia * 0.5)
     sign = y - (floor_top + tall) + 2 * shop_height + tall * 0.12
     yield _Layer(0, here * box(across, sign + tall * 0.07, pitch * 0.49, tall * 0.04) * 0.45, 0.03)
     yield _Layer(SHOP, here * box(across, sign, pitch * 0.49, tall * 0.075), fascia)
-    letters = _stripes(across / pitch * 14 + mottle * 0.5, 14 / (pitch * size), 0.55)
+    letters = stripes(across / pitch * 14 + mottle * 0.5, 14 / (pitch * size), 0.55)
     yield _Layer(0, here * letters * box(across, sign, pitch * 0.3, tall * 0.03), fascia * 0.3 + 0.65)
 
     # Balconies stand in front of their window: a slab on which bars or a parapet stand.
@@ -377,9 +376,9 @@ def _layers(u: Tensor, size: int) -> Iterator[_Layer]:
     yield _Layer(0, balcony * box(across - 0.01 * sun, down_rail - rail * 1.5, railing, rail * 0.6) * 0.4, 0.03)
     frontage = balcony * box(across, down_rail, railing, rail)
     solid = pixels(draw.chance(0.35))
-    bars = _stripes(across / 0.016 + 0.2, 1 / (0.016 * size), 0.4)
+    bars = stripes(across / 0.016 + 0.2, 1 / (0.016 * size), 0.4)
     bars = bars.maximum(span(down_rail + rail - 0.005, 0.005))
-    iron = _mix((0.08, 0.08, 0.09), (0.35, 0.36, 0.36), pixels(draw.uniform(0.0, 1.0)))
+    iron = mix((0.08, 0.08, 0.09), (0.35, 0.36, 0.36), pixels(draw.uniform(0.0, 1.0)))
     parapet = trim * (1 - 0.15 * box(across, down_rail, railing - 0.01, rail - 0.012)) * (1 + 0.15 * mottle)
     yield _Layer(BALCONY, frontage, parapet * solid + 0.05 * (1 - solid), 0.25 + 0.75 * solid)
     yield _Layer(0, frontage * bars * (1 - solid), iron)
@@ -389,11 +388,11 @@ def _layers(u: Tensor, size: int) -> Iterator[_Layer]:
     gloom = ((1 - (y - top - band) / 0.05) * below(y - top)).clamp(0, 1) * inside
     yield _Layer(0, gloom * 0.45, 0.03)
     crown = box(x - middle, y - top - band / 2, half_front + 0.006, band / 2)
-    dentils = _stripes(x * 50, 50 / size, 0.5) * below(y - top - band * 0.6)
+    dentils = stripes(x * 50, 50 / size, 0.5) * below(y - top - band * 0.6)
     yield _Layer(MOLDING, crown, trim * (1 - 0.45 * dentils) * (1.05 - 0.2 * below(y - top - band * 0.35)))
 
     # The street.
-    street = _mix((0.3, 0.3, 0.31), (0.55, 0.53, 0.5), pixels(draw.uniform(0.0, 1.0))) * (1 + 0.2 * mottle)
+    street = mix((0.3, 0.3, 0.31), (0.55, 0.53, 0.5), pixels(draw.uniform(0.0, 1.0))) * (1 + 0.2 * mottle)
     yield _Layer(BACKGROUND, below(y - bottom), street * (1 - 0.4 * below(y - bottom - 0.025)))
 
 
@@ -405,34 +404,10 @@ def plane(p: dict[str, Tensor], size: int) -> tuple[Tensor, Tensor]:
     return across / depth + 0.5, down / depth + 0.5
 
 
-def _mix(a: tuple[float, float, float], b: tuple[float, float, float], share: Tensor) -> Tensor:
-    """Colours between a (share 0) and b (share 1): [n, 3, ...] from shares [n, 1, ...]."""
-    low, high = (torch.tensor(colour, device=share.device).view(1, 3, 1, 1) for colour in (a, b))
-    return blend(low, high, share)
-
-
-def _stripes(phase: Tensor, rate: Tensor | float, width: float) -> Tensor:
-    """Share of every pixel within stripes that begin at each integer phase and are `width` wide.
-
-    `rate` is the change of the phase over one pixel; the box filter is exact, so fine stripes turn grey, not moiré.
-    """
-
-    def covered(end: Tensor) -> Tensor:
-        whole = end.floor()
-        return whole * width + (end - whole).clamp(max=width)
-
-    return (covered(phase + rate / 2) - covered(phase - rate / 2)) / rate
-
-
 def _masonry(draw: Draws, x: Tensor, y: Tensor, size: int, rows: int, bond: float) -> tuple[Tensor, Tensor, Tensor]:
     """Bed joints, head joints and shades in [-1, 1] of a wall of blocks, `bond` times as long as high."""
     row = (y * rows).floor()
     along = x * rows / bond + 0.5 * (row % 2)
     block = (row * 131 + along.floor()).long().remainder(1024)
     shades = draw.uniform(-1.0, 1.0, 1024).float().gather(1, block.flatten(1)).view_as(x)
-    return _stripes(y * rows, rows / size, 0.16), _stripes(along, rows / bond / size, 0.16 / bond), shades
-
-
-def _noise(draw: Draws, knots: int, size: int) -> Tensor:
-    """Soft noise in [-1, 1] with the given number of knots along a side, float32 [n, 1, size, size]."""
-    return F.interpolate(draw.uniform(-1.0, 1.0, 1, knots, knots).float(), size=(size, size), mode="bilinear")
+    return stripes(y * rows, rows / size, 0.16), stripes(along, rows / bond / size, 0.16 / bond), shades
