@@ -6,7 +6,8 @@ import torch
 from torch.nn import functional as F
 
 from tests.fakes.folders import write_facades, write_picture
-from xdomain.data.facades import FacadeJitter, Facades, FacadeWorld
+from xdomain.data.augment import ResizeCropFlip
+from xdomain.data.facades import Facades, FacadeWorld
 from xdomain.engines import facades as engine
 from xdomain.errors import UserError
 
@@ -127,7 +128,7 @@ def test_jitter_cuts_a_window_out_of_the_enlarged_image():
     torch.manual_seed(0)
     size, large = 64, 72  # 64 * 286 / 256 = 71.5
     images = torch.rand(40, 3, size, size) * 2 - 1
-    result = FacadeJitter()(images)
+    result = ResizeCropFlip()(images)
     assert result.shape == images.shape
     enlarged = F.interpolate(images, (large, large), mode="bicubic", align_corners=False).clamp(-1, 1)
     seen = set()
@@ -143,9 +144,9 @@ def test_jitter_cuts_a_window_out_of_the_enlarged_image():
 
 def test_every_jittered_image_is_a_window():
     images = torch.arange(6).view(6, 1, 1, 1).expand(6, 3, 16, 16) / 10
-    torch.testing.assert_close(FacadeJitter()(images), images)  # no image takes pixels of another
+    torch.testing.assert_close(ResizeCropFlip()(images), images)  # no image takes pixels of another
     assert facades(Path(), jitter=False).augmentation("a") is None
-    assert isinstance(facades(Path()).augmentation("b"), FacadeJitter)
+    assert isinstance(facades(Path()).augmentation("b"), ResizeCropFlip)
 
 
 # ---------------------------------------------------------------- the drawn world

@@ -10,7 +10,7 @@ from tests.fakes.cifar import write_cifar10, write_corrupted
 from tests.fakes.digits import write_mnist, write_svhn
 from tests.fakes.folders import write_facades, write_layout, write_picture
 from xdomain import data
-from xdomain.data import avatars, digits, facades
+from xdomain.data import avatars, digits, facades, seasons
 from xdomain.data.base import BaseDataModule
 
 
@@ -76,6 +76,7 @@ def test_files_are_told_by_their_state(tmp_path, write):
         (avatars, data.Avatars, {"domains": "beard"}),
         (avatars, data.Avatars, {"test_identities": 7}),
         (facades, data.FacadeWorld, {"train_size": 7}),
+        (seasons, data.SeasonWorld, {"pairs": True}),
     ],
 )
 def test_drawn_data_are_told_by_seed_settings_and_engine(monkeypatch, module, kind, change):

@@ -1,6 +1,6 @@
 """LightningDataModules."""
 
-from xdomain.data.augment import DigitShapes, FaceLooks, Warp
+from xdomain.data.augment import DigitShapes, FaceLooks, ResizeCropFlip, Warp
 from xdomain.data.avatars import Avatars
 from xdomain.data.base import BaseDataModule, DomainPair, ImageData, SingleDomain
 from xdomain.data.celeba import CelebA
@@ -9,6 +9,7 @@ from xdomain.data.digits import Handwritten, Street
 from xdomain.data.facades import Facades, FacadeWorld
 from xdomain.data.folders import LabelledFolders, UnpairedFolders
 from xdomain.data.official import MNIST, SVHN, USPS
+from xdomain.data.seasons import SeasonWorld
 from xdomain.data.single import ImagePair, SingleImage
 from xdomain.data.tables import AttributeTable
 from xdomain.data.video import ClipAndImage, SingleVideo
@@ -34,6 +35,8 @@ __all__ = [
     "ImageData",
     "ImagePair",
     "LabelledFolders",
+    "ResizeCropFlip",
+    "SeasonWorld",
     "SingleDomain",
     "SingleImage",
     "SingleVideo",

@@ -63,6 +63,25 @@ class Warp(nn.Module):
         return warped + self.noise * torch.randn_like(warped) if self.noise else warped
 
 
+class ResizeCropFlip(nn.Module):
+    """The augmentation of pix2pix and CycleGAN: enlarge by 286 / 256, crop at a random position, mirror at random.
+
+    Isola et al., Image-to-Image Translation with Conditional Adversarial Networks, section 6.2.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images [N, C, S, S] in [-1, 1] to the same shape and range."""
+        n, channels, size, _ = images.shape
+        large = round(size * 286 / 256)
+        enlarged = F.interpolate(images, (large, large), mode="bicubic", align_corners=False).clamp(-1, 1)
+        top, left = (torch.randint(large - size + 1, (n, 1)) + torch.arange(size) for _ in range(2))
+        mirrored = torch.rand(n, 1) < 0.5
+        left = torch.where(mirrored, left.flip(1), left)
+        image, channel = torch.arange(n).view(n, 1, 1, 1), torch.arange(channels).view(1, channels, 1, 1)
+        index = (image, channel, top.view(n, 1, size, 1), left.view(n, 1, 1, size))
+        return enlarged[tuple(part.to(images.device) for part in index)]
+
+
 class DigitShapes(nn.Module):
     """Reduces a street digit to its shape, as any pen could have drawn it.
 

@@ -11,10 +11,11 @@ import numpy as np
 from torch import nn
 
 from xdomain.data.attributes import HorizontalFlip
+from xdomain.data.augment import ResizeCropFlip
 from xdomain.data.base import ROLES, BaseDataModule, ImageData, SingleDomain, Split, checked_names
 from xdomain.data.decode import Geometry, decoded_images, file_versions
 from xdomain.data.images import image_files
-from xdomain.errors import SettingError, UserError
+from xdomain.errors import SettingError, UserError, refuse
 from xdomain.paths import data_root
 
 OnBadFile = Literal["raise", "skip"]
@@ -66,6 +67,8 @@ class UnpairedFolders(BaseDataModule):
         fit: how an image is made square: ``crop`` takes the largest central square; ``pad`` keeps the whole image and
             its aspect ratio, and repeats the border; ``stretch`` squashes it.
         flip: mirror training images at random.
+        jitter: crop training images at random from enlarged ones and mirror half of them, by
+            :class:`xdomain.data.augment.ResizeCropFlip`: instead of ``flip``.
         val_share: share of the training images used for validation if there is no such part.
         test_share: share of the training images used for the test if there is no such part.
         on_bad_file: refuse an image that cannot be read, or leave it out with a warning.
@@ -88,6 +91,7 @@ class UnpairedFolders(BaseDataModule):
         channels: int | list[int] = 3,
         fit: Fit = "crop",
         flip: bool = False,
+        jitter: bool = False,
         val_share: float = 0.1,
         test_share: float = 0.1,
         on_bad_file: OnBadFile = "raise",
@@ -107,7 +111,9 @@ class UnpairedFolders(BaseDataModule):
             raise UserError(f"limit is {limit}: give a number of training images of at least 1, or null for all.")
         self.root, self.image_size, self.channels = data_root(), image_size, _channels(channels, 2)
         self.geometry = geometry_of(image_size, fit)
-        self.flip, self.on_bad_file, self.limit = flip, on_bad_file, limit
+        if flip and jitter:
+            refuse(self, "flip", "true", ", but jitter mirrors already: leave one of them out.")
+        self.flip, self.jitter, self.on_bad_file, self.limit = flip, jitter, on_bad_file, limit
         shares = part_shares(val_share, test_share)
 
         if manifest is not None:
@@ -147,7 +153,7 @@ class UnpairedFolders(BaseDataModule):
         }
 
     def augmentation(self, role: str) -> nn.Module | None:
-        return HorizontalFlip() if self.flip else None
+        return ResizeCropFlip() if self.jitter else HorizontalFlip() if self.flip else None
 
     def contents(self) -> dict[str, Any]:
         states = [

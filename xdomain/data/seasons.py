@@ -1,0 +1,20 @@
+"""Landscapes in summer and in winter, drawn: the built-in counterpart of summer2winter."""
+
+from torch import Tensor
+
+from xdomain.data.drawn import DrawnPairs
+from xdomain.engines import seasons as engine
+
+
+class SeasonWorld(DrawnPairs):
+    """Landscapes drawn from seed and index, RGB, in ``summer`` and in ``winter``: places are the same in both.
+
+    See :class:`xdomain.data.drawn.DrawnPairs` for the settings.
+    """
+
+    domains = ("summer", "winter")
+    engine = engine
+    what = "season"
+
+    def render(self, u: Tensor, role: str) -> Tensor:
+        return engine.render(u, self.image_size, "summer" if role == "a" else "winter")
