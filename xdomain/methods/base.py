@@ -173,7 +173,7 @@ class Method(pl.LightningModule):
         self.updates, self.gradient_scale = 0, 1.0
         self.asked_for: dict[str, str] = {}
         self.save_hyperparameters()
-        for name in [name for name, value in self.hparams.items() if not _is_plain(value)]:
+        for name in [name for name, value in self.hparams.items() if not is_plain(value)]:
             self.hparams.pop(name)  # built in Python, not from a config: it could not be loaded safely
 
     # What a method implements
@@ -558,10 +558,10 @@ def _no_closure() -> None:
     return None
 
 
-def _is_plain(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
     """Whether a value survives ``torch.load(weights_only=True)``."""
     if isinstance(value, dict):
-        return all(_is_plain(v) for v in value.values())
+        return all(is_plain(v) for v in value.values())
     if isinstance(value, (list, tuple)):
-        return all(_is_plain(v) for v in value)
+        return all(is_plain(v) for v in value)
     return value is None or type(value) in (bool, int, float, str)

@@ -24,6 +24,11 @@ class ImagePool(nn.Module):
         self.register_buffer("images", torch.zeros(size, *shape))
         self.register_buffer("stored", torch.tensor(0))
 
+    def clear(self) -> None:
+        """Forget all images."""
+        self.images.zero_()
+        self.stored.zero_()
+
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """Images [N, C, H, W] to as many, new or stored, without gradient."""
