@@ -9,7 +9,8 @@ class ImagePool(nn.Module):
 
     Until it is full, it stores every image and returns it. Then it returns every image with probability 0.5 as it is,
     unstored, and otherwise a random stored one, in whose place it puts the new one. The images are buffers: a
-    checkpoint holds them, and a resumed training draws what the straight one would have drawn.
+    checkpoint holds them, and a resumed training draws what the straight one would have drawn. Every process has a pool
+    of its own; :class:`xdomain.running.resume.ExactResume` keeps those of all.
 
     Args:
         size: number of images; 0 returns all as they are.
