@@ -19,6 +19,7 @@ from xdomain.errors import SettingError, UserError, choice, did_you_mean, refuse
 from xdomain.features.helpers import Helper
 from xdomain.optim import GANAdam, advance, carried_over, go_on, settings_of, settings_of_schedule
 from xdomain.running.loop import LossWatch
+from xdomain.running.resume import planned_batches
 
 
 class Phase(NamedTuple):
@@ -340,7 +341,7 @@ class Method(pl.LightningModule):
                 refuse(self, "scheduler", "ReduceLROnPlateau", reason)
             if (total := getattr(schedule, "total_steps", None)) is None:
                 continue
-            batches = self.trainer.estimated_stepping_batches
+            batches = planned_batches(self.trainer)
             wanted = batches - sum(end - begin for begin, end in self._idle(name, batches))
             if wanted > total * self.accumulate:
                 updates = f"{wanted // self.accumulate:.0f} updates of the weights"

@@ -25,7 +25,7 @@ from xdomain.methods.translation import DiscriminatorFactory, TranslationMethod
 from xdomain.networks import ImagePool, PatchDiscriminator
 from xdomain.networks.ost import DrawingAutoencoders, SharedAutoencoders
 from xdomain.paths import cache_dir
-from xdomain.running.resume import begin_after
+from xdomain.running.resume import begin_after, planned_batches
 
 AutoencoderFactory = Callable[[tuple[int, int]], SharedAutoencoders]
 """Makes the autoencoders from the channels of both domains."""
@@ -136,7 +136,7 @@ class OST(TranslationMethod):
             raise UserError(f"OST learns from one image of {self.domains[0]}, but there are {count}: set limit to 1.")
         if self.trainer.is_global_zero:
             self._settle_phase_file(new=self.updates == 0)
-        if self.updates > 0 or self.trainer.estimated_stepping_batches <= self.autoencoder_steps:
+        if self.updates > 0 or planned_batches(self.trainer) <= self.autoencoder_steps:
             return
         state = self.trainer.strategy.broadcast(kept_phase(self._file))
         if state is not None:

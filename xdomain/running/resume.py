@@ -76,6 +76,19 @@ class ExactResume(pl.Callback):
                 model.require_forward_param_sync = False  # its first forward pass would broadcast the buffers of rank 0
 
 
+def planned_batches(trainer: pl.Trainer) -> float:
+    """How many batches a training will have had at its end; infinite without a limit.
+
+    The trainer may need loaders to count them. They are made again when the training begins: only new loaders are put
+    at the position of a checkpoint.
+    """
+    fit = trainer.fit_loop
+    before = fit._combined_loader
+    batches = float(trainer.estimated_stepping_batches)
+    fit._combined_loader = before
+    return batches
+
+
 def begin_after(trainer: pl.Trainer, batches: int) -> None:
     """Let a new training begin after its first batches, as if it went on from a checkpoint that was written there.
 
