@@ -86,10 +86,6 @@ class UNIT(TranslationMethod):
         self.log("l_d", self.step("d", discriminator_loss), prog_bar=True)
         self.log("l_g", self.step("g", generator_loss), prog_bar=True)
 
-    @property
-    def stride(self) -> int:
-        return self.G.stride
-
     def generate(self, images: Tensor, target: str) -> Tensor:
         """What the target's decoder makes of the code, without noise."""
         domain = self.domains.index(target)
