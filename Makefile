@@ -48,6 +48,7 @@ bench: $(STAMP) ## measure overhead, sharing between updates, resuming, drawing,
 	$(BIN)/python benchmarks/single.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/sharing.py
+	$(BIN)/python benchmarks/schedules.py
 	$(BIN)/python benchmarks/content.py
 	$(BIN)/python benchmarks/conv3d.py
 	$(BIN)/python benchmarks/resume.py
