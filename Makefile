@@ -44,7 +44,7 @@ smoke: $(STAMP) ## run every recipe for a few steps
 ddp: $(STAMP) ## run the tests that start several processes
 	$(BIN)/python -m pytest tests -k ddp
 
-bench: $(STAMP) ## measure overhead, sharing between updates, resuming, drawing, decoding, checking
+bench: $(STAMP) ## measure overhead, sharing, schedules, resuming, drawing, decoding, checking
 	$(BIN)/python benchmarks/single.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/sharing.py

@@ -14,9 +14,9 @@ is frozen: weight gradients are computed for networks that the update leaves alo
 Here: what `training_step` does. Before anything is measured, the gradients of all updates of a batch are compared in
 float64, with equal noise and equal places of patches; they must agree to 1e-6. Then the two schedules alternate batch
 by batch in one run. Seconds are CPU time of the process with one thread, so that other programs do not count; the
-speed-up is the ratio of the medians. Peak memory is the most that torch's CPU allocator held at once during a step beyond
-what it held before, from the events of torch.profiler. Sizes are those of the recipes at 64 pixels, and 128 pixels.
-Writes results/benchmarks/schedules.json.
+speed-up is the ratio of the medians. Peak memory is the most that torch's CPU allocator held at once during a step
+beyond what it held before, from the events of torch.profiler. Networks and batches are those of the recipes on facades;
+images have 64 and 128 pixels. Writes results/benchmarks/schedules.json.
 """
 
 import argparse
@@ -28,7 +28,6 @@ from functools import partial
 from typing import Any
 from unittest.mock import patch
 
-import pytorch_lightning as pl
 import torch
 from common import NAIVE_SCHEDULE, median, report
 from torch import Tensor
@@ -42,13 +41,12 @@ from xdomain.methods import CUT, OST, UNIT, CycleGAN, Method
 from xdomain.networks import DrawingAutoencoders, PatchDiscriminator, ResnetGenerator
 from xdomain.running.trainer import Trainer
 
-WARM_UP, ROUNDS = 4, 40
+WARM_UP, ROUNDS = 4, 20
 SIZES = (64, 128)
 Step = Callable[[Any, Batch], None]
-Gradients = list[dict[str, Tensor]]
 
 
-class OneShot(FacadeWorld):
+class OneFacade(FacadeWorld):
     """One image of the first domain."""
 
     def data(self, role: str, split: Any) -> Any:
@@ -165,7 +163,7 @@ NAIVE: dict[str, Step] = {"CycleGAN": cyclegan, "UNIT": unit, "CUT": cut, "OST":
 def build(name: str, size: int) -> tuple[Method, FacadeWorld]:
     """A method and its data, of the sizes of its recipe on facades."""
     torch.manual_seed(0)
-    kind = OneShot if name == "OST" else FacadeWorld
+    kind = OneFacade if name == "OST" else FacadeWorld
     batch_size = 1 if name == "OST" else 2
     data = kind(image_size=size, train_size=16, val_size=1, test_size=1, batch_size=batch_size)
     facts = {"domains": data.domains, "channels": data.channels, "image_size": data.image_size}
@@ -198,11 +196,11 @@ def own(kind: type[Method]) -> Step:
 
 
 class Recorder:
-    """Keeps the gradients that every optimiser finds in a batch: first one batch of the method's own, then one by a step."""
+    """A training step that keeps the gradients of every update; the first batch is left to the method."""
 
     def __init__(self, method: Method, step: Step) -> None:
-        self.step, self.first, self.found = step, own(type(method)), Gradients()
-        self.batches = 0
+        self.step, self.first, self.batches = step, own(type(method)), 0
+        self.found: list[dict[str, Tensor]] = []
 
     def __call__(self, method: Any, batch: Batch) -> None:
         self.batches += 1
@@ -276,7 +274,7 @@ def peak_of(run: Callable[[], None]) -> float:
 
 
 def measure(name: str, size: int, rounds: int) -> tuple[dict[bool, list[float]], dict[bool, float]]:
-    """CPU seconds of every step by the naive schedule and by ours, which take turns; peak memory of one step of each."""
+    """CPU seconds of steps by the naive schedule and by ours, which take turns; peak memory in MiB of one of each."""
     method, data = build(name, size)
     seconds: dict[bool, list[float]] = {True: [], False: []}
     peaks: dict[bool, float] = {}

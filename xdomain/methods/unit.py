@@ -63,9 +63,10 @@ class UNIT(TranslationMethod):
         x, y = batch["a"].image, batch["b"].image
         means = [self.G.encode(x, 0), self.G.encode(y, 1)]
         codes = [mean + torch.randn_like(mean) for mean in means]
-        # The draw of noise serves both updates: the discriminators see what the generators are judged by.
-        own = [self.G.decode(code, domain) for domain, code in enumerate(codes)]
-        fake_y, fake_x = self.G.decode(codes[0], 1), self.G.decode(codes[1], 0)
+        # The draw of noise serves both updates: the discriminators see what the generators are judged by. What both
+        # codes become in a domain is one pass, and the shared blocks see every code once.
+        in_x, in_y = (images.split(len(x)) for images in self.G.decode_into_both(torch.cat(codes)))
+        own, (fake_y, fake_x) = (in_x[0], in_y[1]), (in_y[0], in_x[1])
 
         def discriminator_loss() -> Tensor:
             pairs = ((self.D_X, x, fake_x.detach()), (self.D_Y, y, fake_y.detach()))
