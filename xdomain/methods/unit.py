@@ -65,8 +65,8 @@ class UNIT(TranslationMethod):
         codes = [mean + torch.randn_like(mean) for mean in means]
         # The draw of noise serves both updates: the discriminators see what the generators are judged by. What both
         # codes become in a domain is one pass, and the shared blocks see every code once.
-        in_x, in_y = (images.split(len(x)) for images in self.G.decode_into_both(torch.cat(codes)))
-        own, (fake_y, fake_x) = (in_x[0], in_y[1]), (in_y[0], in_x[1])
+        in_x, in_y = self.G.decode_into_both(torch.cat(codes))
+        own, fake_x, fake_y = (in_x[: len(x)], in_y[len(x) :]), in_x[len(x) :], in_y[: len(x)]
 
         def discriminator_loss() -> Tensor:
             pairs = ((self.D_X, x, fake_x.detach()), (self.D_Y, y, fake_y.detach()))

@@ -106,12 +106,12 @@ class UNITAutoencoders(nn.Module):
 
     def decode_into_both(self, codes: Tensor) -> list[Tensor]:
         """Images of the first and of the second domain of the same codes; the shared blocks run once."""
-        for block in list(self.decoders[0])[: self.share]:  # type: ignore[arg-type]
+        for block in [*self.decoders[0].children()][: self.share]:
             codes = block(codes)
         images = []
         for decoder in self.decoders:
             x = codes
-            for layer in list(decoder)[self.share :]:  # type: ignore[arg-type]
+            for layer in [*decoder.children()][self.share :]:
                 x = layer(x)
             images.append(x)
         return images
