@@ -257,6 +257,7 @@ TRIED_ON = {
     "gram": "gram_style_tiny",
     "helpers": "svhn_classifier",
     "patch_vaegan": "patch_vaegan_video_tiny",
+    "pix2pix": "pix2pix_facades",
     "singan": "singan_injection_tiny",
     "structural_analogy": "structural_analogy_tiny",
     "didd_svhn_holdout": "didd_digits",

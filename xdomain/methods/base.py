@@ -144,10 +144,13 @@ class Method(pl.LightningModule):
         gradient_scale: loss scale of the gradients that are being accumulated.
         any_size: whether images of any size and aspect ratio can be translated; other methods take squares of
             ``image_size``.
+        full_size: whether these are translated as they are; otherwise images that are larger than those of the training
+            are shrunk to ``image_size``.
         begins_with_weights: whether a new training can begin with the weights of another.
     """
 
     any_size = False
+    full_size = False
     begins_with_weights = True
 
     def __init__(

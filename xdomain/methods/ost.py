@@ -314,10 +314,6 @@ class OST(TranslationMethod):
         self.log_dict({name: loss.detach() for name, (_, loss) in losses.items()})
         return torch.stack([weight * loss for weight, loss in losses.values()]).sum()
 
-    @property
-    def stride(self) -> int:
-        return self.G.stride
-
     def generate(self, images: Tensor, target: str) -> Tensor:
         return self.G.decode(self.G.encode(images, 0), 1)
 
