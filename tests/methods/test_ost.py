@@ -106,7 +106,7 @@ def test_phase_two_of_drawings_keeps_the_losses_of_x_out_of_shared_layers(cycle)
     of_x, of_y, of_d = updates
     m, _ = make("drawing", cycle=cycle)
     m.load_state_dict(of_x.state)
-    x, y = batches(data, 2)[1]
+    x, y = (images[:1] for images in batches(data, 2)[1])
     G = m.G
     z = G.encode(x, 0)
     xx, xy = G.decode(z, 0), G.decode(z, 1)
@@ -138,7 +138,7 @@ def test_digits_train_both_discriminators_first_and_the_outer_layers_of_both_dom
     real, fake, of_x, of_y = updates_of(method, data, 2)[3:]
     m, _ = make("digits")
     m.load_state_dict(real.state)
-    x, y = batches(data, 2)[1]
+    x, y = (images[:1] for images in batches(data, 2)[1])
     G = m.G
     assert_gradients(real.gradients, score(m.D_X(x), 1) + score(m.D_Y(y), 1), m, noise=1e-4)
     m.load_state_dict(fake.state)
@@ -186,7 +186,7 @@ def test_the_translation_is_that_of_the_image_through_the_second_decoder():
 
 def test_more_than_one_image_is_refused():
     method, _ = make("drawing")
-    with pytest.raises(UserError, match="one image of plus, but there are 12: set limit to 1"):
+    with pytest.raises(UserError, match="one image of plus, but there are 12: wrap the data in OneShot"):
         fitted(method, data=Faces(batch_size=2))
 
 

@@ -40,6 +40,8 @@ class OST(TranslationMethod):
     order in phase II          discriminators first            discriminators last
     =========================  ==============================  ========================================
 
+    Phase I takes whole batches; a batch of phase II is x and one image of the second domain, in both forms.
+
     Args:
         autoencoders: makes the autoencoders from the channels of both domains.
         discriminator: makes a discriminator from the channels of its domain.
@@ -113,16 +115,16 @@ class OST(TranslationMethod):
     def on_fit_start(self) -> None:
         """Refuse more than one image of the first domain."""
         if (count := len(self.data.data("a", "train"))) > 1:
-            raise UserError(f"OST learns from one image of {self.domains[0]}, but there are {count}: set limit to 1.")
+            raise UserError(f"OST learns from one image of {self.domains[0]}, but there are {count}: wrap the data in OneShot.")
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         x, y = batch["a"].image, batch["b"].image
         if self.phase.name == "autoencode":
             self.autoencode(y)
         elif self.protocol == "digits":
-            self.one_shot_digits(x, y)
+            self.one_shot_digits(x[:1], y[:1])
         else:
-            self.one_shot_drawing(x, y)
+            self.one_shot_drawing(x[:1], y[:1])
 
     # Phase I
 
