@@ -186,7 +186,7 @@ def test_the_translation_is_that_of_the_image_through_the_second_decoder():
 
 def test_more_than_one_image_is_refused():
     method, _ = make("drawing")
-    with pytest.raises(UserError, match="one image of plus, but there are 12: wrap the data in OneShot"):
+    with pytest.raises(UserError, match="one image of plus, but there are 12: set limit to 1"):
         fitted(method, data=Faces(batch_size=2))
 
 

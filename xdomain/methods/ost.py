@@ -115,9 +115,7 @@ class OST(TranslationMethod):
     def on_fit_start(self) -> None:
         """Refuse more than one image of the first domain."""
         if (count := len(self.data.data("a", "train"))) > 1:
-            raise UserError(
-                f"OST learns from one image of {self.domains[0]}, but there are {count}: wrap the data in OneShot."
-            )
+            raise UserError(f"OST learns from one image of {self.domains[0]}, but there are {count}: set limit to 1.")
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         x, y = batch["a"].image, batch["b"].image
