@@ -1,6 +1,6 @@
 """Translates many single images, each by a training of its own, and publishes mean and spread of the scores.
 
-    python benchmarks/one_shot.py --table ost_digits --samples 100
+    python benchmarks/one_shot.py --table ost_digits --match '^ost_digits' --samples 100
     python benchmarks/one_shot.py ost_facades cyclegan_one_facade cyclegan_facades --samples 20
 
 A row is a recipe with overlays after ``+``. One with the data OneShot is trained and tested once for every sample. One
@@ -14,6 +14,7 @@ end each row is published as <row>@samples.
 import argparse
 import copy
 import json
+import re
 import time
 from collections.abc import Sequence
 from functools import cached_property
@@ -187,12 +188,14 @@ def main(args: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*")
     parser.add_argument("--table", help="all rows of a table")
+    parser.add_argument("--match", default="", help="of these only rows in which this regular expression is found")
     parser.add_argument("--samples", type=int, default=100, help="number of samples, from test image 0 on")
     parser.add_argument("--folder", type=Path, default=Path("runs/one_shot"), help="what is done, to go on from")
     publishing(parser)
     options = parser.parse_args(args)
     table = yaml.safe_load(TABLES.read_text())[options.table] if options.table else {"columns": {}, "rows": []}
     names = list(dict.fromkeys([*options.rows, *(name.removesuffix(SUFFIX) for name in recipes(table))]))
+    names = [name for name in names if re.search(options.match, name)]
     settings = settings_of(options, [f"{name}{SUFFIX}" for name in names], options.samples)
     state = State(options.folder / "samples.json", options.set)
 
