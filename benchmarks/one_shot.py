@@ -14,7 +14,9 @@ end each row is published as <row>@samples.
 import argparse
 import copy
 import json
+import logging
 import re
+import sys
 import time
 from collections.abc import Sequence
 from functools import cached_property
@@ -155,9 +157,8 @@ class State:
         if path.is_file():
             self.content = json.loads(path.read_text())
         if self.content["set"] != given:
-            raise UserError(
-                f"{path} was made with --set {' '.join(self.content['set'])}: give the same, or another folder."
-            )
+            before = " ".join(self.content["set"]) or "none"
+            raise UserError(f"{path} was made with other --set ({before}): give the same, or another folder.")
         path.parent.mkdir(parents=True, exist_ok=True)
         self.commit = git_commit()
 
@@ -219,7 +220,9 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    words, sys.argv = sys.argv[1:], sys.argv[:1]  # Lightning's command line warns of words that it was not given
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # of every training and test
     try:
-        main()
+        main(words)
     except UserError as error:
         raise SystemExit(str(error)) from error
