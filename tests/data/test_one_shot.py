@@ -175,6 +175,7 @@ def test_own_image_and_folder_on_the_command_line(tmp_path, capsys):
     image, folder = write_own(tmp_path)
     words = ["--data", "ImageAndFolder", "--data.image", image, "--data.folder", folder, "--print_config"]
     with pytest.raises(SystemExit):
-        main(["fit", "--config", "cyclegan_facades", *words])
+        main(["fit", "--config", "ost_facades", *words])
     settings = yaml.safe_load(capsys.readouterr().out)["data"]["init_args"]
-    assert (settings["image"], settings["folder"]) == (image, folder)
+    assert (settings["image"], settings["folder"], settings["augment"]) == (image, folder, "jitter")
+    assert "sample" not in settings
