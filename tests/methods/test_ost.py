@@ -115,7 +115,7 @@ def test_phase_two_of_drawings_keeps_the_losses_of_x_out_of_shared_layers(cycle)
     of_x, of_y, of_d = updates
     m, _ = make("drawing", cycle=cycle)
     m.load_state_dict(of_x.state)
-    x, y = batches(data, 2)[1]
+    x, y = (images[:1] for images in batches(data, 2)[1])
     G = m.G
     z = G.encode(x, 0)
     xx, xy = G.decode(z, 0), G.decode(z, 1)
@@ -146,7 +146,7 @@ def test_digits_train_both_discriminators_first_and_the_outer_layers_of_both_dom
     real, fake, of_x, of_y = updates[3:]
     m, _ = make("digits")
     m.load_state_dict(real.state)
-    x, y = batches(data, 2)[1]
+    x, y = (images[:1] for images in batches(data, 2)[1])
     G = m.G
     assert_gradients(real.gradients, score(m.D_X(x), 1) + score(m.D_Y(y), 1), m, noise=1e-4)
     m.load_state_dict(fake.state)
@@ -194,7 +194,7 @@ def test_the_translation_is_that_of_the_image_through_the_second_decoder():
 
 def test_more_than_one_image_is_refused():
     method, _ = make("drawing")
-    with pytest.raises(UserError, match="one image of plus, but there are 12: set limit to 1"):
+    with pytest.raises(UserError, match="one image of plus, but there are 12: wrap the data in OneShot"):
         fitted(method, data=Faces(batch_size=2))
 
 
@@ -362,12 +362,12 @@ def test_runs_resume_in_both_phases(protocol, stop, kept, tmp_path, cache, monke
 
 @pytest.mark.parametrize("stop", [4, 7, 15])  # the pool of 50 is half full in phase I; begins anew; half full
 def test_runs_resume_with_a_pool_that_is_half_full(stop, tmp_path, monkeypatch):
-    options = {"autoencoder_steps": 7, "steps": 26}  # full in the thirteenth batch of phase II
+    options = {"autoencoder_steps": 7, "steps": 26}  # full in the twenty-fifth batch of phase II
     straight, _ = run(tmp_path / "straight", **options)
     assert int(straight["state_dict"]["pool.stored"]) == 50
     monkeypatch.setenv("XDOMAIN_CACHE", str(tmp_path / "empty"))
     stopped, _ = run(tmp_path / "stopped", stop=stop, **options)
-    assert int(stopped["state_dict"]["pool.stored"]) == {4: 8, 7: 14, 15: 32}[stop]
+    assert int(stopped["state_dict"]["pool.stored"]) == {4: 8, 7: 14, 15: 16}[stop]
     resumed, _ = run(tmp_path / "stopped", resume=True, **options)
     for part in ("state_dict", "optimizer_states", "random_states"):
         assert differences(straight[part], resumed[part], part) == []

@@ -58,6 +58,8 @@ class OST(TranslationMethod):
     order in phase II          discriminators first            discriminators last
     =========================  ==============================  ========================================
 
+    Phase I takes whole batches; a batch of phase II is x and one image of the second domain, in both forms.
+
     Args:
         autoencoders: makes the autoencoders from the channels of both domains.
         discriminator: makes a discriminator from the channels of its domain.
@@ -133,7 +135,7 @@ class OST(TranslationMethod):
     def on_fit_start(self) -> None:
         """Refuse more than one image of the first domain; begin with phase II if phase I was trained before."""
         if (count := len(self.data.data("a", "train"))) > 1:
-            raise UserError(f"OST learns from one image of {self.domains[0]}, but there are {count}: set limit to 1.")
+            raise UserError(f"OST learns from one image of {self.domains[0]}, but there are {count}: wrap the data in OneShot.")
         if self.trainer.is_global_zero:
             self._settle_phase_file(new=self.updates == 0)
         if self.updates > 0 or planned_batches(self.trainer) <= self.autoencoder_steps:
@@ -208,9 +210,9 @@ class OST(TranslationMethod):
         if self.phase.name == "autoencode":
             self.autoencode(y)
         elif self.protocol == "digits":
-            self.one_shot_digits(x, y)
+            self.one_shot_digits(x[:1], y[:1])
         else:
-            self.one_shot_drawing(x, y)
+            self.one_shot_drawing(x[:1], y[:1])
 
     # Phase I
 
@@ -268,8 +270,8 @@ class OST(TranslationMethod):
         fakes: list[Tensor] = []
 
         def x_loss() -> Tensor:
-            z = self.G.encode(x, 0)
-            xx, xy = self.G.decode(z, 0), self.G.decode(z, 1)
+            shared = self.G.decoder(self.G.encode(x, 0))  # of both decoders, whose ends alone differ
+            xx, xy = (end(shared) for end in self.G.private_decoders)
             fakes.append(xy.detach())
             yx = self.G.decode(self.G.encode(y, 1), 0) if self.cycle == "two_way" else None
             return self.weighted(
@@ -290,8 +292,8 @@ class OST(TranslationMethod):
 
     def d_loss(self, y: Tensor, fakes: list[Tensor]) -> Tensor:
         """Half of the least-squares terms of both fakes, each with the real images beside it."""
-        terms = [lsgan(self.D_Y(fake), False) / 2 for fake in fakes]
-        return torch.stack([lsgan(self.D_Y(y), True), *terms]).sum()
+        real, *judged = self.D_Y(torch.cat([y, *fakes])).split(len(y))
+        return torch.stack([lsgan(real, True), *(lsgan(scores, False) / 2 for scores in judged)]).sum()
 
     def cycles(self, x: Tensor, y: Tensor, xy: Tensor, yx: Tensor | None) -> dict[str, tuple[float, Tensor]]:
         """The cycle losses that are switched on, with their weight."""
