@@ -135,7 +135,9 @@ class OST(TranslationMethod):
     def on_fit_start(self) -> None:
         """Refuse more than one image of the first domain; begin with phase II if phase I was trained before."""
         if (count := len(self.data.data("a", "train"))) > 1:
-            raise UserError(f"OST learns from one image of {self.domains[0]}, but there are {count}: wrap the data in OneShot.")
+            raise UserError(
+                f"OST learns from one image of {self.domains[0]}, but there are {count}: wrap the data in OneShot."
+            )
         if self.trainer.is_global_zero:
             self._settle_phase_file(new=self.updates == 0)
         if self.updates > 0 or planned_batches(self.trainer) <= self.autoencoder_steps:
