@@ -5,7 +5,7 @@ STAMP := $(VENV)/.stamp
 DOCS_STAMP := $(VENV)/.stamp-docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage lint type smoke ddp bench results docs format clean
+.PHONY: help demo test coverage lint type smoke ddp bench bolts results docs format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,10 +44,11 @@ smoke: $(STAMP) ## run every recipe for a few steps
 ddp: $(STAMP) ## run the tests that start several processes
 	$(BIN)/python -m pytest tests -k ddp
 
-bench: $(STAMP) ## measure overhead, sharing between updates, resuming, drawing, decoding, checking
+bench: $(STAMP) ## measure overhead, sharing, schedules, resuming, drawing, decoding, checking
 	$(BIN)/python benchmarks/single.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/sharing.py
+	$(BIN)/python benchmarks/schedules.py
 	$(BIN)/python benchmarks/content.py
 	$(BIN)/python benchmarks/conv3d.py
 	$(BIN)/python benchmarks/resume.py
@@ -55,6 +56,10 @@ bench: $(STAMP) ## measure overhead, sharing between updates, resuming, drawing,
 	$(BIN)/python benchmarks/avatars.py
 	$(BIN)/python benchmarks/decode.py
 	$(BIN)/python benchmarks/check.py
+
+# Its pins ask for Lightning 1, and what it needs to be imported is there already.
+bolts: $(STAMP) ## install lightning-bolts for its pix2pix networks, see docs/bolts.md
+	$(BIN)/python -m pip install --no-deps lightning-bolts==0.7.0
 
 results: $(STAMP) ## write the tables of README.md and docs/ from the files in results/
 	$(BIN)/python -m xdomain.commands.table

@@ -7,6 +7,7 @@ import socket
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -16,8 +17,10 @@ from tests.callbacks.judges import Held
 from tests.callbacks.test_content import Blocks, Surgeon
 from tests.callbacks.test_guided_accuracy import Brush, Judge
 from tests.callbacks.test_guided_accuracy import Shades as Colours
+from tests.methods.domains import tiny
 from tests.methods.faces import Faces, make
 from tests.methods.single import OneClip, OneImage, TwoImages, facts
+from tests.methods.test_ost import make as ost
 from tests.toys import ToyGAN, ToyPair, trainer, weights
 from xdomain.callbacks import (
     AnalogyQuality,
@@ -32,6 +35,7 @@ from xdomain.features.random_conv import RandomConv
 from xdomain.methods import (
     DIDD,
     ConSinGAN,
+    CycleGAN,
     Erasure,
     FaderNetwork,
     GuidedTransfer,
@@ -43,6 +47,8 @@ from xdomain.methods import (
     StructuralAnalogy,
 )
 from xdomain.metrics import KID, NearestNeighbourAccuracy, PixelDiversity, RetrievalRanks, VerificationAUC
+from xdomain.networks import ImagePool
+from xdomain.optim import GANAdam
 
 STEPS = 4
 
@@ -465,3 +471,99 @@ def test_ddp_ranks_resume_exactly_with_buffers_of_their_own(tmp_path):
         for name, state in states.items():
             for key, value in states["straight"].items():
                 assert torch.equal(value, state[key]), (rank, name, key)
+
+
+class Steps(pl.Callback):
+    """The steps that were trained."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_train_batch_end(self, trainer, *_):
+        self.seen.append(trainer.global_step)
+
+
+def domains(folder, method, data, steps, ranks=1, resume=False):
+    """The weights after a training of a method that turns one whole domain into another, and the trained steps."""
+    watch = Steps()
+    run = trainer(
+        max_steps=steps,
+        limit_val_batches=0,
+        strategy="ddp_find_unused_parameters_true" if ranks > 1 else "auto",
+        devices=ranks,
+        run_dir=str(folder),
+        callbacks=[watch],
+    )
+    checkpoint = str(folder / "checkpoints/last.ckpt") if resume else None
+    torch.manual_seed(1)
+    run.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    return weights(method) | {"drawn": torch.rand(3)}, watch.seen
+
+
+def train_domains(rank, world_size, folder, port):
+    """One rank; straight runs, runs that are stopped and resumed, and OST with and without a first phase."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "LOCAL_RANK": str(rank)}
+    os.environ["XDOMAIN_CACHE"] = str(folder / "cache")
+    torch.set_num_threads(1)
+    states = {}
+    for name, make_one in DOMAINS.items():
+        for run, steps, resume in (("straight", 8, False), ("stopped", 5, False), ("stopped", 8, True)):
+            states[name, run] = domains(folder / name / run, *make_one(), steps, world_size, resume)
+    (folder / f"{rank}.pickle").write_bytes(pickle.dumps(states))
+    dist.destroy_process_group()
+
+
+DOMAINS = {
+    "CycleGAN": lambda: (tiny(CycleGAN, pool=3, optimizer=GANAdam), Faces(batch_size=1)),
+    "CycleGAN without pool": lambda: (without_pool(), Faces(batch_size=1)),  # the pool draws for one image at a time
+    "OST drawing": lambda: one_shot("drawing"),
+    "OST digits": lambda: one_shot("digits"),
+}
+
+
+def without_pool():
+    return tiny(CycleGAN, pool=0, optimizer=lambda p: torch.optim.SGD(p, lr=1e-3))
+
+
+def one_shot(protocol):
+    method, data = ost(protocol, autoencoder_steps=3, steps=5, optimizer=GANAdam)
+    if protocol == "drawing":
+        method.pool = ImagePool(3, (3, 16, 16))
+    return method, type(data)(batch_size=1 if protocol == "drawing" else 2)
+
+
+@pytest.fixture(scope="module")
+def domain_ranks(tmp_path_factory):
+    return spawn(train_domains, tmp_path_factory.mktemp("ddp_domains"))
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+def test_ddp_ranks_of_whole_domains_stay_equal_and_resume_exactly_with_pools_of_their_own(name, domain_ranks):
+    (first, steps), (second, _) = (states[name, "straight"] for states in domain_ranks)
+    pools = [key for key in first if key.endswith(".images") and len(first[key])]
+    assert bool(pools) == (name in ("CycleGAN", "OST drawing"))
+    start = DOMAINS[name]()[0].state_dict()
+    for key, value in first.items():
+        if key in pools:
+            assert not torch.equal(value, second[key]), key
+        elif key != "drawn":
+            assert torch.equal(value, second[key]), key
+    assert any(not torch.equal(first[key], start[key]) for key in start if key.endswith(".weight"))
+    assert steps == [*range(1, 9)]
+    for states in domain_ranks:
+        (straight, _), (resumed, again) = states[name, "straight"], states[name, "stopped"]
+        assert again == [6, 7, 8]
+        for key, value in straight.items():
+            if not key.startswith("D_pretrained"):  # the stopped one has found the first phase
+                assert torch.equal(value, resumed[key]), key
+
+
+def test_ddp_two_ranks_equal_one_process_with_batches_of_twice_the_size(domain_ranks, tmp_path):
+    start = without_pool().state_dict()
+    two, _ = domain_ranks[0]["CycleGAN without pool", "straight"]
+    one, _ = domains(tmp_path, without_pool(), Faces(batch_size=2), 8)
+    for name, before in start.items():
+        if name.endswith(".weight"):
+            moved = (one[name] - before).abs().max()
+            assert moved > 0
+            assert (two[name] - one[name]).abs().max() < 0.02 * moved, name

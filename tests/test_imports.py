@@ -15,7 +15,7 @@ ROOMS = (
     {"metrics"},
     {"features"},
     {"data", "running"},
-    {"engines", "networks", "losses"},
+    {"engines", "integrations", "networks", "losses"},
     {"batch", "classes", "discover", "files", "optim", "paths", "renamed"},
     {"errors"},
 )

@@ -16,6 +16,8 @@ from xdomain.running.curves import draw_curves
 class Marked(ToyGAN):
     """Translates into the negative of the first channel, whatever the domain."""
 
+    directions = (("red", "grey"), ("grey", "grey"))
+
     def translate(self, images, source, target, **options):
         return -images[:, :1]
 
@@ -43,6 +45,14 @@ def test_grid_shows_inputs_above_their_translations():
             assert np.array_equal(tile(picture, first_row, column), np.broadcast_to(image, (8, 8, 3)))
             negative = np.broadcast_to(255 - image[..., :1].astype(int), (8, 8, 3))
             assert np.abs(tile(picture, first_row + 1, column).astype(int) - negative).max() <= 1
+
+
+def test_grid_leaves_out_what_the_method_does_not_translate():
+    class Forward(Marked):
+        directions = (("red", "grey"),)
+
+    picture = SampleGrid(count=5).grid(ToyPair(), Forward().eval(), testing=False)
+    assert picture.shape == (3, 2 * 9 + 1, 5 * 9 + 1)
 
 
 def test_grid_of_chosen_directions_and_of_few_images():

@@ -37,6 +37,7 @@ def test_cells():
     assert cell({"metrics": {"x": 0.0}}, "x") == "0.0"
     assert [cell({"metrics": {"x": x}}, "x", 1.0) for x in (16.0, 535.47)] == ["16", "535.5"]
     assert cell({"metrics": {"x": {"mean": 0.5, "std": 0.0123, "n": 3}}}, "x") == "50.0 ± 1.2 (n = 3)"
+    assert cell({"metrics": {"x": {"mean": 0.5, "std": 0.1, "n": 25}}}, "x", error=True) == "50.0 ± 2.0 (n = 25)"
     assert cell({"metrics": {"x": {"mean": 0.5, "std": 0.0, "n": 1}}}, "x") == "50.0"
 
 

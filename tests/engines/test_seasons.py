@@ -48,7 +48,7 @@ def test_every_object_covers_the_same_pixels_in_both_seasons(u):
             assert layer.coverage.min() >= 0
             assert layer.coverage.max() <= 1
     seen = torch.stack([layer.coverage.amax((1, 2, 3)) for layer in layers[0]])
-    assert (seen.amax(1) > 0.5).float().mean() > 0.9  # next to no object is never seen
+    assert (seen.amax(1) > 0.2).float().mean() > 0.9  # next to no object is never seen
 
 
 def test_edges_agree_best_where_they_are(pictures):

@@ -9,7 +9,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins import MixedPrecision
 from torch import nn
 from torch.optim import SGD
-from torch.optim.lr_scheduler import StepLR
+from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau, StepLR
 
 from tests.toys import ToyGAN, ToyPair, trainer, weights
 from xdomain.errors import UserError
@@ -207,6 +207,60 @@ def test_phase_decides_which_weights_move():
     assert torch.equal(start["D.2.weight"], model.state_dict()["D.2.weight"])
     trainer(max_steps=3, limit_val_batches=0).fit(model := Phased(), datamodule=ToyPair())
     assert not torch.equal(start["D.2.weight"], model.state_dict()["D.2.weight"])
+
+
+class Rates(pl.Callback):
+    def __init__(self):
+        self.seen = {"d": [], "g": []}
+
+    def on_train_batch_end(self, trainer, pl_module, *_):
+        for name, rates in self.seen.items():
+            rates.append(pl_module.named_optimizer(name).param_groups[0]["lr"])
+
+
+def phased(folder, steps=8, ckpt_path=None, gamma=0.9, **options):
+    torch.manual_seed(1)
+    rates = Rates()
+    model = Phased(**{"optimizer": sgd, "scheduler": lambda o: StepLR(o, 1, gamma), **options})
+    run = trainer(max_steps=steps, limit_val_batches=0, run_dir=str(folder), callbacks=[rates])
+    run.fit(model, datamodule=ToyPair(), ckpt_path=ckpt_path, weights_only=True)
+    return rates.seen
+
+
+def test_a_schedule_counts_the_updates_of_the_phases_of_its_optimizer(tmp_path):
+    seen = phased(tmp_path / "run")
+    assert seen["g"] == pytest.approx([0.1 * 0.9 ** min(i, 5) for i in range(1, 9)])  # in the first 5 of 8 batches
+    assert seen["d"] == pytest.approx([0.1 * 0.9 ** max(0, i - 2) for i in range(1, 9)])  # in all but the first 2
+
+
+@pytest.mark.parametrize("stop", [1, 2, 4, 6])
+@pytest.mark.parametrize("gamma", [0.9, 0.5])
+def test_schedules_of_phases_go_on_after_a_resume_with_the_same_or_other_settings(stop, gamma, tmp_path):
+    straight = phased(tmp_path / "straight", gamma=0.9)
+    phased(tmp_path / "run", steps=stop, gamma=gamma)
+    last = tmp_path / "run/checkpoints/last.ckpt"
+    resumed = phased(tmp_path / "run", ckpt_path=str(last), gamma=0.9)
+    assert {name: rates[stop:] for name, rates in straight.items()} == {n: pytest.approx(r) for n, r in resumed.items()}
+
+
+def test_a_schedule_need_only_last_for_the_phases_of_its_optimizer(tmp_path):
+    phased(tmp_path / "run", scheduler=lambda o: OneCycleLR(o, 0.1, 6, cycle_momentum=False))
+    with pytest.raises(UserError, match="OneCycleLR with 5 steps, but there are 6 updates of the weights"):
+        phased(tmp_path / "another", scheduler=lambda o: OneCycleLR(o, 0.1, 5, cycle_momentum=False))
+
+
+def test_a_plateau_follows_the_metric_in_the_phases_of_its_optimizer_only():
+    class Flat(Phased):
+        def on_validation_epoch_end(self):
+            self.log("val/loss", 1.0)
+
+    plateau = type("Own", (ReduceLROnPlateau,), {"monitor": "val/loss"})
+    rates = Rates()
+    model = Flat(optimizer=sgd, scheduler=lambda o: plateau(o, factor=0.5, patience=0))
+    run = trainer(max_steps=8, val_check_interval=1, limit_val_batches=1, callbacks=[rates])
+    run.fit(model, datamodule=ToyPair())
+    assert rates.seen["g"] == pytest.approx([0.1, 0.1, 0.05, 0.025, 0.0125, *[0.1 / 16] * 3])
+    assert rates.seen["d"] == pytest.approx([0.1] * 4 + [0.05, 0.025, 0.0125, 0.1 / 16])
 
 
 def test_optimizer_outside_its_phase_is_refused():

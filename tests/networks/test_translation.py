@@ -132,6 +132,14 @@ def test_shared_blocks_are_the_same_and_private_ones_are_not():
         UNITAutoencoders((3, 1), 4, blocks=2, share=3)
 
 
+@pytest.mark.parametrize("share", [0, 1, 2])
+def test_a_code_becomes_images_of_both_domains_in_one_pass(share):
+    networks = UNITAutoencoders((3, 1), 4, blocks=2, share=share)
+    codes = torch.randn(2, 16, 4, 4)
+    for domain, images in enumerate(networks.decode_into_both(codes)):
+        torch.testing.assert_close(images, networks.decode(codes, domain))
+
+
 def test_image_norm_is_that_of_the_formula():
     norm = ImageNorm(3)
     x = torch.randn(2, 3, 5, 5) * 4 + 1

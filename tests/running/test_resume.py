@@ -242,6 +242,21 @@ def test_a_schedule_that_stays_is_resumed_exactly(tmp_path, name):
         assert differences(straight[part], again[part], part) == []
 
 
+def test_a_schedule_of_fixed_length_in_epochs_does_not_lose_the_position_in_the_data(tmp_path):
+    def fit(name, steps=-1, ckpt_path=None):
+        torch.manual_seed(1)
+        model = ToyGAN(scheduler=SCHEDULES["OneCycleLR"](20))
+        job = trainer(max_epochs=2, max_steps=steps, limit_val_batches=0, run_dir=str(tmp_path / name))
+        job.fit(model, datamodule=ToyPair(), ckpt_path=ckpt_path, weights_only=True)
+        return torch.load(last(tmp_path / name), weights_only=True)
+
+    straight = fit("straight")
+    fit("stopped", 13)
+    again = fit("stopped", ckpt_path=last(tmp_path / "stopped"))
+    assert straight["global_step"] == again["global_step"] == 20
+    assert differences(straight["state_dict"], again["state_dict"]) == []
+
+
 def test_a_new_rate_and_new_betas_are_used_with_the_moments_of_before(tmp_path):
     before = quick(tmp_path / "run", steps=8)
     optimizer = partial(GANAdam, lr=0.0, betas=(0.9, 0.99))

@@ -61,6 +61,8 @@ SMALL = {
     "OST": {"autoencoder_steps": 2, "steps": 2},
     "DigitAutoencoders": {"width": 4},
     "DigitDiscriminator": {"width": 4},
+    "DrawingAutoencoders": {"width": 4, "blocks": 1},
+    "OneShotScores": {"images": 20},
     "UNIT": {"width": 4, "blocks": 1},
     "CUT": {"width": 4, "blocks": 3, "patches": 4, "features": 4},
     "ContentMasks": {"images": 4},
@@ -250,16 +252,20 @@ GENERAL = sorted(path.stem for path in (CONFIGS / "overlays").glob("*.yaml"))
 OWNED = sorted(stem for stem, path in CONFIG.items() if "overlays" in path.parts and stem not in GENERAL)
 TRIED_ON = {
     "ImagePair": "structural_analogy_tiny",
+    "OneShot": "ost_digits",
     "SingleImage": "singan_tiny",
     "cyclegan": "cyclegan_facades",
     "didd": "didd_avatars_smile_glasses",
     "dtn": "dtn",
     "gram": "gram_style_tiny",
     "helpers": "svhn_classifier",
+    "ost": "ost_digits",
     "patch_vaegan": "patch_vaegan_video_tiny",
+    "pix2pix": "pix2pix_facades",
     "singan": "singan_injection_tiny",
     "structural_analogy": "structural_analogy_tiny",
     "didd_svhn_holdout": "didd_digits",
+    "ost_svhn_holdout": "ost_mnist_svhn",
     "svhn_holdout": "dtn_svhn_mnist",
 }
 """A recipe for the overlays of each owner, and for those that are made for one recipe."""

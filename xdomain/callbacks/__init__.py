@@ -12,6 +12,7 @@ from xdomain.callbacks.distribution import DistributionDistance
 from xdomain.callbacks.ema import GeneratorEMA
 from xdomain.callbacks.identity import IdentityRetrieval, IdentityVerification
 from xdomain.callbacks.label_maps import LabelMapScores
+from xdomain.callbacks.one_shot import OneShotScores
 from xdomain.callbacks.pictures import SampleGrid
 from xdomain.callbacks.predictions import PredictionWriter
 from xdomain.callbacks.single import SampleQuality, SampleSheet
@@ -33,6 +34,7 @@ __all__ = [
     "IdentityVerification",
     "LabelMapScores",
     "LearningCurves",
+    "OneShotScores",
     "PredictionWriter",
     "Results",
     "SampleGrid",

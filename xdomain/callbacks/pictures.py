@@ -39,7 +39,8 @@ class SampleGrid(pl.Callback):
 
     Args:
         count: number of images per direction.
-        directions: pairs (source, target) of domain names; by default first to last and last to last.
+        directions: pairs (source, target) of domain names; by default first to last and last to last, as far as the
+            method translates them.
     """
 
     def __init__(self, count: int = 16, directions: list[tuple[str, str]] | None = None) -> None:
@@ -60,7 +61,7 @@ class SampleGrid(pl.Callback):
 
     def _directions(self, module: Method) -> list[tuple[str, str]]:
         last = module.domains[-1]
-        return self.directions or [(module.domains[0], last), (last, last)]
+        return self.directions or [d for d in ((module.domains[0], last), (last, last)) if d in module.directions]
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Refuse impossible settings before the first batch."""

@@ -26,8 +26,11 @@ TABLES = Path(__file__).with_name("tables.yaml")
 MARKED = re.compile(r"(<!-- results:([\w-]+) -->\n).*?(<!-- /results:\2 -->)", re.DOTALL)
 
 
-def cell(result: dict[str, Any] | None, metric: str, scale: float = 100.0) -> str:
-    """One number as text: ``91.2``, or ``91.2 ± 0.4 (n = 3)`` over several seeds; ``not run`` without a result."""
+def cell(result: dict[str, Any] | None, metric: str, scale: float = 100.0, error: bool = False) -> str:
+    """One number as text: ``91.2``, or ``91.2 ± 0.4 (n = 3)`` over several seeds; ``not run`` without a result.
+
+    After the ± stands the standard deviation of one run, or with ``error`` the standard error of the mean.
+    """
     if result is None:
         return "not run"
     value = result["metrics"].get(metric)
@@ -37,7 +40,8 @@ def cell(result: dict[str, Any] | None, metric: str, scale: float = 100.0) -> st
         value = value["mean"]
     if isinstance(value, dict):
         mean, digits = scale * value["mean"], _digits(scale * value["mean"])
-        return f"{mean:.{digits}f} ± {scale * value['std']:.{digits}f} (n = {value['n']})"
+        spread = scale * value["std"] / (math.sqrt(value["n"]) if error else 1)
+        return f"{mean:.{digits}f} ± {spread:.{digits}f} (n = {value['n']})"
     return f"{scale * value:.{_digits(scale * value)}f}".removesuffix(".0" if scale == 1 else "")  # counts are integers
 
 
@@ -50,9 +54,9 @@ def render(table: dict[str, Any], results: dict[str, dict[str, Any]]) -> str:
     """A Markdown table from its definition.
 
     Args:
-        table: ``columns`` maps a title to ``{metric, scale, recipe}`` (metric and recipe may contain fields of the row
-            in braces; the default recipe is the row's) or to the name of a field of the rows. ``rows`` is a list of
-            dicts with ``recipe`` and the fields that the columns name.
+        table: ``columns`` maps a title to ``{metric, scale, recipe, error}`` (metric and recipe may contain fields of
+            the row in braces; the default recipe is the row's; see :func:`cell`) or to the name of a field of the rows.
+            ``rows`` is a list of dicts with ``recipe`` and the fields that the columns name.
         results: maps a recipe to the parsed JSON file of its result.
     """
     columns = table["columns"]
@@ -64,7 +68,7 @@ def render(table: dict[str, Any], results: dict[str, dict[str, Any]]) -> str:
                 cells.append(str(row.get(source, "")))
             else:
                 metric, result = source["metric"].format(**row), results.get(recipe_of(source, row))
-                cells.append(cell(result, metric, source.get("scale", 100.0)))
+                cells.append(cell(result, metric, source.get("scale", 100.0), source.get("error", False)))
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -142,7 +146,8 @@ def tested(run: Path) -> dict[str, Any]:
 def _run(recipe: str, results: Path, anyway: bool) -> None:
     """Train and test a recipe in separate processes, and publish its numbers."""
     if "@" in recipe:
-        raise UserError(f"{recipe} has no result: benchmarks/inputs.py makes it, over several inputs.")
+        script = "one_shot" if recipe.endswith("@samples") else "inputs"
+        raise UserError(f"{recipe} has no result: benchmarks/{script}.py makes it, over several inputs.")
     configs = [word for part in recipe.split("+") for word in ("--config", str(find_config(part)))]
     check_publication({"recipe": recipe, "commit": git_commit()}, results, anyway)  # before hours of work
     run = new_run_dir(Path("runs") / recipe)

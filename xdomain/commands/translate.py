@@ -19,7 +19,8 @@ that cannot be read is named and skipped.
 
 Most methods see images at the size that they were trained with, without their aspect ratio: by antialiased bicubic
 interpolation there, and back to the image's own size, unless --size is model. A method that has learned from a single
-image keeps the aspect ratio.
+image keeps the aspect ratio. One that translates whole domains, such as CycleGAN, sees images as they are; --size model
+shrinks them to the size of its training first.
 
 --task says what is made of an image; every method knows some of them:
 {tasks}

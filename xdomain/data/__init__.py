@@ -9,6 +9,7 @@ from xdomain.data.digits import Handwritten, Street
 from xdomain.data.facades import Facades, FacadeWorld
 from xdomain.data.folders import LabelledFolders, UnpairedFolders
 from xdomain.data.official import MNIST, SVHN, USPS
+from xdomain.data.one_shot import ImageAndFolder, OneShot
 from xdomain.data.seasons import SeasonWorld
 from xdomain.data.single import ImagePair, SingleImage
 from xdomain.data.tables import AttributeTable
@@ -32,9 +33,11 @@ __all__ = [
     "Facades",
     "FaceLooks",
     "Handwritten",
+    "ImageAndFolder",
     "ImageData",
     "ImagePair",
     "LabelledFolders",
+    "OneShot",
     "ResizeCropFlip",
     "SeasonWorld",
     "SingleDomain",

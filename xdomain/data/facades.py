@@ -121,7 +121,10 @@ class Facades(BaseDataModule):
 
 
 class FacadeWorld(DrawnPairs):
-    """Facades drawn from seed and index: ``photo`` and ``labels``, RGB, without a download; see :class:`DrawnPairs`."""
+    """Facades drawn from seed and index: ``photo`` and ``labels``, RGB, without a download.
+
+    The options are those of :class:`xdomain.data.drawn.DrawnPairs`.
+    """
 
     domains = ("photo", "labels")
     palettes = PALETTES

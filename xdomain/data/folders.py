@@ -130,7 +130,7 @@ class UnpairedFolders(BaseDataModule):
                 raise UserError(
                     f"the folders {a} and {b} have the same name: name the two domains by domains: [.., ..]."
                 )
-            found = {name: {"train": _listed(folder)} for name, folder in zip(names, folders, strict=True)}
+            found = {name: {"train": listed(folder)} for name, folder in zip(names, folders, strict=True)}
         self.domains = checked_names(found)
         self._folders = dict(zip(self.domains, folders, strict=True))
         self._parts = {
@@ -172,7 +172,7 @@ class UnpairedFolders(BaseDataModule):
             folder = self._folders[domain]
             if split not in self._parts[domain]:
                 raise UserError(f"{folder} holds no {split} images of the domain {domain}: add some.")
-            self._loaded[role, split] = _load(
+            self._loaded[role, split] = load_part(
                 f"{domain}-{split}",
                 folder,
                 self._parts[domain][split],
@@ -235,7 +235,7 @@ class LabelledFolders(SingleDomain):
                 f"{whole} holds {what}: every class needs a folder of its own, and there must be two at least."
             )
         of_class: list[Parts] = [
-            {"train": _listed(self.path, whole.relative_to(self.path) / name, label)}
+            {"train": listed(self.path, whole.relative_to(self.path) / name, label)}
             for label, name in enumerate(self.class_names)
         ]
         for split in ("val", "test") if whole != self.path else ():
@@ -257,7 +257,7 @@ class LabelledFolders(SingleDomain):
             )
         for label, name in enumerate(self.class_names):
             there = (self.path / split / name).is_dir()
-            of_class[label][split] = _listed(self.path, Path(split) / name, label) if there else []
+            of_class[label][split] = listed(self.path, Path(split) / name, label) if there else []
         if not any(parts[split] for parts in of_class):
             raise UserError(f"{self.path / split} holds no class folder: add images, or remove it.")
 
@@ -274,7 +274,7 @@ class LabelledFolders(SingleDomain):
 
     def load(self, split: Split) -> ImageData:
         name = f"{self.domains[0]}-{split}"
-        return _load(name, self.path, self._parts[split], self.channels[0], self.geometry, self.on_bad_file)
+        return load_part(name, self.path, self._parts[split], self.channels[0], self.geometry, self.on_bad_file)
 
 
 def _channels(channels: int | Sequence[int], count: int) -> tuple[int, ...]:
@@ -320,7 +320,7 @@ def shared_out(parts: dict[Split, list[Kind]], shares: dict[Split, float], whose
     return result | {"train": rest}
 
 
-def _listed(folder: Path, below: Path = Path(), label: int | None = None) -> list[Entry]:
+def listed(folder: Path, below: Path = Path(), label: int | None = None) -> list[Entry]:
     """The images in a folder and its subfolders, by sorted names relative to ``folder``."""
     if not (folder / below).is_dir():
         raise UserError(f"the folder {folder / below} does not exist: give a folder of images.")
@@ -341,7 +341,7 @@ def _read_layout(folder: Path) -> tuple[Parts, Parts]:
     for split in get_args(Split):
         for side, parts in zip("AB", result, strict=True):
             if (folder / f"{split}{side}").is_dir():
-                parts[split] = _listed(folder, Path(f"{split}{side}"))
+                parts[split] = listed(folder, Path(f"{split}{side}"))
     untrained = [side for side, parts in zip("AB", result, strict=True) if "train" not in parts]
     if len(untrained) == 1 or not all(result):
         raise UserError(f"{folder} holds no folder train{untrained[0]}: add it, or name two folders by a and b.")
@@ -430,7 +430,7 @@ def _classes(words: list[str], path: Path) -> tuple[tuple[str, ...], list[int | 
     return names, [names.index(word) for word in words]
 
 
-def _load(
+def load_part(
     name: str, folder: Path, entries: list[Entry], channels: int, geometry: Geometry, on_bad_file: OnBadFile
 ) -> ImageData:
     """Decode one part, without skipped images."""

@@ -7,9 +7,9 @@ from xdomain.engines import seasons as engine
 
 
 class SeasonWorld(DrawnPairs):
-    """Landscapes drawn from seed and index, RGB, in ``summer`` and in ``winter``: places are the same in both.
+    """Landscapes drawn from seed and index, RGB: the same places in ``summer`` and ``winter``.
 
-    See :class:`xdomain.data.drawn.DrawnPairs` for the settings.
+    The options are those of :class:`xdomain.data.drawn.DrawnPairs`.
     """
 
     domains = ("summer", "winter")

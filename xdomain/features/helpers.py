@@ -19,7 +19,7 @@ import torch
 import yaml
 from filelock import FileLock, Timeout
 from pytorch_lightning.strategies import Strategy
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -30,6 +30,7 @@ from xdomain.batch import to_channels
 from xdomain.classes import TRUSTED, find_class
 from xdomain.discover import find_config
 from xdomain.errors import UserError
+from xdomain.files import whole_file
 from xdomain.paths import cache_dir, data_root
 from xdomain.running.checkpoints import read_checkpoint
 from xdomain.running.folder import resolve_checkpoint, write_json
@@ -230,7 +231,7 @@ def load_weights(source: str | Spec, root: Path | None = None, progress: bool = 
 
 def _network_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     state = checkpoint["state_dict"]
-    return {k.removeprefix("network."): v.contiguous() for k, v in state.items() if k.startswith("network.")}
+    return {k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")}
 
 
 def train_once(name: str, root: Path | None = None, progress: bool = True) -> Path:
@@ -250,14 +251,14 @@ def train_once(name: str, root: Path | None = None, progress: bool = True) -> Pa
     """
     configs, folder = _configs(name), cache_dir() / "zoo"
     stem = "+".join(path.stem for path in configs)
-    if _is_whole(weights := folder / f"{stem}-{_key(configs, root)}.safetensors"):
+    if is_whole(weights := folder / f"{stem}-{_key(configs, root)}.safetensors"):
         return weights  # no lock: the folder may be read-only
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f"{stem}.lock"):
-            if weights.exists() and not _is_whole(weights):
+            if weights.exists() and not is_whole(weights):
                 print(f"the helper network {name} in {weights} is damaged and is trained again", file=sys.stderr)
-            if not _is_whole(weights):
+            if not is_whole(weights):
                 weights = _train(name, configs, root, progress, folder / f"{stem}.training")
     except OSError as error:
         raise UserError(
@@ -309,13 +310,30 @@ def _contents(path: Path) -> Iterator[str]:
             yield f"{file.name} {'' if file.is_dir() else facts.st_size} {facts.st_mtime_ns}"
 
 
-def _is_whole(weights: Path) -> bool:
-    """Whether a weights file exists and is undamaged."""
+def is_whole(weights: Path) -> bool:
+    """Whether a weights file of :func:`keep_weights` exists and is undamaged."""
     try:
         card = json.loads(weights.with_suffix(".json").read_text())
         return bool(hashlib.sha256(weights.read_bytes()).hexdigest() == card["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def keep_weights(weights: Path, state: dict[str, Tensor], **facts: Any) -> None:
+    """Write weights and, beside them, a card with their checksum and further facts.
+
+    Args:
+        weights: file to write or replace, ending in ``.safetensors``.
+        state: weights by name.
+        facts: what the card says besides, as plain types.
+
+    Raises:
+        UserError: if they cannot be written.
+    """
+    content = save({name: value.detach().cpu().contiguous() for name, value in state.items()})
+    with whole_file(weights) as file:
+        file.write(content)
+    write_json(weights.with_suffix(".json"), {**facts, "sha256": hashlib.sha256(content).hexdigest()})
 
 
 def _train(name: str, configs: list[Path], root: Path | None, progress: bool, scratch: Path) -> Path:
@@ -342,18 +360,10 @@ def _train(name: str, configs: list[Path], root: Path | None, progress: bool, sc
         if wanted and checkpoint["global_step"] < wanted[-1]:
             steps = f"after {checkpoint['global_step']:,} of {wanted[-1]:,} steps"
             raise UserError(f"training the helper network {name} ended {steps}: it is not kept.")
-        partial = scratch / "weights"
-        save_file(_network_state(checkpoint), partial)
-        facts = {
-            "recipe": name,
-            "sha256": hashlib.sha256(partial.read_bytes()).hexdigest(),
-            "version": __version__,
-            "steps": checkpoint["global_step"],
-        }
         # Named only now: the training may have downloaded its data first.
         weights = scratch.with_name(f"{scratch.stem}-{_key(configs, root)}.safetensors")
-        partial.replace(weights)
-        write_json(weights.with_suffix(".json"), facts)
+        facts = {"recipe": name, "version": __version__, "steps": checkpoint["global_step"]}
+        keep_weights(weights, _network_state(checkpoint), **facts)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return weights

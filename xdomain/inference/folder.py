@@ -77,6 +77,7 @@ def translate_folder(
         guide: image file or folder; image number i takes guide number i, starting again after the last guide.
         mask: image file or folder, white where the image is to be changed; one for each image, or one for all.
         size: ``keep`` resizes a translation to the size of its image, ``model`` keeps the size of the method's output.
+            Methods with ``full_size`` see images as they are with ``keep``, shrunk to ``image_size`` with ``model``.
             Outputs for images that were not resized before, and grids of tiles, always keep their size.
         seed: seed for methods that draw random numbers.
         overwrite: replace files that already exist in the output folder.
@@ -116,7 +117,8 @@ def translate_folder(
     fit: Callable[[Tensor], Tensor] = partial(_square, size=method.image_size)
     if method.any_size:
         factor = options.get("factor", takes["factor"].default) if "factor" in takes else None
-        fit, batch_size = partial(_shrunk, size=method.image_size, factor=factor), 1
+        longest = None if method.full_size and size == "keep" else method.image_size
+        fit, batch_size = partial(_shrunk, size=longest, factor=factor), 1
     guides, broken = _guides(guide_files, len(names), channels, fit)
     if guide_files and not guides:
         refuse(None, "guide", guide, ", which holds no image that can be read: give another.")
@@ -193,8 +195,8 @@ def _square(image: Tensor, size: int) -> Tensor:
     return interpolate(image, (size, size), mode="bicubic", antialias=True).clamp(-1, 1)
 
 
-def _shrunk(image: Tensor, size: int, factor: float | None) -> Tensor:
-    """An image [1, C, H, W] with its longer side shrunk to ``size``; unchanged if it will be enlarged."""
+def _shrunk(image: Tensor, size: int | None, factor: float | None) -> Tensor:
+    """An image [1, C, H, W] with its longer side shrunk to ``size``, if any; unchanged if it will be enlarged."""
     height, width = image.shape[2:]
     if factor is not None:
         if height * width * factor**2 > MOST_PIXELS:
@@ -202,7 +204,9 @@ def _shrunk(image: Tensor, size: int, factor: float | None) -> Tensor:
                 f"factor {factor:g} makes more than {MOST_PIXELS:,} pixels of an image of {height}x{width}."
             )
         return image
-    return resize(image, size_of_longest(height, width, size)) if max(height, width) > size else image
+    if size is None and height * width > MOST_PIXELS:
+        raise UserError(f"an image of {height}x{width} has more than {MOST_PIXELS:,} pixels: give model for the size.")
+    return resize(image, size_of_longest(height, width, size)) if size and max(height, width) > size else image
 
 
 def _kept(picture: Tensor, image: _Image) -> Tensor:

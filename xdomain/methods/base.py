@@ -19,6 +19,7 @@ from xdomain.errors import SettingError, UserError, choice, did_you_mean, refuse
 from xdomain.features.helpers import Helper
 from xdomain.optim import GANAdam, advance, carried_over, go_on, settings_of, settings_of_schedule
 from xdomain.running.loop import LossWatch
+from xdomain.running.resume import planned_batches
 
 
 class Phase(NamedTuple):
@@ -130,7 +131,8 @@ class Method(pl.LightningModule):
         shapes: height and width of the images of every domain (for clips: frames, height and width); set by the data
             module. By default squares of ``image_size``.
         optimizer: builds an optimiser from parameters.
-        scheduler: builds a learning-rate schedule from an optimiser; stepped once per update of the weights.
+        scheduler: builds a learning-rate schedule from an optimiser; stepped once per update of the weights in phases
+            in which the optimiser may step, so that every phase with optimisers of its own has a schedule of its own.
             ``ReduceLROnPlateau`` is stepped after every validation instead, with the metric named by its own
             ``monitor`` or else by the trainer's.
         clip: largest gradient norm per optimiser, applied to unscaled gradients; None disables clipping.
@@ -142,10 +144,13 @@ class Method(pl.LightningModule):
         gradient_scale: loss scale of the gradients that are being accumulated.
         any_size: whether images of any size and aspect ratio can be translated; other methods take squares of
             ``image_size``.
+        full_size: whether these are translated as they are; otherwise images that are larger than those of the training
+            are shrunk to ``image_size``.
         begins_with_weights: whether a new training can begin with the weights of another.
     """
 
     any_size = False
+    full_size = False
     begins_with_weights = True
 
     def __init__(
@@ -172,7 +177,7 @@ class Method(pl.LightningModule):
         self.updates, self.gradient_scale = 0, 1.0
         self.asked_for: dict[str, str] = {}
         self.save_hyperparameters()
-        for name in [name for name, value in self.hparams.items() if not _is_plain(value)]:
+        for name in [name for name, value in self.hparams.items() if not is_plain(value)]:
             self.hparams.pop(name)  # built in Python, not from a config: it could not be loaded safely
 
     # What a method implements
@@ -327,24 +332,49 @@ class Method(pl.LightningModule):
         return schedule
 
     def check_schedules(self) -> None:
-        """Refuse schedules that do not last to the end of training.
+        """Refuse schedules that do not last to the end of training, or of the phases in which they are stepped.
 
         Raises:
             SettingError: for a schedule that ends earlier, or that follows a validation metric when there is no
                 validation.
         """
-        for schedule in self._schedules():
+        for name, schedule in self._schedules().items():
             if isinstance(schedule, ReduceLROnPlateau) and not self.trainer.enable_validation:
                 reason = ", which follows a metric of the validation, but there is none: set trainer.limit_val_batches."
                 refuse(self, "scheduler", "ReduceLROnPlateau", reason)
-            total = getattr(schedule, "total_steps", None)
-            if total is not None and (wanted := self.trainer.estimated_stepping_batches) > total * self.accumulate:
-                of = f"OneCycleLR with {total} steps, but there are {wanted // self.accumulate} updates of the weights"
+            if (total := getattr(schedule, "total_steps", None)) is None:
+                continue
+            batches = planned_batches(self.trainer)
+            wanted = batches - sum(end - begin for begin, end in self._idle(name, batches))
+            if wanted > total * self.accumulate:
+                updates = f"{wanted // self.accumulate:.0f} updates of the weights"
+                of = f"OneCycleLR with {total} steps, but there are {updates}"
                 way = "give it a larger total_steps, or set trainer.max_steps."
                 refuse(self, "scheduler", of, way)
 
-    def _schedules(self) -> list[LRScheduler]:
-        return [config.scheduler for config in self.trainer.lr_scheduler_configs]
+    def _schedules(self) -> dict[str, LRScheduler]:
+        """The schedules by the names of their optimisers; none without ``scheduler``."""
+        configs = self.trainer.lr_scheduler_configs
+        return {name: config.scheduler for name, config in zip(self._index, configs, strict=False)}
+
+    def _stepped_schedules(self) -> Iterator[LRScheduler]:
+        """The schedules whose optimisers may step in the phase of the batch that has just ended."""
+        may_step = self.phase_at(self.trainer.global_step - 1).optimizers
+        return (s for name, s in self._schedules().items() if may_step is None or name in may_step)
+
+    def _idle(self, name: str, batches: float) -> Iterator[tuple[float, float]]:
+        """First and last (exclusive) of those of the first ``batches`` in which the named optimiser may not step."""
+        phases, begin = self.build_phases(), 0.0
+        for phase in phases:
+            end = batches if phase.steps is None or phase is phases[-1] else min(begin + phase.steps, batches)
+            if phase.optimizers is not None and name not in phase.optimizers:
+                yield begin, end
+            begin = end
+
+    def updates_of(self, name: str, batches: int) -> int:
+        """How many of the updates so far, in ``batches`` batches, fell into phases in which the optimiser may step."""
+        idle = sum(end // self.accumulate - begin // self.accumulate for begin, end in self._idle(name, batches))
+        return self.updates - int(idle)
 
     def continue_updates(self, checkpoint: dict[str, Any]) -> None:
         """Prepare, inside a checkpoint, the states that this training's optimisers and schedules load from it.
@@ -362,26 +392,20 @@ class Method(pl.LightningModule):
         for name in states.keys() - self._index.keys():
             rank_zero_info(f"optimiser {name} of the checkpoint is no longer there: its state is left out.")
         checkpoint["optimizer_states"], checkpoint["lr_schedulers"] = [], []
-        schedules = dict(zip(self._index, self._schedules(), strict=False))
+        schedules = self._schedules()
         for name in self._index:
             optimizer, schedule = self.named_optimizer(name), schedules.get(name)
             same = asked_for.get(name) == self.asked_for[name]
             if schedule is not None:
                 if not same:
-                    self._catch_up(schedule, progress.get(name), states.get(name))
+                    updates = self.updates_of(name, checkpoint["global_step"])
+                    _catch_up(schedule, updates, progress.get(name), states.get(name))
                 checkpoint["lr_schedulers"].append(progress[name] if same else schedule.state_dict())
             state = carried_over(optimizer, states[name], same) if name in states else None
             if state is None:
                 kind = type(optimizer).__name__
                 rank_zero_info(f"optimiser {name} ({kind}) begins anew: the checkpoint holds no state that fits it.")
             checkpoint["optimizer_states"].append(state or optimizer.state_dict())
-
-    def _catch_up(self, schedule: LRScheduler, progress: dict[str, Any] | None, state: dict[str, Any] | None) -> None:
-        """Advance a new schedule to the current update."""
-        if not isinstance(schedule, ReduceLROnPlateau):
-            advance(schedule, self.updates)
-        elif progress is not None and state is not None and "num_bad_epochs" in progress:
-            go_on(schedule, progress, state["param_groups"])
 
     def named_optimizer(self, name: str) -> Optimizer:
         """The optimiser of that name."""
@@ -451,13 +475,13 @@ class Method(pl.LightningModule):
         progress.increment_completed()
         if not self.between_updates:
             self.updates += 1
-            for schedule in self._schedules():
+            for schedule in self._stepped_schedules():
                 if not isinstance(schedule, ReduceLROnPlateau):
                     schedule.step()
 
     def step_plateaus(self) -> None:
         """Step the schedules that follow a validation metric; all ranks use the value of rank 0."""
-        for schedule in self._schedules():
+        for schedule in self._stepped_schedules():
             if isinstance(schedule, ReduceLROnPlateau):
                 name: str = schedule.monitor  # type: ignore[attr-defined]
                 metrics = self.trainer.callback_metrics
@@ -524,14 +548,24 @@ class Method(pl.LightningModule):
         return self.translate(sample.image, *self.directions[0])
 
 
+def _catch_up(
+    schedule: LRScheduler, updates: int, progress: dict[str, Any] | None, state: dict[str, Any] | None
+) -> None:
+    """Advance a new schedule to the current update of its optimiser."""
+    if not isinstance(schedule, ReduceLROnPlateau):
+        advance(schedule, updates)
+    elif progress is not None and state is not None and "num_bad_epochs" in progress:
+        go_on(schedule, progress, state["param_groups"])
+
+
 def _no_closure() -> None:
     return None
 
 
-def _is_plain(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
     """Whether a value survives ``torch.load(weights_only=True)``."""
     if isinstance(value, dict):
-        return all(_is_plain(v) for v in value.values())
+        return all(is_plain(v) for v in value.values())
     if isinstance(value, (list, tuple)):
-        return all(_is_plain(v) for v in value)
+        return all(is_plain(v) for v in value)
     return value is None or type(value) in (bool, int, float, str)

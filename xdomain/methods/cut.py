@@ -115,10 +115,6 @@ class CUT(TranslationMethod):
         pairs = zip(self.H(queries, places), wanted, strict=True)
         return torch.stack([patch_nce(q, k, self.temperature) for q, k in pairs]).mean()
 
-    @property
-    def stride(self) -> int:
-        return int(self.G.stride)
-
     def generate(self, images: Tensor, target: str) -> Tensor:
         result: Tensor = self.G(images)
         return result

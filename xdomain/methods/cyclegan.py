@@ -96,10 +96,6 @@ class CycleGAN(TranslationMethod):
         """What a successor adds to the generators' losses, weighted."""
         return {}
 
-    @property
-    def stride(self) -> int:
-        return int(self.G.stride)  # type: ignore[arg-type]
-
     def generate(self, images: Tensor, target: str) -> Tensor:
         network = self.G if target == self.domains[1] else self.F
         result: Tensor = network(images)

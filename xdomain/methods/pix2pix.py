@@ -72,10 +72,6 @@ class Pix2Pix(TranslationMethod):
         self.log("l_d", self.step("d", discriminator_loss), prog_bar=True)
         self.log("l_g", self.step("g", generator_loss), prog_bar=True)
 
-    @property
-    def stride(self) -> int:
-        return int(self.G.stride)  # type: ignore[arg-type]
-
     def generate(self, images: Tensor, target: str) -> Tensor:
         result: Tensor = self.G(images)
         return result

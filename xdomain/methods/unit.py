@@ -63,9 +63,10 @@ class UNIT(TranslationMethod):
         x, y = batch["a"].image, batch["b"].image
         means = [self.G.encode(x, 0), self.G.encode(y, 1)]
         codes = [mean + torch.randn_like(mean) for mean in means]
-        # The draw of noise serves both updates: the discriminators see what the generators are judged by.
-        own = [self.G.decode(code, domain) for domain, code in enumerate(codes)]
-        fake_y, fake_x = self.G.decode(codes[0], 1), self.G.decode(codes[1], 0)
+        # The draw of noise serves both updates: the discriminators see what the generators are judged by. What both
+        # codes become in a domain is one pass, and the shared blocks see every code once.
+        in_x, in_y = self.G.decode_into_both(torch.cat(codes))
+        own, fake_x, fake_y = (in_x[: len(x)], in_y[len(x) :]), in_x[len(x) :], in_y[: len(x)]
 
         def discriminator_loss() -> Tensor:
             pairs = ((self.D_X, x, fake_x.detach()), (self.D_Y, y, fake_y.detach()))
@@ -85,10 +86,6 @@ class UNIT(TranslationMethod):
 
         self.log("l_d", self.step("d", discriminator_loss), prog_bar=True)
         self.log("l_g", self.step("g", generator_loss), prog_bar=True)
-
-    @property
-    def stride(self) -> int:
-        return self.G.stride
 
     def generate(self, images: Tensor, target: str) -> Tensor:
         """What the target's decoder makes of the code, without noise."""

@@ -9,7 +9,8 @@ class ImagePool(nn.Module):
 
     Until it is full, it stores every image and returns it. Then it returns every image with probability 0.5 as it is,
     unstored, and otherwise a random stored one, in whose place it puts the new one. The images are buffers: a
-    checkpoint holds them, and a resumed training draws what the straight one would have drawn.
+    checkpoint holds them, and a resumed training draws what the straight one would have drawn. Every process has a pool
+    of its own; :class:`xdomain.running.resume.ExactResume` keeps those of all.
 
     Args:
         size: number of images; 0 returns all as they are.
@@ -23,6 +24,11 @@ class ImagePool(nn.Module):
         super().__init__()
         self.register_buffer("images", torch.zeros(size, *shape))
         self.register_buffer("stored", torch.tensor(0))
+
+    def clear(self) -> None:
+        """Forget all images."""
+        self.images.zero_()
+        self.stored.zero_()
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:

@@ -84,6 +84,7 @@ class UNITAutoencoders(nn.Module):
         super().__init__()
         if not 0 <= share <= blocks:
             raise ValueError(f"share is {share}, but there are {blocks} blocks")
+        self.share = share
         self.encoders = nn.ModuleList(UNITEncoder(c, width, blocks) for c in channels)
         self.decoders = nn.ModuleList(UNITDecoder(c, width, blocks) for c in channels)
         for encoder in self.encoders:
@@ -101,4 +102,16 @@ class UNITAutoencoders(nn.Module):
     def decode(self, codes: Tensor, domain: int) -> Tensor:
         """Images of a domain, [N, C, H, W] in [-1, 1], of codes."""
         images: Tensor = self.decoders[domain](codes)
+        return images
+
+    def decode_into_both(self, codes: Tensor) -> list[Tensor]:
+        """Images of the first and of the second domain of the same codes; the shared blocks run once."""
+        for block in [*self.decoders[0].children()][: self.share]:
+            codes = block(codes)
+        images = []
+        for decoder in self.decoders:
+            x = codes
+            for layer in [*decoder.children()][self.share :]:
+                x = layer(x)
+            images.append(x)
         return images

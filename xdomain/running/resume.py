@@ -76,6 +76,50 @@ class ExactResume(pl.Callback):
                 model.require_forward_param_sync = False  # its first forward pass would broadcast the buffers of rank 0
 
 
+def planned_batches(trainer: pl.Trainer) -> float:
+    """How many batches a training will have had at its end; infinite without a limit.
+
+    The trainer may need loaders to count them. They are made again when the training begins: only new loaders are put
+    at the position of a checkpoint.
+    """
+    fit = trainer.fit_loop
+    before = fit._combined_loader
+    batches = float(trainer.estimated_stepping_batches)
+    fit._combined_loader = before
+    return batches
+
+
+def begin_after(trainer: pl.Trainer, batches: int) -> None:
+    """Let a new training begin after its first batches, as if it went on from a checkpoint that was written there.
+
+    Steps, epochs and the order of the images are those of a training that had these batches. Weights, optimisers and
+    random states are left to the caller.
+
+    Args:
+        trainer: a trainer that is about to train; call it in ``on_fit_start``.
+        batches: number of batches to leave out, at least 1.
+    """
+    fit = trainer.fit_loop
+    fit.setup_data()
+    epoch, last = divmod(batches - 1, int(fit.max_batches))
+    epochs = {"ready": epoch + 1, "started": epoch + 1, "processed": epoch, "completed": epoch}
+    total, current = (dict.fromkeys(("ready", "started", "processed", "completed"), n) for n in (batches, last + 1))
+    steps = {"ready": batches, "completed": batches}
+    state = fit.state_dict() | {
+        "epoch_progress": {"total": epochs, "current": epochs},
+        "epoch_loop.batch_progress": {
+            "total": total,
+            "current": current,
+            "is_last_batch": last + 1 == int(fit.max_batches),
+        },
+        "epoch_loop.manual_optimization.optim_step_progress": {"total": steps, "current": steps},
+    }
+    fit.load_state_dict(state)
+    assert fit._combined_loader is not None
+    for loader in fit._combined_loader.flattened:
+        loader.load_state_dict({"epoch": epoch, "batch": last + 1})
+
+
 def _of_all_ranks(trainer: pl.Trainer, value: Any) -> list[Any]:
     values: list[Any] = [value]
     if trainer.world_size > 1:

@@ -1,0 +1,1 @@
+"""Parts of other projects, for recipes."""
