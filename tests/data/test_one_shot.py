@@ -93,7 +93,7 @@ def test_augmentation_is_that_of_drawings_of_digits_or_of_the_data():
         for jitter in (False, True)
     }
     assert kinds[None, False] == ["NoneType", "NoneType"]
-    assert kinds[None, True] == ["ResizeCropFlip", "FacadeJitter"]
+    assert kinds[None, True] == ["ResizeCropFlip", "ResizeCropFlip"]
     assert kinds["flip", False] == kinds["flip", True] == ["NoneType", "HorizontalFlip"]
     assert kinds["jitter", False] == kinds["jitter", True] == ["OneShotJitter", "OneShotJitter"]
     turned = HorizontalFlip()

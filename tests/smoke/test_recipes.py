@@ -17,7 +17,7 @@ from PIL import Image
 
 from tests.fakes import celeba
 from tests.fakes import digits as fakes
-from tests.fakes.folders import write_picture
+from tests.fakes.folders import write_facades, write_picture
 from xdomain.commands.main import main
 from xdomain.discover import owner_of
 from xdomain.features import helpers
@@ -53,8 +53,10 @@ SMALL = {
     "SinGAN3D": {"iterations": 1, "width": 4, "layers": 3},
     "ConSinGAN3D": {"iterations": 1, "width": 4, "layers": 2},
     "FacadeWorld": {"train_size": 8, "val_size": 4, "test_size": 4},
+    "SeasonWorld": {"train_size": 8, "val_size": 4, "test_size": 4},
+    "Facades": {"image_size": 64},
     "ResnetGenerator": {"width": 4, "blocks": 1},
-    "UNetGenerator": {"width": 4},
+    "UNetGenerator": {"width": 4, "depth": 6},
     "PatchDiscriminator": {"width": 4},
     "PairDiscriminator": {"width": 4},
     "SegmentationNet": {"width": 4},
@@ -64,7 +66,7 @@ SMALL = {
     "DrawingAutoencoders": {"width": 4, "blocks": 1},
     "OneShotScores": {"images": 20},
     "UNIT": {"width": 4, "blocks": 1},
-    "CUT": {"width": 4, "blocks": 3, "patches": 4, "features": 4},
+    "CUT": {"width": 4, "blocks": 3, "layers": [0, 4, 8, 12, 14], "patches": 4, "features": 4},
     "ContentMasks": {"images": 4},
     "ContentTransfer": {"pairs": 4, "val_pairs": 2},
     "GuidedAccuracy": {"guides": 2, "pairs": 4, "val_pairs": 2},
@@ -100,6 +102,7 @@ def _official_files(tmp_path_factory):
     root = tmp_path_factory.mktemp("data")
     fakes.write_mnist(root)
     fakes.write_usps(root)
+    write_facades(root, size=64, train=8, val=4)
     fakes.write_svhn(root, train=60, extra=40, photos=True)
     rng = np.random.default_rng(0)
     celeba.write_celeba(root, rng.integers(0, 2, (30, 40)), np.repeat([0, 1, 2], [16, 7, 7]))
@@ -111,7 +114,7 @@ def _official_files(tmp_path_factory):
         patch.setitem(
             SMALL,
             "UnpairedFolders",
-            {name: str(root / "photos" / folder) for name, folder in (("a", "stones"), ("b", "nature"))},
+            {"image_size": 64, "test_share": 0.2, "a": str(root / "photos/stones"), "b": str(root / "photos/nature")},
         )
         yield
 
@@ -254,6 +257,7 @@ TRIED_ON = {
     "ImagePair": "structural_analogy_tiny",
     "OneShot": "ost_digits",
     "SingleImage": "singan_tiny",
+    "cut": "cut_facades",
     "cyclegan": "cyclegan_facades",
     "didd": "didd_avatars_smile_glasses",
     "dtn": "dtn",
