@@ -17,7 +17,7 @@ from PIL import Image
 
 from tests.fakes import celeba
 from tests.fakes import digits as fakes
-from tests.fakes.folders import write_picture
+from tests.fakes.folders import write_facades, write_picture
 from xdomain.commands.main import main
 from xdomain.discover import owner_of
 from xdomain.features import helpers
@@ -53,10 +53,12 @@ SMALL = {
     "SinGAN3D": {"iterations": 1, "width": 4, "layers": 3},
     "ConSinGAN3D": {"iterations": 1, "width": 4, "layers": 2},
     "FacadeWorld": {"train_size": 8, "val_size": 4, "test_size": 4},
+    "SeasonWorld": {"train_size": 8, "val_size": 4, "test_size": 4},
     "ResnetGenerator": {"width": 4, "blocks": 1},
     "UNetGenerator": {"width": 4},
     "PatchDiscriminator": {"width": 4},
     "PairDiscriminator": {"width": 4},
+    "MultiScaleDiscriminator": {"width": 4},
     "SegmentationNet": {"width": 4},
     "OST": {"autoencoder_steps": 2, "steps": 2},
     "DigitAutoencoders": {"width": 4},
@@ -101,6 +103,7 @@ def _official_files(tmp_path_factory):
     fakes.write_mnist(root)
     fakes.write_usps(root)
     fakes.write_svhn(root, train=60, extra=40, photos=True)
+    write_facades(root, train=8, val=8)
     rng = np.random.default_rng(0)
     celeba.write_celeba(root, rng.integers(0, 2, (30, 40)), np.repeat([0, 1, 2], [16, 7, 7]))
     for number in range(24):
@@ -111,7 +114,7 @@ def _official_files(tmp_path_factory):
         patch.setitem(
             SMALL,
             "UnpairedFolders",
-            {name: str(root / "photos" / folder) for name, folder in (("a", "stones"), ("b", "nature"))},
+            {"image_size": 64, "a": str(root / "photos" / "stones"), "b": str(root / "photos" / "nature")},
         )
         yield
 
@@ -254,6 +257,7 @@ TRIED_ON = {
     "ImagePair": "structural_analogy_tiny",
     "OneShot": "ost_digits",
     "SingleImage": "singan_tiny",
+    "cut": "cut_facades",
     "cyclegan": "cyclegan_facades",
     "didd": "didd_avatars_smile_glasses",
     "dtn": "dtn",
