@@ -6,6 +6,7 @@ import torch
 from tests.toys import ToyGAN, ToyPair, trainer
 from xdomain.batch import to_channels, to_float
 from xdomain.callbacks import DistributionDistance
+from xdomain.methods import Pix2Pix
 from xdomain.metrics import FID, KID, build_extractor
 
 
@@ -47,3 +48,22 @@ def test_the_target_itself_is_nearest():
 def test_nothing_in_a_validation():
     run = trainer(max_steps=1, callbacks=[DistributionDistance()])
     assert run.validate(ToyGAN(), ToyPair(), verbose=False) == [{}]
+
+
+def test_a_method_that_translates_the_other_way_only():
+    """The source is then the second domain: its images as they are stand as untranslated."""
+
+    class Back(Pix2Pix):
+        def translate(self, images, source, target, **options):
+            assert (source, target) == ("grey", "red")
+            return to_float(torch.from_numpy(ToyPair().data("a", "test").images[: len(images)]))
+
+    networks = {"generator": lambda x, y: torch.nn.Conv2d(x, y, 1), "discriminator": lambda x: torch.nn.Conv2d(x, 1, 1)}
+    values = distances(Back(reverse=True, domains=("red", "grey"), channels=(3, 1), image_size=8, **networks))
+    assert values["fid@random-conv"] < 1e-6
+    network = build_extractor("random-conv")
+    a, b = (to_float(torch.from_numpy(ToyPair().data(role, "test").images)) for role in "ab")
+    fid = FID(network)
+    fid.update(a, real=True)
+    fid.update(to_channels(b, 3), real=False)
+    assert values["fid_untranslated@random-conv"] == pytest.approx(float(fid.compute()), rel=1e-3)

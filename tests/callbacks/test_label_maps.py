@@ -1,48 +1,17 @@
 """Scores of translations between pictures and label maps: by a method that answers right, wrong, or with its input."""
 
 import pytest
-import torch
 
+from tests.callbacks.oracle import oracle
 from tests.fakes.folders import write_layout
 from tests.toys import trainer
-from xdomain.batch import to_float
 from xdomain.callbacks import LabelMapScores
 from xdomain.data import FacadeWorld, UnpairedFolders
 from xdomain.errors import UserError
-from xdomain.methods import CycleGAN
-from xdomain.networks import PatchDiscriminator, ResnetGenerator
 
 
 def data(**options):
     return FacadeWorld(image_size=16, train_size=4, val_size=6, test_size=6, batch_size=2, eval_batch_size=4, **options)
-
-
-class Oracle(CycleGAN):
-    """Knows the true pairs, and answers with them or with what a function makes of them."""
-
-    answer = staticmethod(lambda truth, images: truth)
-
-    def translate(self, images, source, target):
-        world, role = self.data, self.data.role_of(source)
-        for split in ("val", "test"):
-            known = to_float(torch.from_numpy(world.data(role, split).images.copy()))
-            wanted = to_float(torch.from_numpy(world.data(world.role_of(target), split).images.copy()))
-            rows = [next((i for i, x in enumerate(known) if torch.equal(x, image)), None) for image in images.cpu()]
-            if None not in rows:
-                return type(self).answer(wanted[rows], images)
-        raise AssertionError("images that are in no part")
-
-
-def make(answer=None):
-    method = Oracle(
-        generator=lambda x, y: ResnetGenerator(x, y, 4, 1),
-        discriminator=lambda x: PatchDiscriminator(x, 4, 1),
-        domains=("photo", "labels"),
-        channels=(3, 3),
-        image_size=16,
-    )
-    type(method).answer = staticmethod(answer or (lambda truth, images: truth))
-    return method
 
 
 def result_of(method, world):
@@ -51,7 +20,7 @@ def result_of(method, world):
 
 
 def test_true_answers_have_full_marks_and_null_rows_stand_beside():
-    values = result_of(make(), data())
+    values = result_of(oracle(), data())
     name = "photo_to_labels"
     for score in ("pixel_accuracy", "class_accuracy", "miou", "relabelled"):
         assert values[f"{score}/{name}"] == 1
@@ -64,13 +33,13 @@ def test_true_answers_have_full_marks_and_null_rows_stand_beside():
 
 
 def test_noise_below_half_the_distance_of_colours_changes_nothing_but_l1():
-    values = result_of(make(lambda truth, _: truth + 0.05), data())
+    values = result_of(oracle(lambda truth, _: truth + 0.05), data())
     assert values["pixel_accuracy/photo_to_labels"] == 1
     assert 0.02 < values["l1/photo_to_labels"] <= 0.05
 
 
 def test_doing_nothing_is_the_untranslated_row():
-    values = result_of(make(lambda _, images: images), data())
+    values = result_of(oracle(lambda _, images: images), data())
     for score in ("pixel_accuracy", "class_accuracy", "miou", "l1"):
         name = f"{score}/photo_to_labels"
         assert values[name] == values[f"{score}_untranslated/photo_to_labels"]
@@ -80,4 +49,4 @@ def test_data_without_pairs_or_label_maps_are_refused(tmp_path):
     write_layout(tmp_path, trainA=4, trainB=4)
     folders = UnpairedFolders(path=str(tmp_path), image_size=16)
     with pytest.raises(UserError, match="knows none: remove it"):
-        trainer(callbacks=[LabelMapScores()]).test(make(), datamodule=folders)
+        trainer(callbacks=[LabelMapScores()]).test(oracle(), datamodule=folders)

@@ -7,7 +7,7 @@ import torch
 
 from tests.fakes.folders import write_flat, write_layout, write_picture
 from xdomain.callbacks.reading import has_training_part
-from xdomain.data import Avatars, ImagePair
+from xdomain.data import Avatars, ImagePair, ResizeCropFlip
 from xdomain.data.folders import LabelledFolders, UnpairedFolders
 from xdomain.data.images import read_image
 from xdomain.errors import UserError
@@ -179,6 +179,14 @@ def test_names_of_domains_that_would_lead_elsewhere(tmp_path, name):
         Avatars({name: "*"})
     with pytest.raises(UserError, match="cannot be part of a file name"):
         ImagePair("scikit-image:coffee", "scikit-image:coins", names=(name or ".", "b"))
+
+
+def test_jitter_crops_and_mirrors_in_place_of_flip(tmp_path):
+    write_layout(tmp_path, trainA=4, trainB=4)
+    assert isinstance(unpaired(path=str(tmp_path), jitter=True).augmentation("b"), ResizeCropFlip)
+    assert unpaired(path=str(tmp_path)).augmentation("a") is None
+    with pytest.raises(UserError, match="flip is true, but jitter mirrors already"):
+        unpaired(path=str(tmp_path), jitter=True, flip=True)
 
 
 def test_flip_mirrors_some_training_images(tmp_path):

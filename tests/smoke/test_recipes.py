@@ -53,12 +53,13 @@ SMALL = {
     "SinGAN3D": {"iterations": 1, "width": 4, "layers": 3},
     "ConSinGAN3D": {"iterations": 1, "width": 4, "layers": 2},
     "FacadeWorld": {"train_size": 8, "val_size": 4, "test_size": 4},
-    "SeasonWorld": {"train_size": 8, "val_size": 4, "test_size": 4},
     "Facades": {"image_size": 64},
+    "SeasonWorld": {"train_size": 8, "val_size": 4, "test_size": 4},
     "ResnetGenerator": {"width": 4, "blocks": 1},
     "UNetGenerator": {"width": 4, "depth": 6},
     "PatchDiscriminator": {"width": 4},
     "PairDiscriminator": {"width": 4},
+    "MultiScaleDiscriminator": {"width": 4},
     "SegmentationNet": {"width": 4},
     "OST": {"autoencoder_steps": 2, "steps": 2},
     "DigitAutoencoders": {"width": 4},
@@ -66,7 +67,7 @@ SMALL = {
     "DrawingAutoencoders": {"width": 4, "blocks": 1},
     "OneShotScores": {"images": 20},
     "UNIT": {"width": 4, "blocks": 1},
-    "CUT": {"width": 4, "blocks": 3, "layers": [0, 4, 8, 12, 14], "patches": 4, "features": 4},
+    "CUT": {"width": 4, "blocks": 5, "patches": 4, "features": 4},
     "ContentMasks": {"images": 4},
     "ContentTransfer": {"pairs": 4, "val_pairs": 2},
     "GuidedAccuracy": {"guides": 2, "pairs": 4, "val_pairs": 2},
@@ -102,8 +103,8 @@ def _official_files(tmp_path_factory):
     root = tmp_path_factory.mktemp("data")
     fakes.write_mnist(root)
     fakes.write_usps(root)
-    write_facades(root, size=64, train=8, val=4)
     fakes.write_svhn(root, train=60, extra=40, photos=True)
+    write_facades(root, train=8, val=8)
     rng = np.random.default_rng(0)
     celeba.write_celeba(root, rng.integers(0, 2, (30, 40)), np.repeat([0, 1, 2], [16, 7, 7]))
     for number in range(24):
@@ -114,7 +115,12 @@ def _official_files(tmp_path_factory):
         patch.setitem(
             SMALL,
             "UnpairedFolders",
-            {"image_size": 64, "test_share": 0.2, "a": str(root / "photos/stones"), "b": str(root / "photos/nature")},
+            {
+                "image_size": 64,
+                "test_share": 0.2,
+                "a": str(root / "photos" / "stones"),
+                "b": str(root / "photos" / "nature"),
+            },
         )
         yield
 
@@ -241,6 +247,24 @@ def test_every_method_in_mixed_precision(recipe, tmp_path):
     run("fit", "--config", small(recipe, tmp_path), *overlays, "--trainer.run_dir", tmp_path / "run")
     finite_metrics(tmp_path / "run" / "metrics.csv")
     assert checkpoint(tmp_path / "run")["global_step"] == 4
+
+
+def test_a_folder_in_the_layout_of_the_archives(tmp_path):
+    """trainA and so on, as horse2zebra unpacks: trained on, tested with, translated both ways."""
+    for number, part in enumerate(("trainA", "trainB", "testA", "testB") * 6):
+        write_picture(tmp_path / "archive" / part / f"{number}.png", number, 40, 40)
+    words = ["--data.path", tmp_path / "archive", "--data.domains", "[horse, zebra]", "--trainer.run_dir", "run"]
+    recipe = yaml.safe_load(small("cyclegan_folders", tmp_path).read_text())
+    for name in ("a", "b"):
+        del recipe["data"]["init_args"][name]
+    (tmp_path / "archive.yaml").write_text(yaml.safe_dump(recipe))
+    run("fit", "--config", tmp_path / "archive.yaml", "--config", "smoke", "--config", "cpu", *words)
+    run("test", "--ckpt_path", "run")
+    for source, target in (("horse", "zebra"), ("zebra", "horse")):
+        folders = ["--input", tmp_path / "archive" / "testA", "--output", tmp_path / target]
+        words = ["translate", "--ckpt_path", "run", *folders, "--source", source, "--target", target]
+        assert main([*map(str, words)]) == 0
+        assert len([*(tmp_path / target).glob("*.png")]) == 6
 
 
 def test_predictions_of_a_run(tmp_path):

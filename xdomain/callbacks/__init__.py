@@ -13,6 +13,7 @@ from xdomain.callbacks.ema import GeneratorEMA
 from xdomain.callbacks.identity import IdentityRetrieval, IdentityVerification
 from xdomain.callbacks.label_maps import LabelMapScores
 from xdomain.callbacks.one_shot import OneShotScores
+from xdomain.callbacks.pairs import PairScores
 from xdomain.callbacks.pictures import SampleGrid
 from xdomain.callbacks.predictions import PredictionWriter
 from xdomain.callbacks.single import SampleQuality, SampleSheet
@@ -35,6 +36,7 @@ __all__ = [
     "LabelMapScores",
     "LearningCurves",
     "OneShotScores",
+    "PairScores",
     "PredictionWriter",
     "Results",
     "SampleGrid",

@@ -22,6 +22,8 @@ from xdomain.metrics.distribution import FID, KID
 class DistributionDistance(BatchEvaluation):
     """KID and FID in the test, between translated source images and real images of the target domain.
 
+    The source is the first domain and the target the last, or as the method has it that translates the other way only.
+
     ``kid@F`` with its standard deviation over subsets ``kid_std@F``, ``fid@F``, and the numbers of images ``n_real@F``
     and ``n_fake@F``. ``kid_untranslated@F`` and ``fid_untranslated@F`` are those of the source images. Values are
     comparable only for the same feature network F and the same numbers of images.
@@ -37,7 +39,7 @@ class DistributionDistance(BatchEvaluation):
         self._extractor: Extractor | None = None
 
     def check(self, module: Method, split: Split) -> None:
-        check_translates_alone(self, module)
+        check_translates_alone(self, module, _direction(module))
         if len(module.domains) != 2:
             raise UserError(f"DistributionDistance needs two domains, but the data has {module.domains[0]}: remove it.")
         self._extractor = self._extractor or build_features(self.features)
@@ -56,15 +58,16 @@ class DistributionDistance(BatchEvaluation):
             self.fid = {suffix: FID(self.extractor).to(module.device) for suffix in suffixes}
 
     def add(self, module: Method, batch: Batch, testing: bool) -> None:
+        source, target = _direction(module)
         shown: dict[str, Tensor] = {}
-        if (a := batch.get("a")) is not None:
-            shown[""] = module.translate(a.image, *ends(module))
-            shown["_untranslated"] = to_channels(a.image, shown[""].shape[1])
+        if (own := batch.get(module.data.role_of(source))) is not None:
+            shown[""] = module.translate(own.image, source, target)
+            shown["_untranslated"] = to_channels(own.image, shown[""].shape[1])
         for suffix, images in shown.items():
             self._update(suffix, images, real=False)
-        if (b := batch.get("b")) is not None:
+        if (wanted := batch.get(module.data.role_of(target))) is not None:
             for suffix in self.kid:
-                self._update(suffix, b.image, real=True)
+                self._update(suffix, wanted.image, real=True)
 
     def _update(self, suffix: str, images: Tensor, real: bool) -> None:
         features = self.extractor.features(images.clamp(-1, 1))
@@ -83,3 +86,9 @@ class DistributionDistance(BatchEvaluation):
                 values[f"kid_std@{name}"] = deviation
         real, fake = self.kid[""].n
         return values | {f"n_real@{name}": torch.tensor(float(real)), f"n_fake@{name}": torch.tensor(float(fake))}
+
+
+def _direction(module: Method) -> tuple[str, str]:
+    """The usual direction, or the only one that the method has."""
+    usual = ends(module)
+    return usual if usual in module.directions or not module.directions else module.directions[0]
