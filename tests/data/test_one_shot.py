@@ -125,7 +125,6 @@ def test_jitter_turns_little_and_keeps_shape_and_range():
         ({"sample": -1}, "sample is -1: count the test images from 0"),
         ({"data": Handwritten()}, "data is a Handwritten, which has only the domain handwritten"),
     ],
-    ids=str,
 )
 def test_bad_settings_are_refused(settings, sentence):
     with pytest.raises(SettingError, match=sentence):
