@@ -20,6 +20,7 @@ images have 64 and 128 pixels. Writes results/benchmarks/schedules.json.
 """
 
 import argparse
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -183,7 +184,7 @@ def fit(method: Method, data: FacadeWorld, step: Step, batches: int) -> None:
     """Train with another training step."""
     method.training_step = lambda batch, batch_idx: step(method, batch)  # type: ignore[method-assign]  # noqa: ARG005
     quiet = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, XDOMAIN_CACHE=folder):  # with phase I of OST
         trainer = Trainer(
             run_dir=folder, max_steps=batches, max_epochs=-1, limit_val_batches=0, accelerator="cpu", devices=1, **quiet
         )
