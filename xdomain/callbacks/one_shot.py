@@ -1,6 +1,5 @@
 """Evaluation of the translation of the one image that a method has learned from."""
 
-from contextlib import suppress
 from typing import NamedTuple
 
 import pytorch_lightning as pl
@@ -17,15 +16,14 @@ from xdomain.callbacks.evaluation import (
     fetch_judge,
     judge_name,
 )
+from xdomain.callbacks.pairs import PairDistances
 from xdomain.callbacks.reading import pieces, read, spread
 from xdomain.data.base import ImageData, Split
 from xdomain.errors import UserError, refuse
 from xdomain.features import Extractor
 from xdomain.features.helpers import Helper
 from xdomain.methods import Method
-from xdomain.metrics.base import PairMetric
-from xdomain.metrics.counterfactual import CounterfactualError
-from xdomain.metrics.perceptual import LPIPS, ContentDistance, PerceptualDistance, gram
+from xdomain.metrics.perceptual import ContentDistance, gram
 
 RANDOM = 20
 """Random target images in the place of a translation, over which ``_random`` is the mean."""
@@ -161,10 +159,6 @@ class OneShotScores(DrawnEvaluation):
         if truth is None:
             return {}
         images = to_channels(images, truth.shape[1])
-        pairs = CounterfactualError().to(images.device)
-        pairs.update(images, truth.expand_as(images))
-        found = {name: value for name, value in pairs.compute().items() if name in ("l1", "ssim")}
-        perceptual: list[PairMetric] = [PerceptualDistance(network)]
-        with suppress(UserError):  # where its weights are
-            perceptual.append(LPIPS("squeeze").to(images.device))
-        return found | {metric.name: metric.distances(truth, images) for metric in perceptual}
+        distances = PairDistances(network, images.device)
+        distances.update(images, truth.expand_as(images))
+        return distances.compute()
