@@ -9,6 +9,8 @@ other rows. Sample by sample all rows have their turn, so that they are always m
 
 What is done is kept in the folder: the script can be stopped at any time and goes on when it is called again. At the
 end each row is published as <row>@samples.
+
+Digits are 1.5 times as fast without oneDNN (``--plain``), whose calls take longer than the sums of such small layers.
 """
 
 import argparse
@@ -192,8 +194,12 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--match", default="", help="of these only rows in which this regular expression is found")
     parser.add_argument("--samples", type=int, default=100, help="number of samples, from test image 0 on")
     parser.add_argument("--folder", type=Path, default=Path("runs/one_shot"), help="what is done, to go on from")
+    parser.add_argument(
+        "--plain", action="store_true", help="without oneDNN: faster for layers as small as those of digits"
+    )
     publishing(parser)
     options = parser.parse_args(args)
+    torch.backends.mkldnn.enabled = not options.plain
     table = yaml.safe_load(TABLES.read_text())[options.table] if options.table else {"columns": {}, "rows": []}
     names = list(dict.fromkeys([*options.rows, *(name.removesuffix(SUFFIX) for name in recipes(table))]))
     names = [name for name in names if re.search(options.match, name)]
