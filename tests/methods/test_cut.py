@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+import xdomain.methods.cut
 from tests.methods.domains import score, tiny
 from tests.methods.faces import Faces, assert_gradients, first_batch, one_step, owners
 from xdomain.errors import UserError
@@ -50,3 +51,17 @@ def test_cut_equals_the_formulas(settings, monkeypatch):
 def test_cut_refuses_layers_that_its_encoder_does_not_have():
     with pytest.raises(UserError, match=r"layers is \[0, 13\]: give rising numbers from 0 to 12"):
         tiny(CUT, layers=[0, 13])
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_keys_are_made_without_a_graph(flip, monkeypatch):
+    graphs = []
+
+    def recorded(queries, keys, temperature):
+        graphs.append((queries.requires_grad, keys.requires_grad))
+        return patch_nce(queries, keys, temperature)
+
+    monkeypatch.setattr(xdomain.methods.cut, "patch_nce", recorded)
+    monkeypatch.setattr(torch, "rand", lambda *_: torch.tensor(0.1))  # mirrored, with flip
+    one_step(tiny(CUT, identity=False, flip=flip))
+    assert graphs == [(True, False)] * 4
