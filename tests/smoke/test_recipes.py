@@ -66,6 +66,12 @@ SMALL = {
     "DigitDiscriminator": {"width": 4},
     "DrawingAutoencoders": {"width": 4, "blocks": 1},
     "OneShotScores": {"images": 20},
+    "TwoStep": {"gan_steps": 2, "encoder_steps": 2, "latent": 8},
+    "ConditionalGenerator": {"width": 4},
+    "TwoHeadDiscriminator": {"width": 4},
+    "LatentEncoder": {"width": 4},
+    "AttributeTransfer": {"count": 8, "val_count": 4},
+    "LatentScores": {"count": 8, "val_count": 4},
     "UNIT": {"width": 4, "blocks": 1},
     "CUT": {"width": 4, "blocks": 5, "patches": 4, "features": 4},
     "ContentMasks": {"images": 4},
@@ -292,9 +298,11 @@ TRIED_ON = {
     "pix2pix": "pix2pix_facades",
     "singan": "singan_injection_tiny",
     "structural_analogy": "structural_analogy_tiny",
+    "two_step": "two_step_avatars",
     "didd_svhn_holdout": "didd_digits",
     "ost_svhn_holdout": "ost_mnist_svhn",
     "svhn_holdout": "dtn_svhn_mnist",
+    "two_step_svhn_holdout": "two_step_mnist_svhn",
 }
 """A recipe for the overlays of each owner, and for those that are made for one recipe."""
 

@@ -2,6 +2,7 @@
 
 from xdomain.callbacks.accuracy import ClassificationAccuracy, GuidedAccuracy, TransferAccuracy
 from xdomain.callbacks.analogy import AnalogyQuality
+from xdomain.callbacks.attribute_transfer import AttributeTransfer
 from xdomain.callbacks.attributes import AttributeAccuracy
 from xdomain.callbacks.channels_last import ChannelsLast
 from xdomain.callbacks.compile import CompileNetworks
@@ -12,6 +13,7 @@ from xdomain.callbacks.distribution import DistributionDistance
 from xdomain.callbacks.ema import GeneratorEMA
 from xdomain.callbacks.identity import IdentityRetrieval, IdentityVerification
 from xdomain.callbacks.label_maps import LabelMapScores
+from xdomain.callbacks.latents import LatentScores
 from xdomain.callbacks.one_shot import OneShotScores
 from xdomain.callbacks.pairs import PairScores
 from xdomain.callbacks.pictures import SampleGrid
@@ -23,6 +25,7 @@ from xdomain.running.results import Results
 __all__ = [
     "AnalogyQuality",
     "AttributeAccuracy",
+    "AttributeTransfer",
     "ChannelsLast",
     "ClassificationAccuracy",
     "CompileNetworks",
@@ -34,6 +37,7 @@ __all__ = [
     "IdentityRetrieval",
     "IdentityVerification",
     "LabelMapScores",
+    "LatentScores",
     "LearningCurves",
     "OneShotScores",
     "PairScores",
