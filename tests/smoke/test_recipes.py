@@ -35,6 +35,7 @@ SMALL = {
         "test_identities": 30,
         "eval_images_per_identity": 2,
     },
+    "AvatarClips": {"train_frames": 24, "val_frames": 8, "test_frames": 8},
     "Street": {"train_size": 40, "val_size": 10, "test_size": 12},
     "Handwritten": {"limit": 40},
     "MNIST": {"val_size": 10},
@@ -71,6 +72,7 @@ SMALL = {
     "TwoHeadDiscriminator": {"width": 4},
     "LatentEncoder": {"width": 4},
     "AttributeTransfer": {"count": 8, "val_count": 4},
+    "FaceSwapScores": {"count": 8, "val_count": 4},
     "LatentScores": {"count": 8, "val_count": 4},
     "UNIT": {"width": 4, "blocks": 1},
     "CUT": {"width": 4, "blocks": 5, "patches": 4, "features": 4},
@@ -116,6 +118,7 @@ def _official_files(tmp_path_factory):
     for number in range(24):
         name = f"{('stones', 'nature')[number % 2]}/img {number}.jpg"
         write_picture(root / "photos" / name, number, width=60 + number, height=50)
+        write_picture(root / "clips" / name, number, width=60, height=50)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDOMAIN_DATA", str(root))
         patch.setitem(
@@ -128,6 +131,8 @@ def _official_files(tmp_path_factory):
                 "b": str(root / "photos" / "nature"),
             },
         )
+        folders = {name: str(root / "clips" / part) for name, part in (("a", "stones"), ("b", "nature"))}
+        patch.setitem(SMALL, "TwoVideos", {"val_share": 0.34, "test_share": 0.34, **folders})
         yield
 
 

@@ -11,6 +11,7 @@ from xdomain.callbacks.content_masks import ContentMasks
 from xdomain.callbacks.content_pictures import TransferPictures
 from xdomain.callbacks.distribution import DistributionDistance
 from xdomain.callbacks.ema import GeneratorEMA
+from xdomain.callbacks.face_swap import FaceSwapScores
 from xdomain.callbacks.identity import IdentityRetrieval, IdentityVerification
 from xdomain.callbacks.label_maps import LabelMapScores
 from xdomain.callbacks.latents import LatentScores
@@ -32,6 +33,7 @@ __all__ = [
     "ContentMasks",
     "ContentTransfer",
     "DistributionDistance",
+    "FaceSwapScores",
     "GeneratorEMA",
     "GuidedAccuracy",
     "IdentityRetrieval",
