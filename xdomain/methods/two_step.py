@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from xdomain.batch import Batch, to_channels
+from xdomain.data.sampler import derive_seed
 from xdomain.errors import UserError, refuse
 from xdomain.losses import bce_gan
 from xdomain.methods.base import Method, Phase
@@ -102,6 +103,11 @@ class TwoStep(Method):
         """Between any two domains, and from each to itself."""
         pairs = [(source, target) for source in self.domains for target in self.domains]
         return tuple(sorted(pairs, key=lambda pair: pair[0] == pair[1]))
+
+    def on_train_start(self) -> None:
+        """Let every rank draw z of its own. After a resume the saved states do that."""
+        if self.trainer.world_size > 1 and self.trainer.global_step == 0:
+            torch.manual_seed(derive_seed(torch.initial_seed(), self.global_rank))
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         if self.phase.name == "adversarial":
