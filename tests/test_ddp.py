@@ -21,6 +21,7 @@ from tests.methods.domains import tiny
 from tests.methods.faces import Faces, make
 from tests.methods.single import OneClip, OneImage, TwoImages, facts
 from tests.methods.test_ost import make as ost
+from tests.methods.test_two_step import make as two_step
 from tests.toys import ToyGAN, ToyPair, trainer, weights
 from xdomain.callbacks import (
     AnalogyQuality,
@@ -518,6 +519,7 @@ DOMAINS = {
     "CycleGAN without pool": lambda: (without_pool(), Faces(batch_size=1)),  # the pool draws for one image at a time
     "OST drawing": lambda: one_shot("drawing"),
     "OST digits": lambda: one_shot("digits"),
+    "TwoStep": lambda: (two_step(gan_steps=4, encoder_steps=4, ema=0.9, optimizer=GANAdam), Faces(batch_size=1)),
 }
 
 
@@ -546,7 +548,7 @@ def test_ddp_ranks_of_whole_domains_stay_equal_and_resume_exactly_with_pools_of_
     for key, value in first.items():
         if key in pools:
             assert not torch.equal(value, second[key]), key
-        elif key != "drawn":
+        elif key != "drawn" and ".running_" not in key:  # of the last batch, before rank 0 shares its own
             assert torch.equal(value, second[key]), key
     assert any(not torch.equal(first[key], start[key]) for key in start if key.endswith(".weight"))
     assert steps == [*range(1, 9)]

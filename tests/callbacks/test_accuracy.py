@@ -90,6 +90,31 @@ def test_transfer_accuracy_of_known_answers():
     assert picture.width == picture.height > 300
 
 
+class Both(Negative):
+    """The negative in both directions."""
+
+    directions = (("red", "grey"), ("grey", "red"))
+
+    def translate(self, images, source, target, **options):
+        assert (source, target) == ("grey", "red")
+        return -images.expand(-1, 3, -1, -1)
+
+
+def test_the_other_direction():
+    callback = reader_as_helper(TransferAccuracy("x", reverse=True))
+    run = trainer(callbacks=[callback])
+    Shades.root = None
+    run.test(Both(), datamodule=Shades(eval_batch_size=2), verbose=False)
+    values = {name: value.item() for name, value in run.callback_metrics.items()}
+    # negatives: 2 1 0 against labels 0 1 1; real reds: 0 0 0 2 1 1 2 against 2 2 0 0 1 2 0
+    wanted = {"": 1 / 3, "_untranslated": 2 / 3, "_real": 2 / 7}
+    assert {name: values[f"accuracy{name}@x"] for name in wanted} == pytest.approx(wanted)
+    assert values["n@x"] == 3
+    # gallery: shade 0.5 -> 0, 0 -> 1, -0.5 -> 1; queries -0.5 -0.5 -0.5 0.5 0 0 0.5 with classes 2 2 0 0 1 2 0
+    assert values["accuracy@1nn-test"] == pytest.approx(3 / 7)
+    assert (run.run_dir / "samples" / "confusion_reverse.png").exists()
+
+
 def test_nearest_neighbour_protocol_of_known_answers():
     values, _ = measured(reader_as_helper(TransferAccuracy("x", nearest_neighbour=True)))
     # gallery: shade 0.5 -> labels 2 2 0, -0.5 -> 0 0, 0 -> 1 2; queries -0.5, 0, 0.5 with classes 0 1 1

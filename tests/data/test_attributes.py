@@ -322,11 +322,21 @@ def test_an_empty_domain_is_refused():
         module.data("b", "val")
 
 
+def test_any_number_of_domains():
+    module = Letters({"one": "A", "two": "B", "three": "A and B", "four": "*"})
+    assert module.roles == ("a", "b", "c", "d")
+    table = module.table("val")
+    for role, wanted in {"b": table[:, 1] == 1, "c": table[:, :2].all(1), "d": table[:, 0] >= 0}.items():
+        assert np.array_equal(module.rows(role, "val"), np.flatnonzero(wanted))
+    batch, _, _ = next(iter(module.train_dataloader()))
+    assert {*batch} == {"a", "b", "c", "d"}
+
+
 def test_wrong_domains_are_refused_at_once():
     with pytest.raises(UserError, match=r"domains is 'smile_glases', but the presets are smile_glasses, .* by name\.$"):
         Letters("smile_glases")
-    with pytest.raises(UserError, match="domains has 3 rules"):
-        Letters({"one": "A", "two": "B", "three": "C"})
+    with pytest.raises(UserError, match="domains has 27 rules"):
+        Letters({f"domain {i}": "A" for i in range(27)})
     with pytest.raises(UserError, match="domains has 0 rules"):
         Letters({})
     with pytest.raises(UserError, match=r"rule 'A and E' asks for the attribute 'E'"):

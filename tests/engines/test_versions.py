@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from xdomain.engines import avatars, digits, facades, seasons
+from xdomain.engines import avatars, digits, facades, performance, seasons
 
 
 def draw_avatars():
@@ -21,6 +21,10 @@ def draw_seasons():
     return torch.cat([seasons.render(u, 16, season) for season in ("summer", "winter")])
 
 
+def draw_performance():
+    return avatars.render(torch.cat([performance.perform(person, 76)[::25] for person in (7, 15)]), 16)
+
+
 def draw_digits():
     return digits.render_street(torch.arange(16), seed=0, size=16)[0]
 
@@ -29,6 +33,7 @@ DRAWN = {
     "avatars": (avatars, draw_avatars, 1),
     "digits": (digits, draw_digits, 1),
     "facades": (facades, draw_facades, 1),
+    "performance": (performance, draw_performance, 1),
     "seasons": (seasons, draw_seasons, 1),
 }
 MEANS = {
@@ -44,6 +49,7 @@ MEANS = {
         *(119.26, 145.28, 89.57, 102.22, 142.64, 87.0, 129.72, 127.16),
         *(101.96, 101.62, 100.44, 91.12, 91.73, 99.01, 101.75, 98.34),
     ],
+    "performance": [124.61, 124.09, 123.9, 124.67, 81.99, 81.82, 81.78, 81.97],
     "seasons": [
         *(101.43, 99.5, 116.91, 119.02, 105.78, 78.48, 95.68, 115.32),
         *(163.05, 179.36, 185.5, 188.32, 185.52, 151.43, 150.52, 196.94),

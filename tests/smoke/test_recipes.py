@@ -35,6 +35,7 @@ SMALL = {
         "test_identities": 30,
         "eval_images_per_identity": 2,
     },
+    "AvatarClips": {"train_frames": 24, "val_frames": 8, "test_frames": 8},
     "Street": {"train_size": 40, "val_size": 10, "test_size": 12},
     "Handwritten": {"limit": 40},
     "MNIST": {"val_size": 10},
@@ -66,6 +67,13 @@ SMALL = {
     "DigitDiscriminator": {"width": 4},
     "DrawingAutoencoders": {"width": 4, "blocks": 1},
     "OneShotScores": {"images": 20},
+    "TwoStep": {"gan_steps": 2, "encoder_steps": 2, "latent": 8},
+    "ConditionalGenerator": {"width": 4},
+    "TwoHeadDiscriminator": {"width": 4},
+    "LatentEncoder": {"width": 4},
+    "AttributeTransfer": {"count": 8, "val_count": 4},
+    "FaceSwapScores": {"count": 8, "val_count": 4},
+    "LatentScores": {"count": 8, "val_count": 4},
     "UNIT": {"width": 4, "blocks": 1},
     "CUT": {"width": 4, "blocks": 5, "patches": 4, "features": 4},
     "ContentMasks": {"images": 4},
@@ -110,6 +118,7 @@ def _official_files(tmp_path_factory):
     for number in range(24):
         name = f"{('stones', 'nature')[number % 2]}/img {number}.jpg"
         write_picture(root / "photos" / name, number, width=60 + number, height=50)
+        write_picture(root / "clips" / name, number, width=60, height=50)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDOMAIN_DATA", str(root))
         patch.setitem(
@@ -122,6 +131,8 @@ def _official_files(tmp_path_factory):
                 "b": str(root / "photos" / "nature"),
             },
         )
+        folders = {name: str(root / "clips" / part) for name, part in (("a", "stones"), ("b", "nature"))}
+        patch.setitem(SMALL, "TwoVideos", {"val_share": 0.34, "test_share": 0.34, **folders})
         yield
 
 
@@ -292,9 +303,11 @@ TRIED_ON = {
     "pix2pix": "pix2pix_facades",
     "singan": "singan_injection_tiny",
     "structural_analogy": "structural_analogy_tiny",
+    "two_step": "two_step_avatars",
     "didd_svhn_holdout": "didd_digits",
     "ost_svhn_holdout": "ost_mnist_svhn",
     "svhn_holdout": "dtn_svhn_mnist",
+    "two_step_svhn_holdout": "two_step_mnist_svhn",
 }
 """A recipe for the overlays of each owner, and for those that are made for one recipe."""
 

@@ -2,6 +2,7 @@
 
 from xdomain.callbacks.accuracy import ClassificationAccuracy, GuidedAccuracy, TransferAccuracy
 from xdomain.callbacks.analogy import AnalogyQuality
+from xdomain.callbacks.attribute_transfer import AttributeTransfer
 from xdomain.callbacks.attributes import AttributeAccuracy
 from xdomain.callbacks.channels_last import ChannelsLast
 from xdomain.callbacks.compile import CompileNetworks
@@ -10,8 +11,10 @@ from xdomain.callbacks.content_masks import ContentMasks
 from xdomain.callbacks.content_pictures import TransferPictures
 from xdomain.callbacks.distribution import DistributionDistance
 from xdomain.callbacks.ema import GeneratorEMA
+from xdomain.callbacks.face_swap import FaceSwapScores
 from xdomain.callbacks.identity import IdentityRetrieval, IdentityVerification
 from xdomain.callbacks.label_maps import LabelMapScores
+from xdomain.callbacks.latents import LatentScores
 from xdomain.callbacks.one_shot import OneShotScores
 from xdomain.callbacks.pairs import PairScores
 from xdomain.callbacks.pictures import SampleGrid
@@ -23,17 +26,20 @@ from xdomain.running.results import Results
 __all__ = [
     "AnalogyQuality",
     "AttributeAccuracy",
+    "AttributeTransfer",
     "ChannelsLast",
     "ClassificationAccuracy",
     "CompileNetworks",
     "ContentMasks",
     "ContentTransfer",
     "DistributionDistance",
+    "FaceSwapScores",
     "GeneratorEMA",
     "GuidedAccuracy",
     "IdentityRetrieval",
     "IdentityVerification",
     "LabelMapScores",
+    "LatentScores",
     "LearningCurves",
     "OneShotScores",
     "PairScores",

@@ -67,26 +67,35 @@ class TransferAccuracy(BatchEvaluation):
     Args:
         classifier: recipe or checkpoint of the target domain's classifier.
         nearest_neighbour: run the 1-nearest-neighbour protocol in the test.
+        reverse: evaluate the translation from the last domain to the first instead of that from the first to the last.
     """
 
-    def __init__(self, classifier: str, nearest_neighbour: bool = True) -> None:
-        self.classifier, self.nearest_neighbour = classifier, nearest_neighbour
+    def __init__(self, classifier: str, nearest_neighbour: bool = True, reverse: bool = False) -> None:
+        self.classifier, self.nearest_neighbour, self.reverse = classifier, nearest_neighbour, reverse
         self.name = judge_name(classifier)
         self.helper: Helper | None = None
         self.compared = True  # with real target images
         self.galleries: tuple[Split, ...] = ()
 
     def check(self, module: Method, split: Split) -> None:
-        check_translates_alone(self, module)
+        check_translates_alone(self, module, self._direction(module))
         self.helper = self.helper or build_judge(self.classifier)
-        check_labels(self, module, "a", split, self.helper.classes)
-        self.compared = _has_labels(module, split)
+        source, target = self._roles(module)
+        check_labels(self, module, source, split, self.helper.classes)
+        self.compared = len(module.domains) == 2 and module.data.data(target, split).labels is not None
         if self.compared:
-            check_labels(self, module, module.data.roles[-1], split, self.helper.classes)
+            check_labels(self, module, target, split, self.helper.classes)
         self.galleries = ()
         if split == "test" and self.nearest_neighbour and self.compared:
             trained = has_training_part(module.data, "accuracy@1nn-train of TransferAccuracy")
             self.galleries = ("train", "test") if trained else ("test",)
+
+    def _direction(self, module: Method) -> tuple[str, str]:
+        return ends(module)[::-1] if self.reverse else ends(module)
+
+    def _roles(self, module: Method) -> tuple[str, str]:
+        roles = module.data.roles[0], module.data.roles[-1]
+        return roles[::-1] if self.reverse else roles
 
     def begin(self, trainer: pl.Trainer, module: Method) -> None:
         self.helper = fetch_judge(self.helper or build_judge(self.classifier), trainer, module)
@@ -99,10 +108,10 @@ class TransferAccuracy(BatchEvaluation):
 
     @torch.no_grad()
     def _translate_training_images(self, trainer: pl.Trainer, module: Method) -> None:
-        data, size = module.data.data("a", "train"), module.data.eval_batch_size
+        data, size = module.data.data(self._roles(module)[0], "train"), module.data.eval_batch_size
         for rows in pieces(share(trainer, limited(trainer, len(data), size)), size):
             sample = data.__getitems__(rows.tolist())
-            images = module.translate(to_float(sample.image.to(module.device)), *ends(module))
+            images = module.translate(to_float(sample.image.to(module.device)), *self._direction(module))
             self._add_neighbours("train", images, sample.label, gallery=True)
 
     def _add_neighbours(self, split: Split, images: Tensor, labels: Tensor | None, gallery: bool) -> None:
@@ -111,14 +120,15 @@ class TransferAccuracy(BatchEvaluation):
 
     def add(self, module: Method, batch: Batch, testing: bool) -> None:
         assert self.helper is not None
-        if (a := batch.get("a")) is not None:
+        source, target = self._roles(module)
+        if (a := batch.get(source)) is not None:
             assert a.label is not None
-            translated = module.translate(a.image, *ends(module)).clamp(-1, 1)
+            translated = module.translate(a.image, *self._direction(module)).clamp(-1, 1)
             self.confusions[""].update(self.helper(translated), a.label)
             self.confusions["_untranslated"].update(self.helper(a.image), a.label)
             if "test" in self.neighbours:
                 self._add_neighbours("test", translated, a.label, gallery=True)
-        if self.compared and (b := batch.get("b")) is not None and b.label is not None:
+        if self.compared and (b := batch.get(target)) is not None and b.label is not None:
             self.confusions["_real"].update(self.helper(b.image), b.label)
             for split in self.neighbours:
                 self._add_neighbours(split, b.image, b.label, gallery=False)
@@ -131,13 +141,12 @@ class TransferAccuracy(BatchEvaluation):
             if testing:
                 values[f"n{suffix}@{self.name}"] = counts.sum().float()
             if testing and not suffix and trainer.is_global_zero and (folder := run_dir(trainer)):
-                save_confusion(counts, folder / "samples" / "confusion.png", f"translations, {self.name}")
+                save_confusion(
+                    counts,
+                    folder / "samples" / f"confusion{'_reverse' if self.reverse else ''}.png",
+                    f"translations, {self.name}",
+                )
         return values | {f"accuracy@1nn-{split}": metric.compute() for split, metric in self.neighbours.items()}
-
-
-def _has_labels(module: Method, split: Split) -> bool:
-    """Whether there are real target images with labels."""
-    return len(module.domains) == 2 and module.data.data("b", split).labels is not None
 
 
 class GuidedAccuracy(DrawnEvaluation):

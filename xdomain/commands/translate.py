@@ -1,6 +1,7 @@
 """``xdomain translate``: translates a folder of images with a trained method."""
 
 import argparse
+from typing import TYPE_CHECKING, Any
 
 from xdomain.commands.options import (
     ALLOW,
@@ -12,6 +13,10 @@ from xdomain.commands.options import (
     task_options,
 )
 from xdomain.discover import TaskEntry, tasks
+from xdomain.errors import refuse
+
+if TYPE_CHECKING:
+    from xdomain.methods import Method
 
 DESCRIPTION = """\
 Translate images with a trained method. Every translation gets the name of its image below the output folder. A file
@@ -42,8 +47,8 @@ def _parser(known: dict[str, TaskEntry]) -> Parser:
     last = "by default the method's last; with a guide for a last that has no content, from the last to the first"
     guide = "images that provide content, if needed: of the target (transfer, add), of the source (swap), any"
     add("--ckpt_path", metavar="RUN|FILE", required=True, help="run folder (its best checkpoint) or file")
-    add("--input", metavar="DIR|FILE", required=True, help="images; a folder with all its subfolders")
-    add("--output", metavar="DIR", required=True, help="folder for the translations")
+    add("--input", metavar="DIR|FILE", required=True, help="images; a folder with all its subfolders; or a video file")
+    add("--output", metavar="DIR", required=True, help="folder for the translations; for a video also a file")
     add("--source", metavar="NAME", help=f"domain of the images; {first}")
     add("--target", metavar="NAME", help=f"domain to translate into; {last}")
     add("--task", metavar="TASK", default="transfer", help="by default transfer")
@@ -71,8 +76,11 @@ def translate_command(args: list[str]) -> int:
 
     from xdomain.inference.folder import translate_folder
     from xdomain.inference.loading import load
+    from xdomain.inference.video import is_video
 
     method = load(options.ckpt_path, options.allow)
+    if is_video(options.input):
+        return _translate_video(method, options, task_options(options, known))
     common = ("input", "output", "source", "target", "task", "guide", "mask", "size", "seed", "overwrite")
     chosen = {name: getattr(options, name) for name in (*common, "batch_size", "device")}
     with named_options():
@@ -81,3 +89,16 @@ def translate_command(args: list[str]) -> int:
     skipped += [f"skipped {done.skipped_guides} of the guides"] if done.skipped_guides else []
     print(", ".join([f"translated {done.images} image{'' if done.images == 1 else 's'}", *skipped]))
     return 1 if skipped else 0
+
+
+def _translate_video(method: "Method", options: argparse.Namespace, given: dict[str, Any]) -> int:
+    from xdomain.inference.video import translate_video
+
+    for name in ("guide", "mask"):
+        if getattr(options, name) is not None:
+            refuse(None, name, getattr(options, name), ", but a video takes none: leave it out, or give its frames.")
+    common = ("input", "output", "source", "target", "task", "size", "seed", "overwrite", "batch_size", "device")
+    with named_options():
+        done = translate_video(method, **{name: getattr(options, name) for name in common}, **given)
+    print(f"translated {done} frame{'' if done == 1 else 's'}")
+    return 0

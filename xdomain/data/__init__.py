@@ -10,6 +10,7 @@ from xdomain.data.facades import Facades, FacadeWorld
 from xdomain.data.folders import LabelledFolders, UnpairedFolders
 from xdomain.data.official import MNIST, SVHN, USPS
 from xdomain.data.one_shot import ImageAndFolder, OneShot
+from xdomain.data.people import AvatarClips, TwoVideos
 from xdomain.data.seasons import SeasonWorld
 from xdomain.data.single import ImagePair, SingleImage
 from xdomain.data.tables import AttributeTable
@@ -22,6 +23,7 @@ __all__ = [
     "SVHN",
     "USPS",
     "AttributeTable",
+    "AvatarClips",
     "Avatars",
     "BaseDataModule",
     "CelebA",
@@ -44,6 +46,7 @@ __all__ = [
     "SingleImage",
     "SingleVideo",
     "Street",
+    "TwoVideos",
     "UnpairedFolders",
     "Warp",
 ]

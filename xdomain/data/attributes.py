@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xdomain.data.base import BaseDataModule, ImageData, Split, checked_names
+from xdomain.data.base import MOST_DOMAINS, BaseDataModule, ImageData, Split, checked_names
 from xdomain.errors import UserError
 from xdomain.paths import data_root
 
@@ -149,13 +149,13 @@ class HorizontalFlip(nn.Module):
 
 
 class AttributeDomains(BaseDataModule):
-    """Base class of data modules whose one or two domains are subsets of one data set with attributes.
+    """Base class of data modules whose domains are subsets of one data set with attributes.
 
-    A subclass loads whole parts by :meth:`load`. Rules select the images of a domain; an image that matches both rules
-    is in both domains.
+    A subclass loads whole parts by :meth:`load`. Rules select the images of a domain; an image may be
+    in several.
 
     Args:
-        domains: name of a preset, or a mapping from one or two domain names to rules, such as ``{bald: Bald, rest: not
+        domains: name of a preset, or a mapping from domain names to rules, such as ``{bald: Bald, rest: not
             Bald}`` or ``{photo: "*"}`` for all; see :func:`holds`.
         root: folder that holds the data sets; see :func:`xdomain.paths.data_root`.
         limit: use only this many training images per domain, the first ones.
@@ -183,12 +183,12 @@ class AttributeDomains(BaseDataModule):
         if isinstance(domains, str):
             if domains not in PRESETS:
                 raise UserError(
-                    f"domains is {domains!r}, but the presets are {', '.join(PRESETS)}: give one of them, or one or "
-                    "two rules by name."
+                    f"domains is {domains!r}, but the presets are {', '.join(PRESETS)}: give one of them, or "
+                    "rules by name."
                 )
             domains = PRESETS[domains]
-        if len(domains) not in (1, 2):
-            raise UserError(f"domains has {len(domains)} rules: give one for a single domain, or two.")
+        if not 1 <= len(domains) <= MOST_DOMAINS:
+            raise UserError(f"domains has {len(domains)} rules: give from one, for a single domain, to {MOST_DOMAINS}.")
         if limit is not None and limit < 1:
             raise UserError(f"limit is {limit}: give a number of training images of at least 1, or null for all.")
         for rule in domains.values():

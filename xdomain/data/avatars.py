@@ -28,7 +28,7 @@ class Avatars(AttributeDomains):
     part.
 
     Args:
-        domains: name of a preset, or a mapping from one or two domain names to rules; see
+        domains: name of a preset, or a mapping from domain names to rules; see
             :class:`xdomain.data.attributes.AttributeDomains`. ``{photo: "*"}`` takes all.
         style: ``photo`` (shaded, lit, in front of a wall), ``emoji`` (flat, outlined, upright), or ``both``: the images
             with odd numbers of every identity are emojis.

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import string
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -24,6 +25,8 @@ from xdomain.paths import data_root
 
 Split = Literal["train", "val", "test"]
 ROLES = ("a", "b")
+"""The roles of one or two domains; a data module with more continues the alphabet."""
+MOST_DOMAINS = len(string.ascii_lowercase)
 PIECE = 2000  # images converted to float per step
 MOST_BYTES = 100  # bytes in the name of a domain
 
@@ -163,10 +166,11 @@ class EmptyBatches:
 
 
 class BaseDataModule(pl.LightningDataModule):
-    """Base class of all data modules: one or two domains, one set of loaders.
+    """Base class of all data modules: one domain or several, one set of loaders.
 
     A module with one domain serves batches with the role ``a``; two domains have the roles ``a`` (source) and ``b``
-    (target). Training order is a pure function of the seed; augmentation is a pure function of seed, step and rank.
+    (target), further ones ``c`` and so on. Training order is a pure function of the seed; augmentation is a pure
+    function of seed, step and rank.
 
     Args:
         batch_size: training images per domain, step and process.
@@ -237,7 +241,7 @@ class BaseDataModule(pl.LightningDataModule):
     @property
     def roles(self) -> tuple[str, ...]:
         """One role for every domain."""
-        return ROLES[: len(self.domains)]
+        return tuple(string.ascii_lowercase[: len(self.domains)])
 
     def role_of(self, domain: str) -> str:
         """The role of a domain given by name.

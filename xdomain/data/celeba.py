@@ -87,7 +87,7 @@ class CelebA(AttributeDomains):
     folder, 10 GB for the whole set at 128 pixels.
 
     Args:
-        domains: name of a preset, or one or two rules by the name of the domain; see
+        domains: name of a preset, or rules by the name of the domain; see
             :class:`xdomain.data.attributes.AttributeDomains`.
         split: ``official``, the published partition into 162,770, 19,867 and 19,962 images; or ``first64`` as in the
             authors' code of Domain Intersection and Domain Difference and its predecessors: the first 64 images of each

@@ -28,8 +28,8 @@ class AttributeTable(AttributeDomains):
 
     Args:
         table: the CSV file.
-        domains: a mapping from one or two domain names to rules, such as ``{bald: Bald, rest: not Bald}``, or the name
-            of a preset; see :class:`xdomain.data.attributes.AttributeDomains`.
+        domains: a mapping from domain names to rules, such as ``{bald: Bald, rest: not Bald}``, or the name of a
+            preset; see :class:`xdomain.data.attributes.AttributeDomains`.
         image_size: height and width in pixels.
         fit: how an image is made square; see :class:`xdomain.data.folders.UnpairedFolders`.
         val_share: share of the training images used for validation if there is no such part.

@@ -132,10 +132,10 @@ def _stream_frames(path: Path) -> Iterator[Frame]:
         for frame in container.decode(container.streams.video[0]):
             if frame.is_corrupt:
                 raise ValueError("a frame is damaged or cut off")
-            yield partial(_upright, frame)
+            yield partial(upright, frame)
 
 
-def _upright(frame: Any) -> Tensor:
+def upright(frame: Any) -> Tensor:
     """A decoded frame as RGB, rotated and mirrored according to its file.
 
     The file gives a matrix ((a, b, u), (c, d, v), (x, y, w)) that takes column p and row q to column a p + c q + x and
@@ -206,20 +206,25 @@ def _write_gif(video: Tensor, file: BinaryIO, fps: float) -> None:
     first.save(file, "GIF", save_all=True, append_images=others, duration=max(10, round(100 / fps) * 10), loop=0)
 
 
+def even(video: Tensor) -> np.ndarray:
+    """Frames ``uint8`` [T, 3, H, W] as an encoder wants them: [T, H, W, 3], an odd last row or column repeated."""
+    rows, columns = (torch.arange(side + side % 2).clamp(max=side - 1) for side in video.shape[-2:])
+    frames: np.ndarray = video[:, :, rows][..., columns].permute(0, 2, 3, 1).contiguous().numpy()
+    return frames
+
+
 def _write_mp4(video: Tensor, file: BinaryIO, fps: float) -> None:
     import av
 
-    height, width = video.shape[-2:]
-    rows, columns = (torch.arange(side + side % 2).clamp(max=side - 1) for side in (height, width))
-    even = video[:, :, rows][..., columns].permute(0, 2, 3, 1).contiguous().numpy()
+    frames = even(video)
     # Nearly lossless: the frames should be judged, not the compression.
     codec, quality = ("libx264", {"crf": "12"}) if "libx264" in av.codecs_available else ("mpeg4", {"qmax": "3"})
     with av.open(file, "w", format="mp4") as container:
         stream = cast(
             av.VideoStream, container.add_stream(codec, rate=Fraction(fps).limit_denominator(1000), options=quality)
         )
-        stream.height, stream.width, stream.pix_fmt = len(rows), len(columns), "yuv420p"
-        for pixels in even:
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
+        for pixels in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode())
 

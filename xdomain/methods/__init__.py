@@ -24,6 +24,7 @@ from xdomain.methods.segmenter import Segmenter
 from xdomain.methods.singan import SinGAN
 from xdomain.methods.structural_analogy import StructuralAnalogy
 from xdomain.methods.translation import TranslationMethod
+from xdomain.methods.two_step import TwoStep
 from xdomain.methods.unit import UNIT
 from xdomain.methods.video_baselines import ConSinGAN3D, SinGAN3D
 
@@ -57,4 +58,5 @@ __all__ = [
     "Strength",
     "StructuralAnalogy",
     "TranslationMethod",
+    "TwoStep",
 ]

@@ -15,6 +15,7 @@ from xdomain.networks.patch_sampler import PatchSampler
 from xdomain.networks.resnet_generator import ResnetGenerator
 from xdomain.networks.segmentation import SegmentationNet
 from xdomain.networks.statistics import ContentRegions, LinearDiscriminant, LinearErasure
+from xdomain.networks.two_step import ConditionalGenerator, LatentEncoder, TwoHeadDiscriminator
 from xdomain.networks.unet import UNetGenerator
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "CodeDecoder",
     "CodeDiscriminator",
     "CodeEncoder",
+    "ConditionalGenerator",
     "ContentRegions",
     "ConvClassifier",
     "ConvDiscriminator",
@@ -35,6 +37,7 @@ __all__ = [
     "HalfResolutionDecoder",
     "HalfResolutionDiscriminator",
     "ImagePool",
+    "LatentEncoder",
     "LinearDiscriminant",
     "LinearErasure",
     "MultiScaleDiscriminator",
@@ -43,6 +46,7 @@ __all__ = [
     "PatchSampler",
     "ResnetGenerator",
     "SegmentationNet",
+    "TwoHeadDiscriminator",
     "UNetGenerator",
     "UpConvDecoder",
 ]
