@@ -14,6 +14,7 @@ from xdomain.callbacks.identity import IdentityRetrieval, IdentityVerification
 from xdomain.callbacks.label_maps import LabelMapScores
 from xdomain.callbacks.one_shot import OneShotScores
 from xdomain.callbacks.pairs import PairScores
+from xdomain.callbacks.parameters import ParameterRecovery
 from xdomain.callbacks.pictures import SampleGrid
 from xdomain.callbacks.predictions import PredictionWriter
 from xdomain.callbacks.single import SampleQuality, SampleSheet
@@ -37,6 +38,7 @@ __all__ = [
     "LearningCurves",
     "OneShotScores",
     "PairScores",
+    "ParameterRecovery",
     "PredictionWriter",
     "Results",
     "SampleGrid",
