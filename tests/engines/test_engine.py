@@ -20,7 +20,7 @@ def test_rows_depend_on_seed_and_index_alone(engine):
     assert u.dtype == torch.float32
     assert torch.equal(engine.sample(torch.tensor([7, 2]), 3), u[[7, 2]])
     assert not torch.equal(engine.sample(torch.arange(12), 4), u)
-    pictures = engine(u, 32)
+    pictures = engine.render(u, 32)
     assert pictures.dtype == torch.uint8
     assert pictures.shape == (12, engine.channels, 32, 32)
     assert torch.equal(engine.render(u[5:6], 32)[0], pictures[5])

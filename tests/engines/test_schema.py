@@ -159,7 +159,7 @@ def test_values_that_a_parameter_cannot_have(schema, change, message):
 
 
 def test_a_missing_parameter(schema):
-    with pytest.raises(ValueError, match="^hat is missing: give none, cap or crown.$"):
+    with pytest.raises(ValueError, match=r"^hat is missing: give none, cap or crown\.$"):
         schema.from_names({"size": 3, "turn": 0})
 
 

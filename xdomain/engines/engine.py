@@ -32,7 +32,3 @@ class Engine(nn.Module):
     def render(self, u: Tensor, size: int) -> Tensor:
         """Pictures ``uint8`` [n, channels, size, size] of parameters [n, P]; a row never depends on the others."""
         raise NotImplementedError(f"{type(self).__name__} must implement render()")
-
-    def forward(self, u: Tensor, size: int) -> Tensor:
-        """See :meth:`render`."""
-        return self.render(u, size)

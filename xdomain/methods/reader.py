@@ -11,6 +11,7 @@ from xdomain.engines import Engine
 from xdomain.errors import UserError, refuse
 from xdomain.losses import l_parameters
 from xdomain.methods.base import Method
+from xdomain.networks.parameters import activated
 
 
 class ParameterReader(Method):
@@ -45,7 +46,9 @@ class ParameterReader(Method):
 
     def read(self, images: Tensor) -> Tensor:
         """Parameters u [N, P] of images [N, C, H, W] in [-1, 1]."""
-        return self.engine.schema.from_one_hot(self.network(to_channels(images, self.in_channels)).float())
+        schema = self.engine.schema
+        raw: Tensor = self.network(to_channels(images, self.in_channels)).float()
+        return schema.from_one_hot(activated(raw, schema.layout))
 
 
 def one_hot_truth(method: Method, data: BaseDataModule, role: str, split: Split, engine: Engine) -> Tensor:

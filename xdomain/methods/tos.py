@@ -156,7 +156,7 @@ class TOS(DTN):
             soft = self.engine.schema.soften(u, self.soften)
             self.log("l_e", self.step("e", lambda: F.mse_loss(self.imitator(soft), t)), prog_bar=True)
         elif self.phase.name == "read":
-            self.log("l_read", self.step("c", lambda: self.l_read(t, u)), prog_bar=True)
+            self.log("l_hat", self.step("c", lambda: self.l_read(t, u)), prog_bar=True)
         else:
             self.tie_outputs(batch, u)
 
