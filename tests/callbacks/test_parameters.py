@@ -41,6 +41,10 @@ def images_of(data, role, split):
     return to_float(torch.from_numpy(np.array(data.data(role, split).images)))
 
 
+def large(u, truth):
+    return ((u[:, 1] > 0.4) == (truth[:, 1] > 0.4)).float().mean().item()
+
+
 def squares(a, b):
     return ((a - b) ** 2).mean().item()
 
@@ -65,6 +69,7 @@ def test_values_of_tied_outputs(testing):
         "undecided": (tied.soft[:, :4].amax(1) < 0.9).float().mean().item(),
         "psnr_e": 10 * np.log10(4 / squares(method.imitator(SCHEMA.one_hot(u)), pictures)),
         "f_distance": squares(method.features(tied.drawn), features),
+        "attribute/Large": large(tied.parameters, truth),
     }
     if testing:
         mean = SCHEMA.from_one_hot(SCHEMA.one_hot(data.drawn_from("b", "train", SCHEMA)).mean(0, True)).expand(20, -1)
@@ -73,6 +78,7 @@ def test_values_of_tied_outputs(testing):
             expected[f"right{suffix}/kind"] = 1 - errors[0].item()
             expected[f"error{suffix}/size"] = errors[1].item()
             expected[f"degrees{suffix}/angle"] = 360 * errors[2].item()
+            expected[f"attribute{suffix}/Large"] = large(row, truth)
             expected[f"f_distance{suffix}"] = squares(method.features(method.draw(row)), features)
         expected["f_distance_true"] = squares(method.features(method.draw(truth)), features)
         expected["n"] = 20
@@ -87,7 +93,7 @@ def test_labels_are_the_truth_of_the_choice_that_they_name():
     assert found["right/kind"] == pytest.approx((read == labels).float().mean().item())
     random = data.drawn_from("b", "test", SCHEMA)[:, 0]
     assert found["right_random/kind"] == pytest.approx((random == labels).float().mean().item())
-    assert not {"error/size", "degrees/angle", "f_distance_true"} & found.keys()
+    assert not {"error/size", "degrees/angle", "f_distance_true", "attribute/Large"} & found.keys()
 
 
 def test_a_reader_has_errors_alone():
@@ -95,6 +101,7 @@ def test_a_reader_has_errors_alone():
     found = evaluated(method, data)
     errors = SCHEMA.errors(method.read(images_of(data, "a", "test")), data.drawn_from("a", "test", SCHEMA)).mean(0)
     expected = {"right/kind": 1 - errors[0], "error/size": errors[1], "degrees/angle": 360 * errors[2], "n": 20}
+    expected["attribute/Large"] = large(method.read(images_of(data, "a", "test")), data.drawn_from("a", "test", SCHEMA))
     assert found == pytest.approx({name: float(value) for name, value in expected.items()}, rel=1e-5)
 
 

@@ -71,3 +71,15 @@ def test_engines_are_those_of_their_modules():
     u = glyphs.draw_parameters(torch.arange(3), 1)
     assert torch.equal(Glyphs().render(u, 16), glyphs.render(u, 16))
     assert Glyphs().schema.parameters[Glyphs().schema.index(Glyphs().label)].values == tuple("0123456789")
+
+
+def test_attributes_are_those_that_the_avatars_show():
+    whole = avatars.draw_parameters(torch.arange(60), torch.zeros(60, dtype=torch.int64), 5)
+    engine = Emoji()
+    found = engine.attributes(whole[:, [avatars.SCHEMA.index(name) for name in engine.schema.names]])
+    shown = dict(zip(avatars.ATTRIBUTES, avatars.attributes(whole).bool().T, strict=True))
+    for name in ("Eyeglasses", "Smiling", "Wearing_Hat"):
+        assert torch.equal(found[name], shown[name])
+        assert 0 < found[name].float().mean() < 1
+    assert torch.equal(found["Facial_Hair"], ~shown["No_Beard"] | shown["5_o_Clock_Shadow"])
+    assert Polygons().attributes(Polygons().sample(torch.arange(2), 0)) == {}

@@ -43,6 +43,9 @@ class Discs(Engine):
     def sample(self, indices, seed):
         return self.schema.draw(Draws(indices, seed))
 
+    def attributes(self, u):
+        return {"Large": u[:, 1] > 0.4}
+
     def render(self, u, size):
         axis = (2 * torch.arange(size) + 1) / size - 1
         kind, radius, angle = (u[:, i, None, None] for i in range(3))

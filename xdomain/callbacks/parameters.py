@@ -25,6 +25,7 @@ class ParameterRecovery(BatchEvaluation):
     =============================  =================================================================================
     ``right/N``                    share of images in which the choice N is right
     ``error/N``                    mean absolute error of the number N, as a share of its range
+    ``attribute/A``                share in which the attribute A of the engine is right, such as ``Eyeglasses``
     ``degrees/N``                  of the periodic N, modulo its symmetry; the whole range is 360 degrees
     ``tie/free_imitated``          mean squared difference of G(x) and e(u), on [-1, 1]
     ``tie/imitated_drawn``         the imitator gap: of e(u) and E(u), with u rounded
@@ -34,9 +35,9 @@ class ParameterRecovery(BatchEvaluation):
     ``f_distance``                 mean squared distance of the features of x and of E(u)
     =============================  =================================================================================
 
-    The test repeats ``right``, ``error``, ``degrees`` and ``f_distance`` with ``_random``, for the parameters of
-    another picture, and ``_mean``, for the mean parameters of the engine's training pictures; ``f_distance_true`` is
-    that of the true parameters, where all are known. ``n`` is the number of images.
+    The test repeats all but those of ties and of e with ``_random``, for the parameters of another picture, and
+    ``_mean``, for the mean parameters of the engine's training pictures; ``f_distance_true`` is that of the true
+    parameters, where all are known. ``n`` is the number of images.
     """
 
     def check(self, module: Method, split: Split) -> None:
@@ -65,6 +66,8 @@ class ParameterRecovery(BatchEvaluation):
         means += [f"f_distance{name}" for name in self.nulls]
         if self.nulls and self.truth is not None:
             means.append("f_distance_true")
+        self.attributes = tuple(engine.attributes(self.truth[:1])) if self.truth is not None else ()
+        means += [f"attribute{suffix}/{name}" for suffix in self.errors for name in self.attributes]
         self.means = {name: MeanMetric().to(device) for name in means}
         self.pictures = module.data.drawn_from("b", split, engine.schema) if tied else None
 
@@ -79,10 +82,10 @@ class ParameterRecovery(BatchEvaluation):
             return
         truth = self._truth_of(a.position, a.label, module.engine)
         if isinstance(module, ParameterReader):
-            self.errors[""].update(module.read(a.image), truth)
+            self._compare("", module.read(a.image), truth, module.engine)
             return
         tied = module.tied(a.image)
-        self.errors[""].update(tied.parameters, truth)
+        self._compare("", tied.parameters, truth, module.engine)
         pairs = ((tied.free, tied.imitated), (tied.imitated, tied.drawn), (tied.free, tied.drawn))
         for name, (one, other) in zip(TIES, pairs, strict=True):
             self.means[name].update(_squares(one, other))
@@ -93,12 +96,19 @@ class ParameterRecovery(BatchEvaluation):
         drawn = {"": tied.drawn}
         for name, rows in self.nulls.items():
             u = rows[a.position.cpu() % len(rows)].to(module.device)
-            self.errors[name].update(u, truth)
+            self._compare(name, u, truth, module.engine)
             drawn[name] = module.draw(u)
         if "f_distance_true" in self.means:
             drawn["_true"] = module.draw(truth)
         for name, picture in drawn.items():
             self.means[f"f_distance{name}"].update((module.features(picture) - features).square().mean(1))
+
+    def _compare(self, suffix: str, u: Tensor, truth: Tensor, engine: Engine) -> None:
+        self.errors[suffix].update(u, truth)
+        if self.attributes:
+            found, true = engine.attributes(u), engine.attributes(truth)
+            for name in self.attributes:
+                self.means[f"attribute{suffix}/{name}"].update((found[name] == true[name]).float())
 
     def _truth_of(self, position: Tensor, label: Tensor | None, engine: Engine) -> Tensor:
         """Parameters [n, P] of images; only the labelled choice where no more is known."""

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from xdomain.engines import avatars
+from xdomain.engines.avatar_schema import EDITS
 from xdomain.engines.engine import Engine
 from xdomain.engines.schema import Schema
 
@@ -20,6 +21,10 @@ class Emoji(Engine):
 
     def sample(self, indices: Tensor, seed: int) -> Tensor:
         return avatars.draw_parameters(indices, torch.zeros_like(indices), seed)[:, SHOWN]
+
+    def attributes(self, u: Tensor) -> dict[str, Tensor]:
+        """Glasses, smile, facial hair and hat: is there any?"""
+        return {name: u[:, SCHEMA.index(decider)] > 0.5 for name, (decider, *_) in EDITS.items()}
 
     def render(self, u: Tensor, size: int) -> Tensor:
         whole = u.new_zeros(len(u), len(avatars.SCHEMA))

@@ -32,3 +32,7 @@ class Engine(nn.Module):
     def render(self, u: Tensor, size: int) -> Tensor:
         """Pictures ``uint8`` [n, channels, size, size] of parameters [n, P]; a row never depends on the others."""
         raise NotImplementedError(f"{type(self).__name__} must implement render()")
+
+    def attributes(self, u: Tensor) -> dict[str, Tensor]:
+        """Facts that a person would name, which follow from parameters [n, P]: bool [n] by name; by default none."""
+        return {}
