@@ -1,5 +1,9 @@
 """What every engine promises: parameters and pictures that depend on nothing but seed, index and parameters."""
 
+import json
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -83,3 +87,21 @@ def test_attributes_are_those_that_the_avatars_show():
         assert 0 < found[name].float().mean() < 1
     assert torch.equal(found["Facial_Hair"], ~shown["No_Beard"] | shown["5_o_Clock_Shadow"])
     assert Polygons().attributes(Polygons().sample(torch.arange(2), 0)) == {}
+
+
+def test_the_engine_of_the_docs_is_one():
+    """The file that the page about engines shows, and the values that it puts into a text editor."""
+    page = (Path(__file__).parents[2] / "docs" / "engines.md").read_text()
+    names = {}
+    exec(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1], names)
+    engine = names["Discs"]()
+    u = engine.sample(torch.arange(30), 0)
+    pictures = engine.render(u, 32)
+    assert pictures.shape == (30, 1, 32, 32)
+    assert pictures.dtype == torch.uint8
+    assert torch.equal(engine.render(u[3:4], 32)[0], pictures[3])
+    covered = (pictures.float() / 255).mean((1, 2, 3)) * 4
+    disc = u[:, 0] == 0
+    torch.testing.assert_close(covered[disc], torch.pi * u[disc, 1] ** 2, rtol=0.05, atol=0)
+    values = json.loads(re.search(r"```json\n(.*?)```", page, re.DOTALL)[1])["me.png"]
+    assert Polygons.schema.from_names(values).shape == (8,)
