@@ -21,6 +21,8 @@ from tests.methods.domains import tiny
 from tests.methods.faces import Faces, make
 from tests.methods.single import OneClip, OneImage, TwoImages, facts
 from tests.methods.test_ost import make as ost
+from tests.methods.test_tos import Pair as Drawings
+from tests.methods.test_tos import tos
 from tests.methods.test_two_step import make as two_step
 from tests.toys import ToyGAN, ToyPair, trainer, weights
 from xdomain.callbacks import (
@@ -48,7 +50,7 @@ from xdomain.methods import (
     StructuralAnalogy,
 )
 from xdomain.metrics import KID, NearestNeighbourAccuracy, PixelDiversity, RetrievalRanks, VerificationAUC
-from xdomain.networks import ImagePool
+from xdomain.networks import ImagePool, ParameterDecoder
 from xdomain.optim import GANAdam
 
 STEPS = 4
@@ -520,11 +522,20 @@ DOMAINS = {
     "OST drawing": lambda: one_shot("drawing"),
     "OST digits": lambda: one_shot("digits"),
     "TwoStep": lambda: (two_step(gan_steps=4, encoder_steps=4, ema=0.9, optimizer=GANAdam), Faces(batch_size=1)),
+    "TOS": lambda: through_all_phases(),
 }
 
 
 def without_pool():
     return tiny(CycleGAN, pool=0, optimizer=lambda p: torch.optim.SGD(p, lr=1e-3))
+
+
+def through_all_phases():
+    def g(dim, channels, size):  # without statistics of BatchNorm, which are a rank's own
+        return ParameterDecoder(dim, channels, size, width=16, hidden=16)
+
+    phases = {"imitator_steps": 2, "read_steps": 2, "steps": 4}
+    return tos(g=g, optimizer=GANAdam, c_supervised=1.0, **phases), Drawings(batch_size=1)
 
 
 def one_shot(protocol):

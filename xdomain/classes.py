@@ -27,7 +27,7 @@ KINDS: dict[type, str] = {
 FOR_TRAINING = (Optimizer, LRScheduler, ReduceLROnPlateau)
 TRUSTED = ("xdomain", "torch", "pytorch_lightning.cli")
 """Packages and modules whose classes a checkpoint may name; the last has a schedule that recipes name."""
-HOMES = ("xdomain.networks", "xdomain.optim", "xdomain.data")
+HOMES = ("xdomain.networks", "xdomain.optim", "xdomain.data", "xdomain.engines")
 """Modules of classes that are named without their module."""
 
 

@@ -58,8 +58,14 @@ class Copying(Method):
         super().__init__(**{"domains": ("photo", "drawing"), "channels": (3, 3), "image_size": 8, **options})
         self.forget = forget
 
+    directions = (("photo", "drawing"),)
+
     def translate(self, images, source, target, **options):
         return torch.randn_like(images) if self.forget else images
+
+    @property
+    def tasks(self):
+        return {"transfer": self.translate, "copy": lambda images, source, target: images}
 
 
 @pytest.fixture(autouse=True)
@@ -97,6 +103,17 @@ def test_noise_leads_nowhere():
     assert values["n@judge"] == 10
     assert 60 < values["mean_rank@judge"] < 340  # 201 by chance, n = 10
     assert values["median_rank_reference@judge"] == 1
+
+
+def test_outputs_of_other_tasks_and_drawings_of_others_are_probes_too():
+    values = retrieval(Copying(forget=True), pair(), True, distractors=400, tasks=["copy"], null=True).values
+    assert values["median_rank_copy@judge"] == values["rank_1_copy@judge"] == values["rank_1_reference@judge"] == 1
+    assert 60 < values["mean_rank_random@judge"] < 340  # another's drawing is as good as any
+    assert values["rank_1_random@judge"] <= 0.2
+    usual = retrieval(Copying(), pair(), True).values
+    assert not any("_copy" in name or "_random" in name for name in usual)
+    with pytest.raises(UserError, match="tasks is cope, which a Copying does not offer: did you mean copy"):
+        retrieval(Copying(), pair(), tasks=["cope"])
 
 
 def test_strangers_are_drawn_once(monkeypatch):

@@ -77,3 +77,105 @@ def test_draws_are_uniform(schema):
 def test_mistakes(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+# ---------------------------------------------------------------- symmetry, softness, errors
+
+
+@pytest.fixture
+def symmetric():
+    return Schema(
+        [
+            Parameter("turn", "periodic", 0.0, 360.0, symmetry=("shape", (1, 4))),
+            Parameter("shape", "choice", values=("fish", "square")),
+        ]
+    )
+
+
+def test_what_looks_the_same_has_the_same_form(symmetric):
+    v = symmetric.one_hot(torch.tensor([[10.0, 1], [100.0, 1], [280.0, 1], [10.0, 0], [100.0, 0]]))
+    torch.testing.assert_close(v[0], v[1], atol=1e-6, rtol=0)
+    torch.testing.assert_close(v[0], v[2], atol=1e-6, rtol=0)
+    torch.testing.assert_close(v[0, :2], torch.tensor([math.cos(math.radians(40)), math.sin(math.radians(40))]))
+    assert (v[3] - v[4]).abs().max() > 0.5
+    expected = torch.tensor([[10.0, 1], [10.0, 1], [10.0, 1], [10.0, 0], [100.0, 0]])
+    torch.testing.assert_close(symmetric.from_one_hot(v), expected, atol=1e-4, rtol=0)
+
+
+def test_errors_by_hand(schema, symmetric):
+    u = torch.tensor([[3.0, 2.0, -3.0], [6.0, 0.0, 1.0]])
+    truth = torch.tensor([[5.0, 2.0, 3.0], [6.0, 1.0, 1.0]])
+    turn = (2 * math.pi - 6) / (2 * math.pi)  # the short way round
+    torch.testing.assert_close(schema.errors(u, truth), torch.tensor([[0.5, 0, turn], [0, 1, 0]]))
+    u = torch.tensor([[89.0, 1.0], [185.0, 1.0], [185.0, 0.0]])
+    found = symmetric.errors(u, torch.tensor([[1.0, 1.0], [0.0, 1.0], [0.0, 1.0]]))[:, 0] * 360
+    torch.testing.assert_close(found, torch.tensor([2.0, 5.0, 5.0]))
+
+
+def test_softened_choices_keep_their_largest_value(schema):
+    torch.manual_seed(0)
+    v = schema.one_hot(schema.draw(Draws(torch.arange(4000), 3)))
+    soft = schema.soften(v, 0.5)
+    hat = schema.slices["hat"]
+    torch.testing.assert_close(soft[:, hat].sum(1), torch.ones(4000))
+    assert (soft[:, hat] >= 0).all()
+    assert torch.equal(soft[:, hat].argmax(1), v[:, hat].argmax(1))
+    assert soft[:, hat].amax(1).mean().item() == pytest.approx(1 - 0.25 * 2 / 3, abs=0.01)  # E[share] E[spread lost]
+    rest = [i for i in range(schema.size) if not hat.start <= i < hat.stop]
+    assert torch.equal(soft[:, rest], v[:, rest])
+    assert torch.equal(schema.soften(v, 0.0), v)
+
+
+# ---------------------------------------------------------------- names
+
+
+def test_names_and_back(schema):
+    u = schema.draw(Draws(torch.arange(50), 4))
+    for row in u:
+        named = schema.named(row)
+        assert named["hat"] in ("none", "cap", "crown")
+        torch.testing.assert_close(schema.from_names(named), row, atol=1e-4, rtol=0)
+    texts = {"size": "2.5", "hat": "cap", "turn": "1e-1"}  # as a table holds them
+    torch.testing.assert_close(schema.from_names(texts), torch.tensor([2.5, 1.0, 0.1]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hut": 1}, "^hut is no parameter: did you mean hat\\?$"),
+        ({"size": None}, "^size is None: give a number from 2 to 6.$"),
+        ({"size": True}, "^size is True"),
+        ({"size": "wide"}, "^size is 'wide'"),
+        ({"size": 6.5}, "^size is 6.5: give a number from 2 to 6.$"),
+        ({"turn": math.nan}, "^turn is nan"),
+        ({"hat": "helmet"}, "^hat is 'helmet': give none, cap or crown.$"),
+        ({"hat": 1}, "^hat is 1: give"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_values_that_a_parameter_cannot_have(schema, change, message):
+    with pytest.raises(ValueError, match=message):
+        schema.from_names({"size": 3, "hat": "none", "turn": 0, **change})
+
+
+def test_a_missing_parameter(schema):
+    with pytest.raises(ValueError, match=r"^hat is missing: give none, cap or crown\.$"):
+        schema.from_names({"size": 3, "turn": 0})
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Parameter("a", "continuous", symmetry=("b", (1,))), "'a'.*only a periodic"),
+        (
+            lambda: Schema(
+                [Parameter("a", "periodic", symmetry=("b", (1,))), Parameter("b", "choice", values=("x", "y"))]
+            ),
+            "'a'.*an order for each of 'b'",
+        ),
+    ],
+    ids=["kind", "orders"],
+)
+def test_mistaken_symmetries(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from xdomain.engines import avatars, digits, facades, performance, seasons
+from xdomain.engines import avatars, digits, facades, glyphs, performance, polygons, seasons
 
 
 def draw_avatars():
@@ -29,11 +29,22 @@ def draw_digits():
     return digits.render_street(torch.arange(16), seed=0, size=16)[0]
 
 
+def draw_glyphs():
+    return glyphs.render(glyphs.draw_parameters(torch.arange(16), 0), 16)
+
+
+def draw_polygons():
+    u = polygons.draw_parameters(torch.arange(8), 0)
+    return torch.cat([polygons.render(u, 16), polygons.render_photo(u, torch.arange(8), 1, 16)])
+
+
 DRAWN = {
     "avatars": (avatars, draw_avatars, 1),
     "digits": (digits, draw_digits, 1),
     "facades": (facades, draw_facades, 1),
     "performance": (performance, draw_performance, 1),
+    "glyphs": (glyphs, draw_glyphs, 1),
+    "polygons": (polygons, draw_polygons, 1),
     "seasons": (seasons, draw_seasons, 1),
 }
 MEANS = {
@@ -50,6 +61,14 @@ MEANS = {
         *(101.96, 101.62, 100.44, 91.12, 91.73, 99.01, 101.75, 98.34),
     ],
     "performance": [124.61, 124.09, 123.9, 124.67, 81.99, 81.82, 81.78, 81.97],
+    "glyphs": [
+        *(16.13, 36.23, 26.73, 28.28, 50.69, 8.2, 33.55, 27.67),
+        *(44.36, 38.86, 21.19, 53.08, 40.33, 38.74, 26.0, 37.27),
+    ],
+    "polygons": [
+        *(243.14, 226.5, 231.57, 243.54, 235.55, 228.58, 243.8, 209.95),
+        *(174.33, 145.0, 149.3, 164.03, 154.4, 139.86, 166.95, 147.09),
+    ],
     "seasons": [
         *(101.43, 99.5, 116.91, 119.02, 105.78, 78.48, 95.68, 115.32),
         *(163.05, 179.36, 185.5, 188.32, 185.52, 151.43, 150.52, 196.94),

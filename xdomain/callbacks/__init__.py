@@ -17,6 +17,7 @@ from xdomain.callbacks.label_maps import LabelMapScores
 from xdomain.callbacks.latents import LatentScores
 from xdomain.callbacks.one_shot import OneShotScores
 from xdomain.callbacks.pairs import PairScores
+from xdomain.callbacks.parameters import ParameterRecovery
 from xdomain.callbacks.pictures import SampleGrid
 from xdomain.callbacks.predictions import PredictionWriter
 from xdomain.callbacks.single import SampleQuality, SampleSheet
@@ -43,6 +44,7 @@ __all__ = [
     "LearningCurves",
     "OneShotScores",
     "PairScores",
+    "ParameterRecovery",
     "PredictionWriter",
     "Results",
     "SampleGrid",

@@ -1,6 +1,7 @@
 """Evaluation of identity: verification by embedders, and retrieval of the person in a translation."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -19,9 +20,9 @@ from xdomain.callbacks.evaluation import (
     judge_name,
 )
 from xdomain.callbacks.reading import limited, pieces, read, share
-from xdomain.data.base import BaseDataModule, DomainPair, Split
+from xdomain.data.base import BaseDataModule, DomainPair, ImageData, Split
 from xdomain.data.cache import Arrays, cached_arrays
-from xdomain.errors import UserError
+from xdomain.errors import UserError, choice, did_you_mean, refuse
 from xdomain.features.helpers import Helper
 from xdomain.methods import Classifier, Method
 from xdomain.metrics.retrieval import RetrievalRanks
@@ -57,9 +58,19 @@ class IdentityRetrieval(DrawnEvaluation):
         embedder: recipe or checkpoint of the network whose features are compared.
         distractors: number of photos of other people in the gallery of the test.
         val_distractors: the same in a validation.
+        tasks: other tasks of the method whose outputs are probes, too, with the suffix ``_TASK``.
+        null: also measure with ``_random``, where the probe shows another person in the style of the target domain.
     """
 
-    def __init__(self, embedder: str, distractors: int = 100_000, val_distractors: int = 2000) -> None:
+    def __init__(
+        self,
+        embedder: str,
+        distractors: int = 100_000,
+        val_distractors: int = 2000,
+        tasks: Sequence[str] = (),
+        null: bool = False,
+    ) -> None:
+        self.tasks, self.null = tuple(tasks), null
         self.embedder, self.distractors, self.val_distractors = embedder, distractors, val_distractors
         self.name = judge_name(embedder)
         self.helper: Helper | None = None
@@ -72,6 +83,10 @@ class IdentityRetrieval(DrawnEvaluation):
                 f"IdentityRetrieval needs data that can draw strangers; {photos.domains[0]} cannot: remove it."
             )
         pairs_of_people(module.data.data("a", split).labels, photos.domains[0])
+        for task in self.tasks:
+            if task not in module.tasks:
+                hint = did_you_mean(task, module.tasks, f": give {choice(module.tasks)}.")
+                refuse(self, "tasks", task, f", which a {type(module).__name__} does not offer{hint}")
         self.helper = self.helper or build_judge(self.embedder)
 
     def measure(self, trainer: pl.Trainer, module: Method) -> dict[str, Tensor]:
@@ -93,7 +108,8 @@ class IdentityRetrieval(DrawnEvaluation):
         people = people[share(trainer, limited(trainer, len(people), size))]
         gallery = self._gallery(photos, split, module)[trainer.global_rank :: trainer.world_size]
 
-        suffixes = ["", "_untranslated", *(["_reference"] if target else [])]
+        suffixes = ["", "_untranslated", *(["_reference"] if target else []), *(f"_{task}" for task in self.tasks)]
+        suffixes += ["_random"] if target and self.null else []
         ranks = {suffix: RetrievalRanks().to(module.device) for suffix in suffixes}
         for metric in ranks.values():
             metric.update_gallery(gallery)
@@ -104,6 +120,11 @@ class IdentityRetrieval(DrawnEvaluation):
             shown = {"": module.translate(images, *ends(module)).clamp(-1, 1), "_untranslated": images}
             if target:
                 shown["_reference"] = to_float(target.counterparts(split, rows.tolist(), of=photos))
+                if self.null:
+                    another = others_of(rows, module.data.data("a", split))
+                    shown["_random"] = to_float(target.counterparts(split, another.tolist(), of=photos))
+            for task in self.tasks:
+                shown[f"_{task}"] = module.tasks[task](images, *ends(module)).clamp(-1, 1)
             for suffix, probe in shown.items():
                 ranks[suffix].update_queries(self._features(probe, module), match)
         return ranks
@@ -128,6 +149,11 @@ class IdentityRetrieval(DrawnEvaluation):
         key = f"{weights.hexdigest()} {world.world_key}"
         features = cached_arrays(f"strangers-{self.name}", f"{count} {key}", count, embed, PIECE)["features"]
         return torch.from_numpy(np.array(features)).to(module.device)
+
+
+def others_of(rows: np.ndarray, data: ImageData) -> np.ndarray:
+    """For every position another one, half of the images further on, which shows another person."""
+    return (rows + len(data) // 2) % len(data)
 
 
 def _sides(data: BaseDataModule) -> dict[str, BaseDataModule]:

@@ -7,8 +7,9 @@ from torch import nn
 from xdomain.features.helpers import Helper
 from xdomain.networks.classifier import FeatureClassifier
 from xdomain.networks.consingan import GrowingGenerator
+from xdomain.networks.parameters import ParameterEncoder
 
-IN_PARTS = (Helper, FeatureClassifier, GrowingGenerator)
+IN_PARTS = (Helper, FeatureClassifier, GrowingGenerator, ParameterEncoder)
 """Modules with methods besides ``forward`` that call their parts one by one."""
 
 

@@ -19,6 +19,7 @@ commands:
   predict    translate the test images of the data into the run folder
   translate  a folder of images:  xdomain translate --ckpt_path RUN --input DIR --output DIR
                                   --source street --target handwritten
+  render     parameters to pictures:  xdomain render --engine avatars --parameters u.json --output DIR
   sample     from one image:      xdomain sample --ckpt_path RUN --output DIR --n 20 --size 256x400
   data check what is wrong with image files:  xdomain data check DIR, or --config RECIPE
   table      results side by side: xdomain table didd
@@ -34,7 +35,7 @@ options:
 
 Any setting can follow on the command line: xdomain fit --config dtn.yaml --trainer.max_steps 100
 """
-COMMANDS = ("fit", "validate", "test", "predict", "translate", "sample")
+COMMANDS = ("fit", "validate", "test", "predict", "translate", "render", "sample")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -97,6 +98,10 @@ def _command(args: list[str]) -> int:
         from xdomain.commands.translate import translate_command
 
         return translate_command(args[1:])
+    if args[0] == "render":
+        from xdomain.commands.render import render_command
+
+        return render_command(args[1:])
     if args[0] == "sample":
         from xdomain.commands.sample import sample_command
 

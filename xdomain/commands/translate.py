@@ -54,6 +54,7 @@ def _parser(known: dict[str, TaskEntry]) -> Parser:
     add("--task", metavar="TASK", default="transfer", help="by default transfer")
     add("--guide", metavar="DIR|FILE", help=guide)
     add("--mask", metavar="DIR|FILE", help="white where the object or the moved parts are (harmonise, edit)")
+    add("--parameters", metavar="FILE", help="also write what an engine draws the images from (TOS), .json or .csv")
     add_task_options(parser, known)
     add("--size", choices=("keep", "model"), default="keep", help="the image's own size, or the method's; keep")
     add("--seed", type=int, metavar="S", default=0, help="for methods that draw random numbers; by default 0")
@@ -81,7 +82,7 @@ def translate_command(args: list[str]) -> int:
     method = load(options.ckpt_path, options.allow)
     if is_video(options.input):
         return _translate_video(method, options, task_options(options, known))
-    common = ("input", "output", "source", "target", "task", "guide", "mask", "size", "seed", "overwrite")
+    common = ("input", "output", "source", "target", "task", "guide", "mask", "parameters", "size", "seed", "overwrite")
     chosen = {name: getattr(options, name) for name in (*common, "batch_size", "device")}
     with named_options():
         done = translate_folder(method, **chosen, **task_options(options, known))
@@ -94,7 +95,7 @@ def translate_command(args: list[str]) -> int:
 def _translate_video(method: "Method", options: argparse.Namespace, given: dict[str, Any]) -> int:
     from xdomain.inference.video import translate_video
 
-    for name in ("guide", "mask"):
+    for name in ("guide", "mask", "parameters"):
         if getattr(options, name) is not None:
             refuse(None, name, getattr(options, name), ", but a video takes none: leave it out, or give its frames.")
     common = ("input", "output", "source", "target", "task", "size", "seed", "overwrite", "batch_size", "device")

@@ -11,6 +11,7 @@ from xdomain.data.folders import LabelledFolders, UnpairedFolders
 from xdomain.data.official import MNIST, SVHN, USPS
 from xdomain.data.one_shot import ImageAndFolder, OneShot
 from xdomain.data.people import AvatarClips, TwoVideos
+from xdomain.data.pictures import EnginePictures, PolygonPhotos
 from xdomain.data.seasons import SeasonWorld
 from xdomain.data.single import ImagePair, SingleImage
 from xdomain.data.tables import AttributeTable
@@ -31,6 +32,7 @@ __all__ = [
     "CorruptedCIFAR",
     "DigitShapes",
     "DomainPair",
+    "EnginePictures",
     "FacadeWorld",
     "Facades",
     "FaceLooks",
@@ -40,6 +42,7 @@ __all__ = [
     "ImagePair",
     "LabelledFolders",
     "OneShot",
+    "PolygonPhotos",
     "ResizeCropFlip",
     "SeasonWorld",
     "SingleDomain",

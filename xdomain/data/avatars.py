@@ -10,6 +10,7 @@ from xdomain.data.attributes import AttributeDomains
 from xdomain.data.base import BaseDataModule, ImageData, Split
 from xdomain.data.cache import Arrays, cached_arrays
 from xdomain.engines import avatars as engine
+from xdomain.engines.schema import Schema
 from xdomain.errors import UserError
 
 IDENTITY = [p for p in engine.SCHEMA.parameters if p.group == "identity" or p.name == "presentation"]
@@ -89,6 +90,11 @@ class Avatars(AttributeDomains):
         """Engine parameters of a whole part, float32 [N, P]; :meth:`rows` gives positions in it."""
         _, identities, images = self.people[split]
         return self._draw(split, 0, identities * images)[1]
+
+    def drawn_from(self, role: str, split: Split, schema: Schema) -> Tensor | None:
+        if not set(schema.names) <= set(engine.SCHEMA.names):
+            return None
+        return self.parameters(split)[self.rows(role, split)][:, [engine.SCHEMA.index(name) for name in schema.names]]
 
     def identity_values(self, role: str, split: Split) -> Tensor:
         """Values that define the identities of a role's images, float32 [N, :attr:`identity_size`].

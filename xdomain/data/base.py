@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 
 from xdomain.batch import Batch, Sample, to_channels, to_float, to_uint8
 from xdomain.data.sampler import EpochBatchSampler, ResumableLoader, ShardSampler, derive_seed
+from xdomain.engines.schema import Schema
 from xdomain.errors import UserError, refuse
 from xdomain.paths import data_root
 
@@ -213,6 +214,19 @@ class BaseDataModule(pl.LightningDataModule):
 
     def augmentation(self, role: str) -> nn.Module | None:
         """Augmentation of a role's training images on the device, or None."""
+        return None
+
+    def drawn_from(self, role: str, split: Split, schema: Schema) -> Tensor | None:
+        """The parameters that a role's images were drawn from, float32 [N, P] in the order of :meth:`data`.
+
+        Args:
+            role: the role.
+            split: the part.
+            schema: the wanted parameters.
+
+        Returns:
+            None if the data do not know them.
+        """
         return None
 
     def contents(self) -> dict[str, Any]:
@@ -431,6 +445,9 @@ class DomainPair(BaseDataModule):
         if (role, split) not in self._converted:
             self._converted[role, split] = module.data("a", split).with_channels(channels)
         return self._converted[role, split]
+
+    def drawn_from(self, role: str, split: Split, schema: Schema) -> Tensor | None:
+        return self.modules[role].drawn_from("a", split, schema)
 
     def augmentation(self, role: str) -> nn.Module | None:
         return self.modules[role].augmentation("a")

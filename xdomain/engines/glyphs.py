@@ -12,8 +12,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xdomain.engines.drawing import Draws, pixels
+from xdomain.engines.engine import Engine
 from xdomain.engines.schema import Parameter, Schema
 from xdomain.engines.strokes import FORMS, Points
+
+VERSION = 1
+"""Increase it when any picture changes: data drawn by another version are drawn again."""
 
 SCHEMA = Schema(
     [
@@ -92,3 +96,15 @@ def _simplify(stroke: Points) -> Points:
     if distance[split] <= TOLERANCE:
         return np.stack([first, last])
     return np.concatenate([_simplify(stroke[: split + 1])[:-1], _simplify(stroke[split:])])
+
+
+class Glyphs(Engine):
+    """White digits of one stroke font on black, grey: the parameter ``digit`` says which."""
+
+    name, channels, schema, version, label = "glyphs", 1, SCHEMA, VERSION, "digit"
+
+    def sample(self, indices: Tensor, seed: int) -> Tensor:
+        return draw_parameters(indices, seed)
+
+    def render(self, u: Tensor, size: int) -> Tensor:
+        return render(u, size)

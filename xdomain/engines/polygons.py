@@ -12,14 +12,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xdomain.engines.drawing import Draws, blend, blur, pixels, plane
+from xdomain.engines.engine import Engine
 from xdomain.engines.schema import Parameter, Schema
+
+VERSION = 1
+"""Increase it when any picture changes: data drawn by another version are drawn again."""
 
 VERTICES = (3, 4, 5, 6)
 SCHEMA = Schema(
     [
         Parameter("vertices", "choice", values=tuple(str(n) for n in VERTICES), group="shape"),
         Parameter("radius", "continuous", 0.35, 0.7, group="shape"),  # of the circumscribed circle
-        Parameter("rotation", "periodic", 0.0, 2 * math.pi, group="shape"),  # of a vertex against the x axis
+        Parameter(  # of a vertex against the x axis
+            "rotation", "periodic", 0.0, 2 * math.pi, group="shape", symmetry=("vertices", VERTICES)
+        ),
         Parameter("x", "continuous", -0.25, 0.25, group="place"),
         Parameter("y", "continuous", -0.25, 0.25, group="place"),
         Parameter("red", "continuous", 0.0, 0.8, group="fill"),  # never as bright as the ground
@@ -98,3 +104,15 @@ def _coverage(depth: Tensor) -> Tensor:
 
 def _to_bytes(picture: Tensor) -> Tensor:
     return (picture * 255).round().clamp(0, 255).byte()
+
+
+class Polygons(Engine):
+    """Flat regular polygons on white, RGB."""
+
+    name, channels, schema, version = "polygons", 3, SCHEMA, VERSION
+
+    def sample(self, indices: Tensor, seed: int) -> Tensor:
+        return draw_parameters(indices, seed)
+
+    def render(self, u: Tensor, size: int) -> Tensor:
+        return render(u, size)

@@ -1,7 +1,7 @@
-"""The parameters of an engine: names, kinds and ranges, and their encoding for networks."""
+"""The parameters of an engine: names, kinds and ranges, their encoding for networks, and their form in files."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xdomain.engines.drawing import Draws
+from xdomain.errors import choice, did_you_mean
 
 Kind = Literal["continuous", "choice", "periodic"]
 
@@ -26,6 +27,8 @@ class Parameter:
         high: upper end of the range; k - 1 for a choice.
         values: names of the k values of a choice, empty for the other kinds.
         group: group of the parameter, for reports; may be empty.
+        symmetry: for a periodic parameter that looks the same several times within its range: the name of a choice, and
+            how often for each of its values. A square looks the same after a quarter of a turn.
     """
 
     name: str
@@ -34,6 +37,7 @@ class Parameter:
     high: float = 1.0
     values: tuple[str, ...] = ()
     group: str = ""
+    symmetry: tuple[str, tuple[int, ...]] | None = None
 
     def __post_init__(self) -> None:
         if (self.kind == "choice") != bool(self.values):
@@ -43,6 +47,8 @@ class Parameter:
             object.__setattr__(self, "high", len(self.values) - 1.0)
         elif not self.low < self.high:
             raise ValueError(f"parameter {self.name!r}: low must be below high, not {self.low} and {self.high}")
+        if self.symmetry and self.kind != "periodic":
+            raise ValueError(f"parameter {self.name!r}: only a periodic parameter has a symmetry")
 
     @property
     def size(self) -> int:
@@ -55,6 +61,8 @@ class Schema:
 
     An engine takes u, float32 [n, P], one column per parameter in its own unit; a network reads and writes the one-hot
     form v, float32 [n, U]: k columns for a choice, one in [0, 1] for a continuous value, (cos, sin) for a periodic one.
+    Where a periodic parameter has a symmetry of order k, these are cos and sin of k times its angle: values that look
+    the same have the same form, and the form of a turning picture has no jump.
 
     Attributes:
         parameters: the P parameters.
@@ -62,6 +70,7 @@ class Schema:
         slices: maps a name to the columns of the parameter in v.
         size: U, the number of columns of v.
         groups: maps a group to the indices of its parameters, in the order of first appearance.
+        layout: kind and number of columns of every parameter in v: what a network needs to know of a schema.
 
     Args:
         parameters: the parameters; equal names raise ValueError.
@@ -84,6 +93,10 @@ class Schema:
             self.slices[p.name] = slice(self.size, self.size + p.size)
             self.groups[p.group] = (*self.groups.get(p.group, ()), i)
             self.size += p.size
+        self.layout = tuple((p.kind, p.size) for p in self.parameters)
+        for p in self.parameters:
+            if p.symmetry and len(self.parameters[self.index(p.symmetry[0])].values) != len(p.symmetry[1]):
+                raise ValueError(f"parameter {p.name!r}: its symmetry must have an order for each of {p.symmetry[0]!r}")
 
     def __len__(self) -> int:
         return len(self.parameters)
@@ -111,7 +124,8 @@ class Schema:
                 continue
             fraction = (column - p.low) / (p.high - p.low)
             if p.kind == "periodic":
-                parts.append(torch.stack([(2 * math.pi * fraction).cos(), (2 * math.pi * fraction).sin()], dim=1))
+                angle = 2 * math.pi * fraction * self._order(p, u)
+                parts.append(torch.stack([angle.cos(), angle.sin()], dim=1))
             else:
                 parts.append(fraction[:, None])
         return torch.cat(parts, dim=1).float()
@@ -120,17 +134,103 @@ class Schema:
         """Any vectors [n, U], such as the output of a network -> the nearest valid parameters u, float32 [n, P].
 
         A choice is the column with the largest value, a continuous value is clamped to its range, and a periodic one is
-        the angle of (cos, sin), whatever its length. The result has no useful gradient.
+        the angle of (cos, sin), whatever its length; of those that look the same, the smallest. The result has no
+        useful gradient.
         """
-        columns = []
-        for p in self.parameters:
-            part = v[:, self.slices[p.name]].double()
+        u = v.new_zeros((len(v), len(self)), dtype=torch.float64)
+        for i, p in enumerate(self.parameters):
             if p.kind == "choice":
-                columns.append(part.argmax(1).double())
-                continue
+                u[:, i] = v[:, self.slices[p.name]].argmax(1)
+        for i, p in enumerate(self.parameters):
+            part = v[:, self.slices[p.name]].double()
             if p.kind == "periodic":
-                fraction = (torch.atan2(part[:, 1], part[:, 0]) / (2 * math.pi)).remainder(1.0)
-            else:
-                fraction = part[:, 0].clamp(0, 1)
-            columns.append(p.low + fraction * (p.high - p.low))
-        return torch.stack(columns, dim=1).float()
+                fraction = (torch.atan2(part[:, 1], part[:, 0]) / (2 * math.pi)).remainder(1.0) / self._order(p, u)
+                u[:, i] = p.low + fraction * (p.high - p.low)
+            elif p.kind == "continuous":
+                u[:, i] = p.low + part[:, 0].clamp(0, 1) * (p.high - p.low)
+        return u.float()
+
+    def _order(self, p: Parameter, u: Tensor) -> Tensor:
+        """How often a periodic parameter looks the same within its range, for parameters u [n, P]: float64 [n]."""
+        if p.symmetry is None:
+            return u.new_ones(len(u), dtype=torch.float64)
+        name, orders = p.symmetry
+        return torch.tensor(orders, dtype=torch.float64, device=u.device)[u[:, self.index(name)].round().long()]
+
+    def soften(self, v: Tensor, most: float) -> Tensor:
+        """One-hot vectors [n, U] with softened choices: what a network that is not sure of them writes.
+
+        A share of every choice, uniform in [0, most], is spread over all its values at random (uniformly on the
+        simplex). Up to 0.5 its largest value stays the largest. Draws from torch's global random numbers.
+        """
+        soft = v.clone()
+        for p in self.parameters:
+            if p.kind == "choice":
+                share = most * torch.rand(len(v), 1, device=v.device)
+                spread = -(1 - torch.rand(len(v), p.size, device=v.device)).log()
+                columns = self.slices[p.name]
+                soft[:, columns] = torch.lerp(v[:, columns], spread / spread.sum(1, keepdim=True), share)
+        return soft
+
+    def errors(self, u: Tensor, truth: Tensor) -> Tensor:
+        """How far parameters u [n, P] are from the true ones [n, P]: float32 [n, P].
+
+        Of a choice 1 if it is wrong, else 0. Of a number its distance as a share of the range; of a periodic one on the
+        circle, modulo the symmetry that it truly has.
+        """
+        found = []
+        for i, p in enumerate(self.parameters):
+            one, other = u[:, i].double(), truth[:, i].double()
+            if p.kind == "choice":
+                found.append((one.round() != other.round()).double())
+                continue
+            distance = (one - other).abs() / (p.high - p.low)
+            if p.kind == "periodic":
+                period = 1 / self._order(p, truth)
+                distance = torch.minimum(distance.remainder(period), period - distance.remainder(period))
+            found.append(distance)
+        return torch.stack(found, dim=1).float()
+
+    def named(self, row: Tensor) -> dict[str, float | str]:
+        """One row of u, [P], as a person reads it: choices by the names of their values, numbers with six digits."""
+        values = zip(self.parameters, row.tolist(), strict=True)
+        return {p.name: p.values[round(x)] if p.kind == "choice" else float(f"{x:.6g}") for p, x in values}
+
+    def from_names(self, values: Mapping[str, object]) -> Tensor:
+        """The reverse of :meth:`named`: float32 [P].
+
+        Raises:
+            ValueError: for a missing or an unknown parameter, or a value that it cannot have; the message names it.
+        """
+        for name in values:
+            if name not in self.names:
+                raise ValueError(f"{name} is no parameter{did_you_mean(name, self.names)}")
+        row = []
+        for p in self.parameters:
+            if p.name not in values:
+                raise ValueError(f"{p.name} is missing: give {_possible(p)}.")
+            value = values[p.name]
+            if p.kind == "choice":
+                if str(value) not in p.values:
+                    raise ValueError(f"{p.name} is {value!r}: give {_possible(p)}.")
+                row.append(float(p.values.index(str(value))))
+                continue
+            number = _number(value)
+            if not p.low - 1e-5 <= number <= p.high + 1e-5:  # rounded ends; NaN is outside
+                raise ValueError(f"{p.name} is {value!r}: give {_possible(p)}.")
+            row.append(min(max(number, p.low), p.high))
+        return torch.tensor(row)
+
+
+def _number(value: object) -> float:
+    """A number, or the number that a text holds, or else NaN."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return math.nan
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return math.nan
+
+
+def _possible(p: Parameter) -> str:
+    return choice(p.values) if p.kind == "choice" else f"a number from {p.low:g} to {p.high:g}"

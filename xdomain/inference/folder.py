@@ -15,11 +15,14 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from xdomain.batch import to_float, to_uint8
 from xdomain.data.images import image_files, read_image, write_image
+from xdomain.engines import Engine
 from xdomain.errors import UserError, choice, refuse
 from xdomain.files import remove_partial
 from xdomain.inference.device import enough_memory, find_device
-from xdomain.inference.tasks import chosen, no_translation, of_images, parameters, pictures
-from xdomain.methods import Method
+from xdomain.inference.parameters import check_file, write_parameters
+from xdomain.inference.tasks import chosen, no_translation, of_images, pictures
+from xdomain.inference.tasks import parameters as arguments
+from xdomain.methods import TOS, Method
 from xdomain.networks.pyramid import resize, size_of_longest
 from xdomain.running.outputs import MOST_PIXELS, check_folder, check_new
 
@@ -55,6 +58,7 @@ def translate_folder(
     target: str | None = None,
     guide: PathLike | None = None,
     mask: PathLike | None = None,
+    parameters: PathLike | None = None,
     size: Size = "keep",
     seed: int = 0,
     overwrite: bool = False,
@@ -76,6 +80,8 @@ def translate_folder(
         target: domain to translate into; by default the method's usual one.
         guide: image file or folder; image number i takes guide number i, starting again after the last guide.
         mask: image file or folder, white where the image is to be changed; one for each image, or one for all.
+        parameters: file for the parameters that an engine draws the translations from, ``.json`` or ``.csv``; see
+            :func:`xdomain.inference.parameters.write_parameters`. Only for methods that read some, such as TOS.
         size: ``keep`` resizes a translation to the size of its image, ``model`` keeps the size of the method's output.
             Methods with ``full_size`` see images as they are with ``keep``, shrunk to ``image_size`` with ``model``.
             Outputs for images that were not resized before, and grids of tiles, always keep their size.
@@ -102,12 +108,13 @@ def translate_folder(
     if not (tasks := of_images(method)):
         raise no_translation(method)
     function = chosen(method, tasks, task, [*(name for name, value in roles.items() if value is not None), *options])
-    takes = parameters(function)
+    takes = arguments(function)
     source, target = method.direction(task, source, target, guided=guide is not None)
     guide_files = _files_of("guide", guide) if guide is not None else []
     mask_files = _masks(mask, len(names)) if mask is not None else []
     written = _output_files(Path(output), Path(input), folder, names, {"guides": guide, "masks": mask}, task == "mask")
-    check_new(written, overwrite)
+    engine = _engine(method, task, parameters) if parameters is not None else None
+    check_new([*written, *([Path(parameters)] if parameters is not None else [])], overwrite)
     for parent in {file.parent for file in written}:
         remove_partial(parent)
 
@@ -123,7 +130,7 @@ def translate_folder(
     if guide_files and not guides:
         refuse(None, "guide", guide, ", which holds no image that can be read: give another.")
     ends = {name: value for name, value in {"source": source, "target": target}.items() if name in takes}
-    done = 0
+    done, read = 0, dict[str, Tensor]()
     with torch.inference_mode(), enough_memory(), tqdm(total=len(names), unit="image", disable=None) as bar:
         for start in range(0, len(names), batch_size):
             chunk = range(start, min(start + batch_size, len(names)))
@@ -138,12 +145,31 @@ def translate_folder(
                     given["guide"] = to_float(torch.stack([guides[i % len(guides)] for i in images])).to(device)
                 if mask_files:
                     given["mask"] = torch.stack([x.mask for x in images.values() if x.mask is not None]).to(device)
-                made = function(torch.stack([image.pixels for image in images.values()]).to(device), **given)
+                stack = torch.stack([image.pixels for image in images.values()]).to(device)
+                if engine is not None and isinstance(method, TOS):
+                    u = method.read(stack)
+                    made = method.draw(u)
+                    read |= {names[i].as_posix(): row for i, row in zip(images, u.cpu(), strict=True)}
+                else:
+                    made = function(stack, **given)
                 for (i, image), picture in zip(images.items(), pictures(task, made), strict=True):
                     result = picture.cpu() if size == "model" or made.ndim == 6 else _kept(picture.cpu(), image)
                     done += _write(result, written[i])
             bar.update(len(chunk))
+    if engine is not None and parameters is not None:
+        write_parameters(Path(parameters), engine.schema, read)
     return Translated(done, len(names) - done, broken)
+
+
+def _engine(method: Method, task: str, file: PathLike) -> Engine:
+    """The engine whose parameters are to be written."""
+    if not isinstance(method, TOS):
+        kind = type(method).__name__
+        refuse(method, "parameters", file, f", but a {kind} reads no parameters of an engine: leave it out.")
+    if task != "transfer":
+        refuse(method, "parameters", file, f", but they belong to transfer, not to {task}: leave it out.")
+    check_file(Path(file))
+    return method.engine
 
 
 def _files_of(option: str, path: PathLike) -> list[Path]:

@@ -4,6 +4,7 @@ from xdomain.losses.content import l_domain
 from xdomain.losses.distance import half_distances, l_distance, pair_distances
 from xdomain.losses.dtn import l_d, l_gang
 from xdomain.losses.gan import bce_gan, lsgan
+from xdomain.losses.parameters import l_parameters
 from xdomain.losses.patch_nce import patch_nce
 from xdomain.losses.tv import total_variation
 from xdomain.losses.vae import kl_divergence
@@ -19,6 +20,7 @@ __all__ = [
     "l_distance",
     "l_domain",
     "l_gang",
+    "l_parameters",
     "lsgan",
     "pair_distances",
     "patch_nce",

@@ -19,10 +19,12 @@ from xdomain.methods.ost import OST
 from xdomain.methods.patch_vaegan import PatchVAEGAN
 from xdomain.methods.pix2pix import Pix2Pix
 from xdomain.methods.pyramid import PyramidMethod
+from xdomain.methods.reader import ParameterReader
 from xdomain.methods.readouts import Erasure, Regions, Strength
 from xdomain.methods.segmenter import Segmenter
 from xdomain.methods.singan import SinGAN
 from xdomain.methods.structural_analogy import StructuralAnalogy
+from xdomain.methods.tos import TOS
 from xdomain.methods.translation import TranslationMethod
 from xdomain.methods.two_step import TwoStep
 from xdomain.methods.unit import UNIT
@@ -33,6 +35,7 @@ __all__ = [
     "DIDD",
     "DTN",
     "OST",
+    "TOS",
     "UNIT",
     "AttributeClassifier",
     "Classifier",
@@ -48,6 +51,7 @@ __all__ = [
     "IdentityEmbedder",
     "MaskedTransfer",
     "Method",
+    "ParameterReader",
     "PatchVAEGAN",
     "Pix2Pix",
     "PyramidMethod",

@@ -78,7 +78,8 @@ class DTN(Method):
     ) -> None:
         super().__init__(**options)
         if len(self.domains) != 2:
-            raise UserError(f"DTN translates between two domains, but the data has {len(self.domains)}: use a pair.")
+            kind, count = type(self).__name__, len(self.domains)
+            raise UserError(f"{kind} translates between two domains, but the data has {count}: use a pair.")
         self.alpha, self.beta, self.gamma, self.gan = alpha, beta, gamma, gan
         self.feature_norm, self.const_distance, self.cache_features = feature_norm, const_distance, cache_features
         self.posterior, self.view, self.d_optimizer = posterior, view, d_optimizer
@@ -220,8 +221,7 @@ class DTN(Method):
         Raises:
             UserError: for another target: DTN has only one generator.
         """
-        if target != self.domains[1]:
-            raise UserError(f"this DTN translates into {self.domains[1]} only, not into {target!r}.")
+        self.check_target(target)
         training = self.g.training
         self.eval()
         try:
@@ -229,3 +229,8 @@ class DTN(Method):
         finally:
             self.train(training)
         return translated
+
+    def check_target(self, target: str) -> None:
+        """Raise a UserError for any target but the last domain."""
+        if target != self.domains[1]:
+            raise UserError(f"this {type(self).__name__} translates into {self.domains[1]} only, not into {target!r}.")

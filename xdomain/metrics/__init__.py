@@ -8,6 +8,7 @@ from xdomain.metrics.distribution import FID, KID, InceptionScore, frechet_dista
 from xdomain.metrics.layout import LayoutCorrelation
 from xdomain.metrics.masks import MaskIoU
 from xdomain.metrics.nearest import NearestNeighbourAccuracy
+from xdomain.metrics.parameters import ParameterErrors
 from xdomain.metrics.perceptual import LPIPS, ContentDistance, GramStyleDistance, PerceptualDistance
 from xdomain.metrics.probes import probe_balanced_accuracy
 from xdomain.metrics.retrieval import RetrievalRanks
@@ -30,6 +31,7 @@ __all__ = [
     "LayoutCorrelation",
     "MaskIoU",
     "NearestNeighbourAccuracy",
+    "ParameterErrors",
     "PatchCopyRate",
     "PerceptualDistance",
     "PixelDiversity",

@@ -10,6 +10,7 @@ from xdomain.networks.half_resolution import (
 )
 from xdomain.networks.image_pool import ImagePool
 from xdomain.networks.ost import DigitAutoencoders, DigitDiscriminator, DrawingAutoencoders
+from xdomain.networks.parameters import ParameterClassifier, ParameterDecoder, ParameterEncoder
 from xdomain.networks.patch_discriminator import MultiScaleDiscriminator, PairDiscriminator, PatchDiscriminator
 from xdomain.networks.patch_sampler import PatchSampler
 from xdomain.networks.resnet_generator import ResnetGenerator
@@ -42,6 +43,9 @@ __all__ = [
     "LinearErasure",
     "MultiScaleDiscriminator",
     "PairDiscriminator",
+    "ParameterClassifier",
+    "ParameterDecoder",
+    "ParameterEncoder",
     "PatchDiscriminator",
     "PatchSampler",
     "ResnetGenerator",
