@@ -157,3 +157,23 @@ def test_on_the_command_line(tmp_path, monkeypatch, capsys):
     assert len(read_video(tmp_path / "out.mp4")) == 5
     assert main([*words, "--output", str(tmp_path / "b.mp4"), "--guide", str(tmp_path)]) != 0
     assert "a video takes none" in capsys.readouterr().err
+
+
+class WideNegative(Negative):
+    """Takes frames of any size as they are."""
+
+    any_size = full_size = True
+
+    def translate(self, images, source, target):
+        self.seen.append((*images.shape,))
+        return -images
+
+
+@pytest.mark.parametrize("size, seen", [("keep", (1, 3, 20, 48)), ("model", (1, 3, 7, 16))])
+def test_methods_of_full_size_see_frames_as_they_are(tmp_path, size, seen):
+    write_clip(tmp_path / "in.mp4", (20, 48), 3, sound=None)
+    method = WideNegative()
+    assert translate_video(method, tmp_path / "in.mp4", tmp_path / "out.mp4", size=size) == 3
+    assert method.seen == [seen] * 3
+    height, width = read_video(tmp_path / "out.mp4").shape[-2:]
+    assert (height, width) == ((20, 48) if size == "keep" else (8, 16))  # an odd last row is repeated

@@ -121,11 +121,11 @@ def translate_folder(
     method.to(device)
     torch.manual_seed(seed)
     channels = method.channels[method.domains.index(source)]
-    fit: Callable[[Tensor], Tensor] = partial(_square, size=method.image_size)
+    fit: Callable[[Tensor], Tensor] = partial(square, size=method.image_size)
     if method.any_size:
         factor = options.get("factor", takes["factor"].default) if "factor" in takes else None
         longest = None if method.full_size and size == "keep" else method.image_size
-        fit, batch_size = partial(_shrunk, size=longest, factor=factor), 1
+        fit, batch_size = partial(shrunk, size=longest, factor=factor), 1
     guides, broken = _guides(guide_files, len(names), channels, fit)
     if guide_files and not guides:
         refuse(None, "guide", guide, ", which holds no image that can be read: give another.")
@@ -216,12 +216,12 @@ def _check_output(output: Path, source: Path, folder: Path, of: str) -> None:
         raise UserError(f"the output {output} lies in the folder of the {of}: give one outside of it.")
 
 
-def _square(image: Tensor, size: int) -> Tensor:
+def square(image: Tensor, size: int) -> Tensor:
     """An image [1, C, H, W] resized to a square."""
     return interpolate(image, (size, size), mode="bicubic", antialias=True).clamp(-1, 1)
 
 
-def _shrunk(image: Tensor, size: int | None, factor: float | None) -> Tensor:
+def shrunk(image: Tensor, size: int | None, factor: float | None) -> Tensor:
     """An image [1, C, H, W] with its longer side shrunk to ``size``, if any; unchanged if it will be enlarged."""
     height, width = image.shape[2:]
     if factor is not None:

@@ -1,6 +1,7 @@
 """Running a trained method on the frames of a video."""
 
 import sys
+from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from xdomain.data.video import even, upright
 from xdomain.errors import UserError, choice, refuse
 from xdomain.files import whole_file
 from xdomain.inference.device import enough_memory, find_device
-from xdomain.inference.folder import PathLike, Size
+from xdomain.inference.folder import PathLike, Size, shrunk, square
 from xdomain.inference.tasks import chosen, no_translation, of_images, parameters
 from xdomain.methods import Method
 from xdomain.running.outputs import check_new
@@ -59,9 +60,10 @@ def translate_video(
         task: one of ``method.tasks`` that take images, and need neither guides nor masks.
         source: domain of the frames; by default the method's usual one.
         target: domain to translate into; by default the method's usual one.
-        size: ``keep`` for the size of the video, ``model`` for that of the method's output.
+        size: ``keep`` for the size of the video, ``model`` for that of the method's output. Methods with ``full_size`` see
+            frames as they are with ``keep``, shrunk to ``image_size`` with ``model``.
         overwrite: replace an existing file.
-        batch_size: frames per step.
+        batch_size: frames per step; methods that take any size see one at a time.
         device: ``auto`` (CUDA if there is one), ``cpu`` or ``cuda``.
         seed: seed for methods that draw random numbers.
         options: arguments of the task.
@@ -85,8 +87,12 @@ def translate_video(
         raise no_translation(method)
     given = [name for name, value in {"source": source, "target": target}.items() if value is not None]
     function = chosen(method, tasks, task, [*given, *options])
+    fit: Callable[[Tensor], Tensor] = partial(square, size=method.image_size)
     if method.any_size:
-        raise UserError(f"{type(method).__name__} translates no video files: give a folder of frames.")
+        if not method.full_size:
+            raise UserError(f"{type(method).__name__} translates no video files: give a folder of frames.")
+        longest = None if size == "keep" else method.image_size
+        fit, batch_size = partial(shrunk, size=longest, factor=None), 1
     ends = dict(zip(("source", "target"), method.direction(task, source, target), strict=True))
     channels = method.channels[method.domains.index(ends["source"])]
     method.to(found := find_device(device))
@@ -96,11 +102,10 @@ def translate_video(
 
     def translated(frames: Tensor) -> Tensor:
         """``uint8`` [N, 3, H, W] of frames ``uint8`` [N, 3, H, W]."""
-        x = to_channels(to_float(frames.to(found)), channels)
-        square = (method.image_size, method.image_size)
-        x = interpolate(x, square, mode="bicubic", antialias=True).clamp(-1, 1)
-        y = to_uint8(to_channels(run(x), 3)).cpu()
-        return y if size == "model" else interpolate(y, frames.shape[2:], mode="bicubic", antialias=True)
+        y = to_uint8(to_channels(run(fit(to_channels(to_float(frames.to(found)), channels))), 3)).cpu()
+        if size == "model" or y.shape == frames.shape:
+            return y
+        return interpolate(y, frames.shape[2:], mode="bicubic", antialias=True)
 
     check_new([file], overwrite)
     with torch.inference_mode(), enough_memory():
