@@ -12,7 +12,7 @@ from typing import NamedTuple
 from xdomain.errors import UserError
 
 PACKAGE = Path(__file__).parent
-HELPERS = ("attributes", "classifier", "identity", "segmenter")
+HELPERS = ("attributes", "classifier", "identity", "reader", "segmenter")
 """The files of ``methods`` whose recipes are in ``configs/helpers``."""
 
 

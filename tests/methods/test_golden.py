@@ -21,6 +21,7 @@ from tests.toys import trainer
 from xdomain.methods import Method
 
 FILE = Path(__file__).with_name("golden.json")
+TOLERANCE = 1e-4  # two kinds of processors were seen to differ by 2.4e-5 after four updates
 STEPS = 4
 METHODS = {
     name: kind
@@ -72,7 +73,7 @@ def test_losses_are_what_they_were(name, tmp_path):
     found = losses(name, tmp_path)
     assert found.keys() == golden.keys(), HOW.format(repr(name))
     for key, values in golden.items():
-        assert found[key] == pytest.approx(values, rel=1e-5, abs=1e-8), f"{key} has moved: {HOW.format(repr(name))}"
+        assert found[key] == pytest.approx(values, rel=TOLERANCE, abs=1e-8), f"{key} has moved: {HOW.format(repr(name))}"
 
 
 def main():
