@@ -169,7 +169,7 @@ class WideNegative(Negative):
         return -images
 
 
-@pytest.mark.parametrize("size, seen", [("keep", (1, 3, 20, 48)), ("model", (1, 3, 7, 16))])
+@pytest.mark.parametrize(("size", "seen"), [("keep", (1, 3, 20, 48)), ("model", (1, 3, 7, 16))])
 def test_methods_of_full_size_see_frames_as_they_are(tmp_path, size, seen):
     write_clip(tmp_path / "in.mp4", (20, 48), 3, sound=None)
     method = WideNegative()

@@ -72,8 +72,9 @@ def test_losses_are_what_they_were(name, tmp_path):
     golden = json.loads(FILE.read_text())[name]
     found = losses(name, tmp_path)
     assert found.keys() == golden.keys(), HOW.format(repr(name))
+    how = HOW.format(repr(name))
     for key, values in golden.items():
-        assert found[key] == pytest.approx(values, rel=TOLERANCE, abs=1e-8), f"{key} has moved: {HOW.format(repr(name))}"
+        assert found[key] == pytest.approx(values, rel=TOLERANCE, abs=1e-8), f"{key} has moved: {how}"
 
 
 def main():

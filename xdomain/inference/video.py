@@ -60,8 +60,8 @@ def translate_video(
         task: one of ``method.tasks`` that take images, and need neither guides nor masks.
         source: domain of the frames; by default the method's usual one.
         target: domain to translate into; by default the method's usual one.
-        size: ``keep`` for the size of the video, ``model`` for that of the method's output. Methods with ``full_size`` see
-            frames as they are with ``keep``, shrunk to ``image_size`` with ``model``.
+        size: ``keep`` for the size of the video, ``model`` for that of the method's output. Methods with ``full_size``
+            see frames as they are with ``keep``, shrunk to ``image_size`` with ``model``.
         overwrite: replace an existing file.
         batch_size: frames per step; methods that take any size see one at a time.
         device: ``auto`` (CUDA if there is one), ``cpu`` or ``cuda``.
