@@ -88,6 +88,24 @@ def test_resumed_run_equals_straight_run(tmp_path, every, stop_at):
     assert read_metrics(tmp_path / "straight/metrics.csv") == read_metrics(tmp_path / "stopped/metrics.csv")
 
 
+@pytest.mark.parametrize("validating", [True, False])
+@pytest.mark.parametrize("limits", [("max_steps", 13, 27), ("max_steps", 20, 27), ("max_epochs", 2, 3)], ids=str)
+def test_a_training_that_ended_can_be_made_longer(tmp_path, limits, validating):
+    limit, first, second = limits
+    training = {} if validating else {"limit_val_batches": 0}
+
+    def until(number, folder, ckpt_path=None):
+        given = {"steps": number} if limit == "max_steps" else {"steps": -1, "training": {limit: number}}
+        return run(folder, ckpt_path=ckpt_path, **{**given, "training": {**given.get("training", {}), **training}})
+
+    straight = until(second, tmp_path / "straight")
+    until(first, tmp_path / "ended")
+    resumed = until(second, tmp_path / "ended", str(tmp_path / "ended/checkpoints/last.ckpt"))
+    for part in ("state_dict", "optimizer_states", "random_states", "global_step"):
+        assert differences(straight[part], resumed[part], part) == []
+    assert read_metrics(tmp_path / "straight/metrics.csv") == read_metrics(tmp_path / "ended/metrics.csv")
+
+
 @pytest.mark.parametrize(
     "options",
     [{"ema": ["g"]}, {"scheduler": lambda o: StepLR(o, 4)}],

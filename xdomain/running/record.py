@@ -189,13 +189,15 @@ def check_finite(trainer: "Trainer") -> None:
 
 @contextmanager
 def _unfinished_epoch(trainer: pl.Trainer) -> Iterator[None]:
-    """Save an epoch that was cut short by ``max_steps`` as unfinished.
+    """Save the last epoch as unfinished, even if it had all its batches.
 
-    Lightning counts it as finished, so that a longer training would start the next epoch instead.
+    Lightning counts it as finished. A longer training would start the next epoch instead of its rest, or take the end
+    of its batches for a place in the next epoch.
     """
     loop = trainer.fit_loop
-    cut = loop.epoch_loop.batch_progress.current.completed < trainer.num_training_batches
-    counts: tuple[Any, ...] = (loop.epoch_progress.total, loop.epoch_progress.current) if cut else ()
+    counts: tuple[Any, ...] = (loop.epoch_progress.total, loop.epoch_progress.current)
+    if loop.epoch_progress.current.completed < loop.epoch_progress.current.ready:
+        counts = ()
     for count in counts:
         count.processed, count.completed = count.processed - 1, count.completed - 1
     try:
