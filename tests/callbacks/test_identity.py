@@ -106,7 +106,7 @@ def test_noise_leads_nowhere():
 
 
 def test_outputs_of_other_tasks_and_drawings_of_others_are_probes_too():
-    values = retrieval(Copying(forget=True), pair(), True, distractors=400, tasks=["copy"], null=True).values
+    values = retrieval(Copying(forget=True), pair(), True, distractors=400, tasks=["copy"], random=True).values
     assert values["median_rank_copy@judge"] == values["rank_1_copy@judge"] == values["rank_1_reference@judge"] == 1
     assert 60 < values["mean_rank_random@judge"] < 340  # another's drawing is as good as any
     assert values["rank_1_random@judge"] <= 0.2

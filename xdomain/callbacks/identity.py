@@ -59,7 +59,7 @@ class IdentityRetrieval(DrawnEvaluation):
         distractors: number of photos of other people in the gallery of the test.
         val_distractors: the same in a validation.
         tasks: other tasks of the method whose outputs are probes, too, with the suffix ``_TASK``.
-        null: also measure with ``_random``, where the probe shows another person in the style of the target domain.
+        random: also measure with ``_random``, where the probe shows another person in the style of the target domain.
     """
 
     def __init__(
@@ -68,9 +68,9 @@ class IdentityRetrieval(DrawnEvaluation):
         distractors: int = 100_000,
         val_distractors: int = 2000,
         tasks: Sequence[str] = (),
-        null: bool = False,
+        random: bool = False,
     ) -> None:
-        self.tasks, self.null = tuple(tasks), null
+        self.tasks, self.random = tuple(tasks), random
         self.embedder, self.distractors, self.val_distractors = embedder, distractors, val_distractors
         self.name = judge_name(embedder)
         self.helper: Helper | None = None
@@ -109,7 +109,7 @@ class IdentityRetrieval(DrawnEvaluation):
         gallery = self._gallery(photos, split, module)[trainer.global_rank :: trainer.world_size]
 
         suffixes = ["", "_untranslated", *(["_reference"] if target else []), *(f"_{task}" for task in self.tasks)]
-        suffixes += ["_random"] if target and self.null else []
+        suffixes += ["_random"] if target and self.random else []
         ranks = {suffix: RetrievalRanks().to(module.device) for suffix in suffixes}
         for metric in ranks.values():
             metric.update_gallery(gallery)
@@ -120,7 +120,7 @@ class IdentityRetrieval(DrawnEvaluation):
             shown = {"": module.translate(images, *ends(module)).clamp(-1, 1), "_untranslated": images}
             if target:
                 shown["_reference"] = to_float(target.counterparts(split, rows.tolist(), of=photos))
-                if self.null:
+                if self.random:
                     another = others_of(rows, module.data.data("a", split))
                     shown["_random"] = to_float(target.counterparts(split, another.tolist(), of=photos))
             for task in self.tasks:
