@@ -70,7 +70,9 @@ def assert_gradients(update, loss, method):
     assert max(slope.abs().max() for slope in expected if slope is not None) > 1e-3
     for name, slope in zip(parameters, expected, strict=True):
         slope = torch.zeros_like(gradients[name]) if slope is None else slope
-        torch.testing.assert_close(gradients[name], slope, rtol=2e-3, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}")
+        error, size = (gradients[name] - slope).norm(), slope.norm()
+        # Of the whole tensor: rounding differs between processors and puts single pixels on the other side of a kink.
+        assert error <= 2e-3 * size + 2e-5 * slope.numel() ** 0.5, f"{name}: {error:.2g} of {size:.2g}"
 
 
 def load_weights(method, update, network):
