@@ -78,6 +78,8 @@ SMALL = {
     "PolygonPhotos": {"train_size": 24, "val_size": 12, "test_size": 12},
     "TOS": {"imitator_steps": 1, "read_steps": 1, "steps": 2},
     "ParameterEncoder": {"width": 8, "hidden": 16},
+    "ParameterClassifier": {"width": 8, "dim": 16},
+    "UpConvDecoder": {"width": 32},
     "ParameterDecoder": {"width": 32, "hidden": 16},
     "UNIT": {"width": 4, "blocks": 1},
     "CUT": {"width": 4, "blocks": 5, "patches": 4, "features": 4},
