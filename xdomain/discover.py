@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import functools
 import glob
 import inspect
 import re
@@ -82,8 +83,14 @@ def _class_nodes(folder: str, files: Sequence[str] = ()) -> Iterator[ast.ClassDe
     """All classes in a package folder, or in some of its files."""
     for path in sorted((PACKAGE / folder).glob("*.py")):
         if not files or path.stem in files:
-            nodes = ast.parse(path.read_text(encoding="utf-8")).body
-            yield from (node for node in nodes if isinstance(node, ast.ClassDef))
+            yield from _class_nodes_of(path, path.stat().st_mtime_ns)
+
+
+@functools.cache
+def _class_nodes_of(path: Path, changed: int) -> tuple[ast.ClassDef, ...]:
+    """The classes of a file, parsed once for every time at which it was changed."""
+    nodes = ast.parse(path.read_text(encoding="utf-8")).body
+    return tuple(node for node in nodes if isinstance(node, ast.ClassDef))
 
 
 def _bases(node: ast.ClassDef) -> list[str]:

@@ -1,15 +1,19 @@
 """Grids and curves: size, content, order, and who gets them."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pytorch_lightning import Callback
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 
 from tests.toys import ToyGAN, ToyPair, trainer
 from xdomain.batch import to_float, to_uint8
 from xdomain.callbacks import LearningCurves, PredictionWriter, SampleGrid
 from xdomain.callbacks.pictures import save_png
+from xdomain.running import curves
 from xdomain.running.curves import draw_curves
 
 
@@ -106,6 +110,24 @@ def test_more_metrics_make_a_larger_picture(tmp_path):
         sizes.append(Image.open(tmp_path / "c.png").size)
     assert sizes[1][0] == 4 * sizes[0][0]
     assert sizes[1][1] == 2 * sizes[0][1]
+
+
+def test_curves_take_a_small_share_of_the_time(monkeypatch):
+    """A validation every 20 s and plots that take 1 s: every third is plotted, since 50 s must lie between two."""
+    seconds, plotted = [0.0], []
+
+    def plot(*_):
+        plotted.append(seconds[0])
+        seconds[0] += 1
+
+    class Clock(Callback):
+        def on_validation_start(self, trainer, pl_module):
+            seconds[0] += 20
+
+    monkeypatch.setattr(curves, "draw_curves", plot)
+    monkeypatch.setattr(curves, "time", SimpleNamespace(monotonic=lambda: seconds[0]))
+    fitted([Clock(), LearningCurves()], steps=16)  # 8 validations
+    assert plotted == [60, 121, 162]  # after the third and the sixth, and at the end
 
 
 @pytest.mark.parametrize("content", [None, "step\n", "step,epoch\n1,0\n"])

@@ -44,7 +44,7 @@ DRAWN = {
     "facades": (facades, draw_facades, 1),
     "performance": (performance, draw_performance, 1),
     "glyphs": (glyphs, draw_glyphs, 1),
-    "polygons": (polygons, draw_polygons, 1),
+    "polygons": (polygons, draw_polygons, 2),
     "seasons": (seasons, draw_seasons, 1),
 }
 MEANS = {
@@ -67,7 +67,7 @@ MEANS = {
     ],
     "polygons": [
         *(243.14, 226.5, 231.57, 243.54, 235.55, 228.58, 243.8, 209.95),
-        *(174.33, 145.0, 149.3, 164.03, 154.4, 139.86, 166.95, 147.09),
+        *(174.86, 145.22, 149.85, 165.14, 155.23, 139.89, 167.6, 147.16),
     ],
     "seasons": [
         *(101.43, 99.5, 116.91, 119.02, 105.78, 78.48, 95.68, 115.32),

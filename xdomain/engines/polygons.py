@@ -15,7 +15,7 @@ from xdomain.engines.drawing import Draws, blend, blur, pixels, plane
 from xdomain.engines.engine import Engine
 from xdomain.engines.schema import Parameter, Schema
 
-VERSION = 1
+VERSION = 2
 """Increase it when any picture changes: data drawn by another version are drawn again."""
 
 VERTICES = (3, 4, 5, 6)
@@ -68,7 +68,7 @@ def render_photo(u: Tensor, indices: Tensor, seed: int, size: int = 64) -> Tenso
     phase = x * pixels(draw.uniform(3.0, 7.0))
     stripes = (phase - phase.round()).abs() * 4 - 1  # a triangular wave in [-1, 1]
     fill = pixels(_fill(u)) + stripes * pixels(draw.uniform(0.0, 0.1))
-    line = pixels(_fill(u) * draw.uniform(0.1, 0.5)[:, None])
+    line = pixels(_fill(u) * draw.uniform(0.1, 1.0)[:, None])  # at 1 there is no outline
     depth = _depth(u, size * SUPERSAMPLING)
     picture = blend(picture, line, _coverage(depth))
     picture = blend(picture, fill, _coverage(depth - pixels(draw.uniform(0.02, 0.06))))
