@@ -83,13 +83,13 @@ def _class_nodes(folder: str, files: Sequence[str] = ()) -> Iterator[ast.ClassDe
     """All classes in a package folder, or in some of its files."""
     for path in sorted((PACKAGE / folder).glob("*.py")):
         if not files or path.stem in files:
-            yield from _class_nodes_of(path, path.stat().st_mtime_ns)
+            yield from _class_nodes_of(path.read_text(encoding="utf-8"))
 
 
 @functools.cache
-def _class_nodes_of(path: Path, changed: int) -> tuple[ast.ClassDef, ...]:
-    """The classes of a file, parsed once for every time at which it was changed."""
-    nodes = ast.parse(path.read_text(encoding="utf-8")).body
+def _class_nodes_of(code: str) -> tuple[ast.ClassDef, ...]:
+    """The classes in the code of a file, which is parsed once."""
+    nodes = ast.parse(code).body
     return tuple(node for node in nodes if isinstance(node, ast.ClassDef))
 
 
