@@ -184,9 +184,11 @@ def shrink(value, folder):
 
 
 def small(recipe, folder):
-    """A copy of a recipe, and of the recipes of its helpers, in a folder."""
+    """A copy of a recipe, and of the recipes of its helpers, in a folder; bf16 is slow on many processors."""
     target = folder / f"{recipe}.yaml"
-    target.write_text(yaml.safe_dump(shrink(yaml.safe_load(CONFIG[recipe].read_text()), folder)))
+    content = shrink(yaml.safe_load(CONFIG[recipe].read_text()), folder)
+    content["trainer"].pop("precision", None)
+    target.write_text(yaml.safe_dump(content))
     return target
 
 
