@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -624,12 +623,13 @@ def test_quick_answers_do_not_wait_for_torch(args, text):
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     seconds = []
-    for _ in range(3):  # the best of three: the machine may have other work
-        start = time.perf_counter()
+    for _ in range(3):  # the best of three, of the processor's time: the machine may have other work
+        before = os.times()
         result = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
         )
-        seconds.append(time.perf_counter() - start)
+        after = os.times()
+        seconds.append(sum(after[2:4]) - sum(before[2:4]))
         assert text in result.stdout
         assert result.stdout.endswith("0 False\n")
     assert min(seconds) < 1
