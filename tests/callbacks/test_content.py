@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 from torch import nn
 
 from tests.callbacks.judges import Held
@@ -201,6 +202,64 @@ def test_nothing_done_against_numbers_by_hand():
     assert values[f"kid/{name}@random-conv"] > transferred(Surgeon())[f"kid/{name}@random-conv"]
 
 
+def test_answers_without_a_model_against_numbers_by_hand():
+    values, data = transferred(Surgeon()), Blocks()
+    sources, targets = (to_float(torch.from_numpy(data.data(role, "test").images)) for role in "ab")
+    rows, others = torch.from_numpy(draw_pairs(len(sources), len(targets), 60, 0)).T
+    truth = to_float(data.counterfactual("a", "b", rows.tolist(), others.tolist(), "test")[0])
+    name = "smile_to_glasses"
+    sigma = values[f"blur/{name}"].item() * 16 / 64
+    answers = {
+        "untranslated": sources[rows],
+        "random": targets[others],
+        "mean": targets.mean(0).expand(60, -1, -1, -1),
+        "blurred": gaussian_filter(sources[rows].numpy(), (0, 0, sigma, sigma), mode="mirror"),
+    }
+    for answer, images in answers.items():
+        wanted = (torch.as_tensor(images) - truth).abs().mean().item()
+        assert values[f"l1_{answer}/{name}"] == pytest.approx(wanted, rel=0.01)  # SciPy's kernel is longer
+    assert [values[f"{key}_untranslated/{name}"] for key in ("hit_rate", "removed", "added", "identified")] == [
+        0,
+        0,
+        0,
+        1,
+    ]
+    assert [values[f"{key}_random/{name}"] for key in ("hit_rate", "removed", "added")] == [1, 1, 1]
+    assert values[f"identified_random/{name}"] < 0.1
+    assert values[f"removed_identified_random/{name}"] <= values[f"identified_random/{name}"]
+    assert values[f"identified_mean/{name}"] <= 1 / 20
+    assert values[f"kid_untranslated/{name}@random-conv"] > values[f"kid/{name}@random-conv"]
+
+
+def test_the_blur_is_the_one_that_removes_most():
+    """Blocks of 3 by 5 pixels fade into the ground: the stronger, the more of them are below the judge's threshold."""
+    values, faint = transferred(Surgeon()), transferred(Surgeon(), Faint())
+    name = "smile_to_glasses"
+    assert values[f"removed_blurred/{name}"] == 0  # bright blocks stay
+    assert 0 < faint[f"removed_blurred/{name}"] == faint[f"removed_identified_blurred/{name}"]
+    assert faint[f"blur/{name}"] == 4
+
+
+class Faint(Blocks):
+    """Blocks that are hardly brighter than the ground."""
+
+    def load(self, split):
+        data = super().load(split)
+        images = data.images.astype(np.float32)
+        ground = images[:, :, :1, :1]
+        return ImageData((ground + (images - ground) * 0.06).round().astype(np.uint8), None, data.attributes)
+
+
+def test_a_fog_has_no_smile_and_is_nobody():
+    fog = type("Fog", (Surgeon,), {"decode": lambda self, codes, images: torch.full_like(images, -0.5)})
+    kept, lost = transferred(Surgeon()), transferred(fog())
+    name = "smile_to_glasses"
+    assert [kept[f"{key}/{name}"] for key in ("removed", "identified", "removed_identified")] == [1, 1, 1]
+    assert [kept[f"{key}_truth/{name}"] for key in ("identified", "added_identified")] == [1, 1]
+    assert lost[f"removed/{name}"] == 1
+    assert max(lost[f"{key}/{name}"] for key in ("identified", "removed_identified")) <= 1 / 20
+
+
 def test_removal_and_union_need_guides_and_content_for_both_domains():
     data = Blocks({"glasses": "Eyeglasses and not Smiling", "plain": "not Eyeglasses and not Smiling"})
     nameless = Surgeon(data.domains)  # also finds content in plain images, but nobody knows what
@@ -262,7 +321,7 @@ def test_addition_and_removal():
     """Of a pair with and without, only the first has content; a removal takes every image once."""
     data = Blocks({"glasses": "Eyeglasses and not Smiling", "plain": "not Eyeglasses and not Smiling"})
     values = transferred(Surgeon(data.domains), data, judge="worn")
-    assert {key for key in values if key.startswith(("removed", "added"))} == {
+    assert {key for key in values if key.startswith(("removed/", "added/"))} == {
         "removed/glasses_to_plain",
         "added/plain_to_glasses",
     }
@@ -321,9 +380,11 @@ def test_a_validation_is_short():
 
 def test_without_judges():
     keys = {key.split("/")[0] for key in evaluated(ContentTransfer(pairs=10), Surgeon(), Blocks())}
+    compared = ("l1", "l1_inside", "l1_outside", "kid", "fid")
+    answers = ("", "_untranslated", "_blurred", "_random", "_mean")
     assert keys == {
-        *("l1", "l1_inside", "l1_outside", "l1_untranslated", "l1_inside_untranslated", "l1_outside_untranslated"),
-        *("l1_stripped", "l1_united", "kid", "kid_std", "fid", "n_real", "n_fake", "probe"),
+        *(f"{key}{answer}" for key in compared for answer in answers),
+        *("blur", "l1_stripped", "l1_united", "kid_std", "n_real", "n_fake", "probe"),
     }
 
 

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import KNeighborsClassifier
 
-from xdomain.metrics.verification import IdentitySimilarity, VerificationAUC
+from xdomain.metrics import verification
+from xdomain.metrics.verification import IdentificationRate, IdentitySimilarity, VerificationAUC
 
 
 def faces(n, identities, noise):
@@ -145,3 +147,43 @@ def test_similarity_falls_with_the_noise_and_adds_up():
 def test_similarity_of_other_shapes_is_refused():
     with pytest.raises(ValueError, match=r"features \(2, 3\) and \(1, 3\) differ"):
         IdentitySimilarity().update(torch.ones(2, 3), torch.ones(1, 3))
+
+
+def test_identification_equals_a_nearest_neighbour_of_scikit_learn(monkeypatch):
+    """Sources come up several times, in batches and in pieces."""
+    monkeypatch.setattr(verification, "ROWS", 7)
+    rng = np.random.default_rng(0)
+    people = rng.normal(size=(15, 6)).astype(np.float32)
+    numbers = rng.integers(0, 15, 50)
+    outputs = people[numbers] + rng.normal(size=(50, 6)).astype(np.float32)
+    right = rng.integers(0, 2, (50, 2)).astype(bool)
+    metric = IdentificationRate(["removed", "added"])
+    for rows in np.array_split(np.arange(50), 4):
+        parts = outputs[rows], people[numbers[rows]], 3 * numbers[rows] - 5, right[rows]
+        metric.update(*map(torch.from_numpy, parts))
+    known = np.unique(numbers)
+    nearest = KNeighborsClassifier(1, metric="cosine").fit(people[known], known).predict(outputs)
+    found = nearest == numbers
+    assert 0.2 < found.mean() < 0.9
+    values = {name: value.item() for name, value in metric.compute().items()}
+    assert values == pytest.approx(
+        {
+            "identified": found.mean(),
+            "removed_identified": (found & right[:, 0]).mean(),
+            "added_identified": (found & right[:, 1]).mean(),
+            "sources": len(known),
+            "n": 50,
+        }
+    )
+
+
+@pytest.mark.parametrize("features", [torch.ones(4, 3), torch.full((4, 3), torch.nan)])
+def test_features_that_tell_nothing_identify_nobody(features):
+    metric = IdentificationRate()
+    metric.update(features, features, torch.arange(4), torch.zeros(4, 0, dtype=torch.bool))
+    assert metric.compute()["identified"] == 0
+
+
+def test_identification_of_other_shapes_is_refused():
+    with pytest.raises(ValueError, match=r"\(4, 3\) and \(4, 2\) differ in shape"):
+        IdentificationRate().update(torch.ones(4, 3), torch.ones(4, 2), torch.arange(4), torch.zeros(4, 0))

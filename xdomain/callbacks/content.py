@@ -1,10 +1,12 @@
 """Evaluation of content transfer: what was removed, added and kept, and what the codes reveal."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
@@ -31,6 +33,7 @@ from xdomain.callbacks.measures import (
     Trust,
     UnmaskedChange,
 )
+from xdomain.callbacks.nulls import NullRows
 from xdomain.callbacks.reading import draw_pairs, has_training_part, limited, pieces, read, share
 from xdomain.data.attributes import AttributeDomains
 from xdomain.data.avatars import CONTENT
@@ -42,6 +45,7 @@ from xdomain.methods import ContentMethod, Method
 from xdomain.methods.content import Task
 
 FACIAL_HAIR = "Mustache or Goatee or not No_Beard"  # not an attribute of CelebA
+MEAN_OF = 1000  # images of the target domain, for the null row of their mean
 QUICK = ("hit_rate", "removed", "added", "l1", "l1_reconstruction")  # metrics of a validation
 
 
@@ -103,18 +107,22 @@ class ContentTransfer(DrawnEvaluation):
     ``hit_rate/D``                       share classified as the target domain by ``domain_classifier`` (Benaim et
                                          al. 2019, table 1)
     ``removed/D``, ``added/D``           shares without the source's content and with the target's, by ``attributes``
-    ``hit_rate_low/D``, ``_high``, and   95 % interval, number of pairs, and the rate of the source images as they
-    ``n``, ``hit_rate_untranslated``     are
+    ``hit_rate_low/D``, ``_high``, ``n`` 95 % interval, and number of pairs
     ``l1/D``                             distance from the true result, if the data can draw it; see
                                          :class:`xdomain.metrics.CounterfactualError`
-    ``l1_inside/D``, ``l1_outside/D``,   the same where the content is, elsewhere, and for untranslated images
-    ``l1_untranslated/D`` and so on
+    ``l1_inside/D``, ``l1_outside/D``    the same where the content is, and elsewhere
     ``l1_reconstruction/DOMAIN``         distance between source images and their translations from their domain to
                                          itself, on images without attributes
     ``l1_unmasked/D``                    distance from the source image where the method's mask is below 0.5: methods
                                          with masks and directions into a domain with content
-    ``identity/D``                       cosine similarity to the source by ``embedder``; ``identity_truth/D``: that
-                                         of the true result
+    ``identity/D``, ``identified/D``     cosine similarity to the source by ``embedder``, and share whose source is
+                                         nearer than all other sources of the direction
+    ``removed_identified/D``,            shares that are both: the content removed, or added, and still the same person
+    ``added_identified/D``
+    ``identity_truth/D`` and so on       the same of the true result
+    ``removed_untranslated/D``,          the same metrics of answers without a model, on the same pairs: the source as
+    ``_blurred``, ``_random``, ``_mean`` it is; blurred (``blur/D``: by how many 64ths of its height, the best of four);
+                                         a random image of the target domain; the mean image of that domain
     ``stripped/D``, ``united/D``         tasks ``remove`` and ``add`` with the same pairs, for methods with guides and
                                          two domains of known content: shares with the content of neither and of both
     ``l1_stripped/D``, ``l1_united/D``   their distances from the true results
@@ -208,7 +216,8 @@ class ContentTransfer(DrawnEvaluation):
         values: dict[str, Tensor] = {}
         for source, target in self._directions(method):
             direction = self._draw(trainer, method, source, target)
-            values |= self._measured(method, direction, "transfer", self._measures(trainer, method, direction))
+            measures = self._measures(trainer, method, direction)
+            values |= self._measured(method, direction, "transfer", measures)
             known = {source, target} <= {*method.contents} & {*self.content}
             if trainer.testing and method.guided and known:
                 for task, measures in self._measures_of_tasks(method, direction).items():
@@ -251,32 +260,51 @@ class ContentTransfer(DrawnEvaluation):
         return Direction(source, target, roles, split, images, guides, guided, pairs, count)
 
     def _measures(self, trainer: pl.Trainer, module: ContentMethod, direction: Direction) -> list[Measure]:
-        """The measures of transfers."""
-        testing, device, name = trainer.testing, module.device, direction.name
-        truth, size = isinstance(module.data, TransferTruth), module.data.eval_batch_size
-        measures: list[Measure] = []
-        if (judge := self.judges.get("domain_classifier")) is not None:
-            measures.append(HitRate(name, judge, direction.target == self.positive, testing, device))
-        wanted = {"removed": (self._shown(direction.source), False), "added": (self._shown(direction.target), True)}
-        asked = {key: (self.targets.index(t), value) for key, (t, value) in wanted.items() if t is not None}
-        if asked:
-            measures.append(ContentChange(name, self.judges["attributes"], asked, device))
-        if truth:
-            measures.append(TrueDistance(name, device, untranslated=testing))
-        if not truth and not has_attributes(module.data):
+        """The measures of transfers; in the test also of answers that no model has given."""
+        real = self._real(trainer, module, direction) if trainer.testing else None
+        measures = self._measures_of_any(trainer, module, direction, real)
+        if not isinstance(module.data, TransferTruth) and not has_attributes(module.data):
             measures.append(Reconstruction(direction.source, module))
-        if not testing:
+        if not trainer.testing:
             return measures
         if module.masked and direction.guided:
-            measures.append(UnmaskedChange(name, module))
-        if (judge := self.judges.get("embedder")) is not None:
-            measures.append(Identity(name, judge, truth, device))
+            measures.append(UnmaskedChange(direction.name, module))
+        rows = np.arange(min(len(direction.guides), MEAN_OF))
+        total = sum(read(direction.guides, piece, module).sum(0) for piece in pieces(rows, module.data.eval_batch_size))
+        mean = torch.as_tensor(total) / len(rows)
+        build = partial(self._measures_of_any, trainer, module, direction, real)
+        return [*measures, NullRows(direction.name, build, mean)]
+
+    def _real(self, trainer: pl.Trainer, module: ContentMethod, direction: Direction) -> list[Tensor] | None:
+        """Features of this process's share of the real images, or None for a single image: it has no distribution."""
+        size = module.data.eval_batch_size
         real = limited(trainer, len(direction.guides), size)
-        if min(real, len(direction.images), direction.total) > 1:  # a single image has no distribution
+        if min(real, len(direction.images), direction.total) < 2:
+            return None
+        assert self.extractor is not None
+        mine = pieces(share(trainer, real), size)
+        return [self.extractor.features(read(direction.guides, rows, module)) for rows in mine]
+
+    def _measures_of_any(
+        self, trainer: pl.Trainer, module: ContentMethod, direction: Direction, real: list[Tensor] | None
+    ) -> list[Measure]:
+        """Those that look at the pictures alone, whoever has made them."""
+        device, name, truth = module.device, direction.name, isinstance(module.data, TransferTruth)
+        measures: list[Measure] = []
+        if (judge := self.judges.get("domain_classifier")) is not None:
+            measures.append(HitRate(name, judge, direction.target == self.positive, device))
+        wanted = {"removed": (self._shown(direction.source), False), "added": (self._shown(direction.target), True)}
+        asked = {key: (self.targets.index(t), value) for key, (t, value) in wanted.items() if t is not None}
+        change = ContentChange(name, self.judges["attributes"], asked, device) if asked else None
+        if change is not None:
+            measures.append(change)
+        if truth:
+            measures.append(TrueDistance(name, device))
+        if trainer.testing and (judge := self.judges.get("embedder")) is not None:
+            measures.append(Identity(name, judge, truth, change, device))
+        if real is not None:
             assert self.extractor is not None
-            mine = pieces(share(trainer, real), size)
-            images = (read(direction.guides, rows, module) for rows in mine)
-            measures.append(Distribution(name, self.extractor, images, device))
+            measures.append(Distribution(name, self.extractor, real, device))
         return measures
 
     def _measures_of_tasks(self, module: ContentMethod, direction: Direction) -> dict[Task, list[Measure]]:
@@ -341,14 +369,15 @@ def _translated(module: ContentMethod, direction: Direction, task: Task) -> Iter
     for piece in pieces(direction.pairs, data.eval_batch_size):
         rows, others = piece[:, 0], piece[:, 1]
         x = read(direction.images, rows, module)
-        guide = read(direction.guides, others, module) if direction.guided else None
+        other = read(direction.guides, others, module)
+        guide = other if direction.guided else None
         output = module.translate(x, direction.source, direction.target, guide=guide, task=task).float().clamp(-1, 1)
         truth = mask = None
         if isinstance(data, TransferTruth):
             at = rows.tolist(), others.tolist()
             truth, mask = (t.to(x.device) for t in data.counterfactual(*direction.roles, *at, direction.split, task))
             truth = to_float(truth)
-        yield Transfers(x, guide, output, truth, mask)
+        yield Transfers(x, guide, output, torch.from_numpy(rows), other, truth, mask)
 
 
 def part_of(trainer: pl.Trainer) -> Split:

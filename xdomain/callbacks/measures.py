@@ -15,7 +15,7 @@ from xdomain.methods import ContentMethod
 from xdomain.metrics.attributes import AttributeHitRate, BalancedAccuracy
 from xdomain.metrics.counterfactual import CounterfactualError
 from xdomain.metrics.distribution import FID, KID
-from xdomain.metrics.verification import IdentitySimilarity
+from xdomain.metrics.verification import IdentificationRate, IdentitySimilarity
 
 
 class Transfers(NamedTuple):
@@ -25,6 +25,8 @@ class Transfers(NamedTuple):
         images: the images that were translated.
         guides: images that provide the new content, or None without guides.
         outputs: the translations.
+        rows: positions of the images in their data, int64 [N].
+        others: images of the target domain, the guides among them; None where nobody asks for them.
         truth: the true results, or None if the data does not know them.
         mask: where the true results may differ from the images, ``uint8`` [N, 1, H, W], or None likewise.
     """
@@ -32,6 +34,8 @@ class Transfers(NamedTuple):
     images: Tensor
     guides: Tensor | None
     outputs: Tensor
+    rows: Tensor
+    others: Tensor | None = None
     truth: Tensor | None = None
     mask: Tensor | None = None
 
@@ -53,26 +57,17 @@ class HitRate:
         direction: such as ``smile_to_glasses``; part of the names of all metrics.
         judge: classifier with one logit.
         wanted: whether the logit is positive for the target domain.
-        untranslated: also judge the untranslated images.
     """
 
-    def __init__(self, direction: str, judge: Helper, wanted: bool, untranslated: bool, device: torch.device) -> None:
-        self.direction, self.judge, self.wanted = direction, judge, wanted
+    def __init__(self, direction: str, judge: Helper, wanted: bool, device: torch.device) -> None:
+        self.judge, self.wanted = judge, wanted
         self.hits = AttributeHitRate([direction]).to(device)
-        self.untranslated = AttributeHitRate([direction]).to(device) if untranslated else None
 
     def update(self, batch: Transfers) -> None:
-        wanted = batch.images.new_full((len(batch.images),), self.wanted)
-        self.hits.update(self.judge(batch.outputs), wanted)
-        if self.untranslated is not None:
-            self.untranslated.update(self.judge(batch.images), wanted)
+        self.hits.update(self.judge(batch.outputs), batch.images.new_full((len(batch.images),), self.wanted))
 
     def compute(self) -> dict[str, Tensor]:
-        values = self.hits.compute()
-        if self.untranslated is not None:
-            before = self.untranslated.compute()
-            values[f"hit_rate_untranslated/{self.direction}"] = before[f"hit_rate/{self.direction}"]
-        return values
+        return self.hits.compute()
 
 
 class ContentChange:
@@ -89,9 +84,13 @@ class ContentChange:
         self.hits = AttributeHitRate([*asked]).to(device)
 
     def update(self, batch: Transfers) -> None:
-        logits = self.judge(batch.outputs)[:, [column for column, _ in self.asked.values()]]
+        self.hits.update(*self.answers(batch.outputs))
+
+    def answers(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of images and what they should be, a column for each content that is asked for."""
+        logits = self.judge(images)[:, [column for column, _ in self.asked.values()]]
         wanted = logits.new_tensor([value for _, value in self.asked.values()])
-        self.hits.update(logits, wanted.expand_as(logits))
+        return logits, wanted.expand_as(logits)
 
     def compute(self) -> dict[str, Tensor]:
         found = self.hits.compute()
@@ -125,53 +124,66 @@ class TrueDistance:
 
     Args:
         direction: see :class:`HitRate`.
-        untranslated: also measure the untranslated images.
         prefix: name of the overall distance, if only this is reported.
     """
 
-    def __init__(
-        self, direction: str, device: torch.device, untranslated: bool = False, prefix: str | None = None
-    ) -> None:
+    def __init__(self, direction: str, device: torch.device, prefix: str | None = None) -> None:
         self.direction, self.prefix = direction, prefix
-        self.errors = {s: CounterfactualError().to(device) for s in ("", *(["_untranslated"] if untranslated else []))}
+        self.error = CounterfactualError().to(device)
 
     def update(self, batch: Transfers) -> None:
         assert batch.truth is not None
-        self.errors[""].update(batch.outputs, batch.truth, batch.mask)
-        if "_untranslated" in self.errors:
-            self.errors["_untranslated"].update(batch.images, batch.truth, batch.mask)
+        self.error.update(batch.outputs, batch.truth, batch.mask)
 
     def compute(self) -> dict[str, Tensor]:
+        found = self.error.compute()
         if self.prefix is not None:
-            return {f"{self.prefix}/{self.direction}": self.errors[""].compute()["l1"]}
-        values: dict[str, Tensor] = {}
-        for suffix, error in self.errors.items():
-            found, keys = error.compute(), ("l1", "l1_inside", "l1_outside")
-            values |= {f"{key}{suffix}/{self.direction}": found[key] for key in keys if key in found}
-        return values
+            return {f"{self.prefix}/{self.direction}": found["l1"]}
+        keys = ("l1", "l1_inside", "l1_outside")
+        return {f"{key}/{self.direction}": found[key] for key in keys if key in found}
 
 
 class Identity:
-    """Whether a translation still shows the same person: cosine similarity between its features and the source's.
+    """Whether a translation still shows the same person, by features of an embedder.
+
+    Cosine similarity to the source, and whether the source is nearer than all other sources of the direction; the
+    latter also together with the content being removed or added: a face of fog has lost its smile, too.
 
     Args:
         direction: see :class:`HitRate`.
         embedder: computes the features.
         truth: also measure the true result, which is the upper bound for a translation.
+        change: what is asked of the content, if it is judged.
     """
 
-    def __init__(self, direction: str, embedder: Helper, truth: bool, device: torch.device) -> None:
-        self.direction, self.embedder = direction, embedder
-        self.kept = {s: IdentitySimilarity().to(device) for s in ("", *(["_truth"] if truth else []))}
+    def __init__(
+        self, direction: str, embedder: Helper, truth: bool, change: ContentChange | None, device: torch.device
+    ) -> None:
+        self.direction, self.embedder, self.change = direction, embedder, change
+        suffixes = ("", *(["_truth"] if truth else []))
+        asked = change.asked if change is not None else {}
+        self.kept = {suffix: IdentitySimilarity().to(device) for suffix in suffixes}
+        self.found = {suffix: IdentificationRate([*asked]).to(device) for suffix in suffixes}
 
     def update(self, batch: Transfers) -> None:
-        features = self.embedder.features(batch.images)
-        self.kept[""].update(self.embedder.features(batch.outputs), features)
-        if "_truth" in self.kept and batch.truth is not None:
-            self.kept["_truth"].update(self.embedder.features(batch.truth), features)
+        source = self.embedder.features(batch.images)
+        for suffix, images in (("", batch.outputs), ("_truth", batch.truth)):
+            if suffix in self.kept and images is not None:
+                features, right = self.embedder.features(images), source.new_zeros((len(source), 0), dtype=torch.bool)
+                if self.change is not None:
+                    logits, wanted = self.change.answers(images)
+                    right = torch.where(wanted > 0, logits > 0, logits < 0)
+                self.kept[suffix].update(features, source)
+                self.found[suffix].update(features, source, batch.rows, right)
 
     def compute(self) -> dict[str, Tensor]:
-        return {f"identity{suffix}/{self.direction}": m.compute()["source"] for suffix, m in self.kept.items()}
+        values: dict[str, Tensor] = {}
+        for suffix, kept in self.kept.items():
+            values[f"identity{suffix}/{self.direction}"] = kept.compute()["source"]
+            found = self.found[suffix].compute()
+            rates = {key: value for key, value in found.items() if key.endswith("identified")}
+            values |= {f"{key}{suffix}/{self.direction}": value for key, value in rates.items()}
+        return values
 
 
 class Distribution:
@@ -180,22 +192,21 @@ class Distribution:
     Args:
         direction: see :class:`HitRate`.
         extractor: the feature network.
-        real: this process's share of the real images, in batches.
+        real: the features of this process's share of the real images, in batches.
     """
 
     def __init__(self, direction: str, extractor: Extractor, real: Iterable[Tensor], device: torch.device) -> None:
         self.direction, self.extractor = direction, extractor
         self.kid, self.fid = KID(extractor).to(device), FID(extractor).to(device)
-        for images in real:
-            self._add(images, real=True)
+        for features in real:
+            self._add(features, real=True)
 
-    def _add(self, images: Tensor, real: bool) -> None:
-        features = self.extractor.features(images)
+    def _add(self, features: Tensor, real: bool) -> None:
         self.kid.update(features, real=real)
         self.fid.update(features, real=real)
 
     def update(self, batch: Transfers) -> None:
-        self._add(batch.outputs, real=False)
+        self._add(self.extractor.features(batch.outputs), real=False)
 
     def compute(self) -> dict[str, Tensor]:
         at = f"{self.direction}@{self.extractor.name}"

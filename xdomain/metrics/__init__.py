@@ -13,7 +13,7 @@ from xdomain.metrics.perceptual import LPIPS, ContentDistance, GramStyleDistance
 from xdomain.metrics.probes import probe_balanced_accuracy
 from xdomain.metrics.retrieval import RetrievalRanks
 from xdomain.metrics.single import SIFID, SVFID, PatchCopyRate, PixelDiversity
-from xdomain.metrics.verification import IdentitySimilarity, VerificationAUC
+from xdomain.metrics.verification import IdentificationRate, IdentitySimilarity, VerificationAUC
 
 __all__ = [
     "FID",
@@ -26,6 +26,7 @@ __all__ = [
     "ContentDistance",
     "CounterfactualError",
     "GramStyleDistance",
+    "IdentificationRate",
     "IdentitySimilarity",
     "InceptionScore",
     "LayoutCorrelation",

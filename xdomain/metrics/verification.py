@@ -1,4 +1,6 @@
-"""Metrics of identity: verification by features, and similarity of a translation to its source."""
+"""Metrics of identity: verification by features, and whether a translation still shows its source."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -9,6 +11,7 @@ from torchmetrics.utilities import dim_zero_cat
 from xdomain.metrics.base import gather_rows
 
 CHUNK = 65536  # pairs per step: 33 MB for features of length 128
+ROWS = 1024  # translations per step
 
 
 class VerificationAUC(Metric):
@@ -138,3 +141,71 @@ class IdentitySimilarity(Metric):
         if self.counts[1] > 0:
             values |= {"reference": means[1], "n_reference": self.counts[1].clone()}
         return values
+
+
+class IdentificationRate(Metric):
+    """Share in [0, 1] of translations whose own source is the nearest of all sources, by cosine similarity (rank 1).
+
+    A source at the same distance as another does not count as the nearest, so that constant features have 0. The rate
+    of strangers is one over the number of sources. With every translation can go whether it is right in some other
+    respect; the share of those that are both is the rate of translations that are of any use.
+
+    Args:
+        respects: names of these other respects.
+
+    Example:
+        >>> metric = IdentificationRate(["removed"])
+        >>> sources, outputs = torch.eye(3), torch.tensor([[1.0, 0.1, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
+        >>> metric.update(outputs, sources, torch.tensor([7, 8, 9]), torch.tensor([[True], [True], [False]]))
+        >>> {name: round(value.item(), 4) for name, value in metric.compute().items()}
+        {'identified': 0.6667, 'removed_identified': 0.3333, 'sources': 3, 'n': 3}
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    outputs: list[Tensor]
+    sources: list[Tensor]
+    numbers: list[Tensor]
+    right: list[Tensor]
+
+    def __init__(self, respects: Sequence[str] = ()) -> None:
+        super().__init__(dist_sync_fn=gather_rows)
+        self.respects = tuple(respects)
+        for name in ("outputs", "sources", "numbers", "right"):
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def update(self, outputs: Tensor, sources: Tensor, numbers: Tensor, right: Tensor) -> None:
+        """Add translations.
+
+        Args:
+            outputs: features [N, d] of translations.
+            sources: features [N, d] of their sources.
+            numbers: int64 [N]: the same for the same source.
+            right: bool [N, R]: whether a translation is right in each of the respects.
+        """
+        if outputs.shape != sources.shape:
+            raise ValueError(f"features {tuple(outputs.shape)} and {tuple(sources.shape)} differ in shape")
+        self.outputs.append(outputs.float())
+        self.sources.append(sources.float())
+        self.numbers.append(numbers.to(outputs.device))
+        self.right.append(right.to(outputs.device))
+
+    def compute(self) -> dict[str, Tensor]:
+        """``identified``, ``RESPECT_identified`` for each respect, and the numbers of ``sources`` and outputs ``n``."""
+        numbers, right = dim_zero_cat(self.numbers), dim_zero_cat(self.right)
+        outputs, sources = (F.normalize(dim_zero_cat(part)) for part in (self.outputs, self.sources))
+        known, place = torch.unique(numbers, return_inverse=True)
+        gallery = sources.new_zeros(len(known), sources.shape[1])
+        gallery[place] = sources  # images that stand for one source have the same features
+        found = []
+        for part, own in zip(torch.split(outputs, ROWS), torch.split(place, ROWS), strict=True):
+            similar = part @ gallery.T
+            mine = similar.gather(1, own[:, None])[:, 0]
+            others = similar.scatter(1, own[:, None], -torch.inf).amax(1)
+            found.append(mine > others)
+        identified = torch.cat(found)
+        values = {"identified": identified.float().mean()}
+        for i, name in enumerate(self.respects):
+            values[f"{name}_identified"] = (identified & right[:, i]).float().mean()
+        return values | {"sources": torch.tensor(len(known)), "n": torch.tensor(len(identified))}
