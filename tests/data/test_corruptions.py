@@ -2,6 +2,7 @@
 
 import colorsys
 import io
+import itertools
 import math
 
 import numpy as np
@@ -147,7 +148,7 @@ def test_severities_take_more_and_more(frost):
     falling = []
     for name in CORRUPTIONS:
         errors = [(corrupt(images, name, s, frost=frost).double() - images).square().mean() for s in SEVERITIES]
-        falling.append(all(a < b for a, b in zip(errors, errors[1:], strict=False)))
+        falling.append(all(a < b for a, b in itertools.pairwise(errors)))
     assert sum(falling) >= 13
 
 
@@ -283,8 +284,12 @@ def test_zoom_blur_is_the_mean_with_the_image_twice():
 
 @pytest.mark.parametrize(
     ("ends", "step", "scale", "severities"),
-    [((1.06, 1.11, 1.16, 1.21, 1.26), 0.01, "tiny", (0, 1, 2, 3, 4)), ((1.11, 1.16), 0.01, "imagenet", (0, 1))]
-    + [((1.21, 1.26), 0.02, "imagenet", (2, 3)), ((1.31,), 0.03, "imagenet", (4,))],
+    [
+        ((1.06, 1.11, 1.16, 1.21, 1.26), 0.01, "tiny", (0, 1, 2, 3, 4)),
+        ((1.11, 1.16), 0.01, "imagenet", (0, 1)),
+        ((1.21, 1.26), 0.02, "imagenet", (2, 3)),
+        ((1.31,), 0.03, "imagenet", (4,)),
+    ],
 )
 def test_numbers_of_zoom_factors(ends, step, scale, severities):
     for end, severity in zip(ends, severities, strict=True):
@@ -403,7 +408,7 @@ def test_statistics_of_the_textures(number):
     power = np.abs(np.fft.fft2((grey - grey.mean()) * np.outer(np.hanning(600), np.hanning(900)))) ** 2
     frequency = np.hypot(np.fft.fftfreq(600)[:, None], np.fft.fftfreq(900))
     edges = np.geomspace(4 / 600, 0.25, 20)
-    bands = [(frequency >= a) & (frequency < b) for a, b in zip(edges, edges[1:], strict=False)]
+    bands = [(frequency >= a) & (frequency < b) for a, b in itertools.pairwise(edges)]
     points = [(np.log(frequency[band]).mean(), np.log(power[band].mean())) for band in bands]
     assert np.polyfit(*zip(*points, strict=True), 1)[0] == pytest.approx(-1.7, abs=0.2)
 

@@ -43,9 +43,8 @@ class CorruptionErrors(Metric):
     ``relative_mce@alexnet``     the same of the rises over the clean error; needs clean images
     ===========================  ======================================================================
 
-    Groups and means come only once their corruptions have been seen at all five severities. Errors count the images of a
-    severity, then each severity the same. Beware: AlexNet's errors are on ImageNet-C, so the last two mean something
-    only there.
+    Groups and means come only once their corruptions have been seen at all five severities. Every severity counts the
+    same, however many images it has. AlexNet's errors are those on ImageNet-C, so the last two mean something only there.
 
     Args:
         official_frost: whether the frost is that of the photographs; else every name that contains its errors ends

@@ -15,12 +15,11 @@ AT_ONCE = 1 << 20
 """Values of enlarged images that are held at a time."""
 
 
-def defocus_blur(image: Bytes, rng: np.random.Generator, values: Parameters) -> Bytes:
+def defocus_blur(image: Bytes, _: np.random.Generator, values: Parameters) -> Bytes:
     """Correlates with a disk; beyond the border the image is mirrored at its last pixels.
 
     Args:
         image: ``uint8`` [H, W, 3].
-        rng: not used.
         values: radius of the disk, and sigma of the Gaussian that smooths it, in pixels.
     """
     return to_bytes(ndimage.correlate(to_unit(image), disk(*values)[:, :, None], mode="mirror"))
@@ -48,12 +47,11 @@ def disk(radius: float, sigma: float) -> np.ndarray:
     return kernel / kernel.sum()
 
 
-def gaussian_blur(image: Bytes, rng: np.random.Generator, values: Parameters) -> Bytes:
+def gaussian_blur(image: Bytes, _: np.random.Generator, values: Parameters) -> Bytes:
     """Blurs with a Gaussian; beyond the border the last pixels are repeated.
 
     Args:
         image: ``uint8`` [H, W, 3].
-        rng: not used.
         values: sigma in pixels.
     """
     return to_bytes(gaussian(to_unit(image), values[0]))
@@ -134,12 +132,11 @@ def line(radius: int, sigma: float, angle: float) -> tuple[np.ndarray, np.ndarra
     return weights[used] / weights[used].sum(), offsets[used]
 
 
-def zoom_blur(image: Bytes, rng: np.random.Generator, values: Parameters) -> Bytes:
+def zoom_blur(image: Bytes, _: np.random.Generator, values: Parameters) -> Bytes:
     """Mean of the image and its enlargements; the first factor is 1, so that the image itself counts twice.
 
     Args:
         image: ``uint8`` [H, W, 3].
-        rng: not used.
         values: number of factors, and the step from one to the next.
     """
     count, step = int(values[0]), values[1]

@@ -10,12 +10,11 @@ from xdomain.data.corruptions.pixels import Bytes, to_bytes, to_unit
 from xdomain.data.corruptions.table import Parameters
 
 
-def contrast(image: Bytes, rng: np.random.Generator, values: Parameters) -> Bytes:
+def contrast(image: Bytes, _: np.random.Generator, values: Parameters) -> Bytes:
     """Brings every value nearer to the mean of its channel.
 
     Args:
         image: ``uint8`` [H, W, 3].
-        rng: not used.
         values: factor of the distances from the mean.
     """
     unit = to_unit(image)
@@ -76,12 +75,11 @@ def _sampled(unit: np.ndarray, rows: np.ndarray, columns: np.ndarray, mode: str)
     return np.stack([ndimage.map_coordinates(c, (rows, columns), order=1, mode=mode) for c in channels], 2)
 
 
-def pixelate(image: Bytes, rng: np.random.Generator, values: Parameters) -> Bytes:
+def pixelate(image: Bytes, _: np.random.Generator, values: Parameters) -> Bytes:
     """Shrinks and enlarges again, both by box filters.
 
     Args:
         image: ``uint8`` [H, W, 3].
-        rng: not used.
         values: share of the sides that remains.
     """
     height, width = image.shape[:2]
@@ -90,12 +88,11 @@ def pixelate(image: Bytes, rng: np.random.Generator, values: Parameters) -> Byte
     return np.array(picture.resize((width, height), Image.Resampling.BOX))
 
 
-def jpeg_compression(image: Bytes, rng: np.random.Generator, values: Parameters) -> Bytes:
+def jpeg_compression(image: Bytes, _: np.random.Generator, values: Parameters) -> Bytes:
     """Writes and reads a JPEG.
 
     Args:
         image: ``uint8`` [H, W, 3].
-        rng: not used.
         values: its quality.
     """
     file = io.BytesIO()
@@ -103,12 +100,11 @@ def jpeg_compression(image: Bytes, rng: np.random.Generator, values: Parameters)
     return np.array(Image.open(file, formats=["JPEG"]))
 
 
-def saturate(image: Bytes, rng: np.random.Generator, values: Parameters) -> Bytes:
+def saturate(image: Bytes, _: np.random.Generator, values: Parameters) -> Bytes:
     """Multiplies S of HSV and adds to it, from 0 to 1.
 
     Args:
         image: ``uint8`` [H, W, 3].
-        rng: not used.
         values: factor and summand.
     """
     unit = to_unit(image)

@@ -1,7 +1,7 @@
 """Names, groups and parameters of the common corruptions.
 
 From the generating scripts of Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions
-and Perturbations", ICLR 2019: one table for CIFAR-C (32 pixels), one for Tiny-ImageNet-C (64), one for ImageNet-C (224).
+and Perturbations", ICLR 2019: a table for CIFAR-C (32 pixels), one for Tiny-ImageNet-C (64), one for ImageNet-C (224).
 """
 
 from typing import Literal

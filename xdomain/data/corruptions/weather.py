@@ -79,12 +79,11 @@ def plasma(side: int, decay: float, rng: np.random.Generator) -> Floats:
     return heights / heights.max()
 
 
-def brightness(image: Bytes, rng: np.random.Generator, values: Parameters) -> Bytes:
+def brightness(image: Bytes, _: np.random.Generator, values: Parameters) -> Bytes:
     """Adds to V of HSV, up to 1.
 
     Args:
         image: ``uint8`` [H, W, 3].
-        rng: not used.
         values: the number that is added.
     """
     unit = to_unit(image)
