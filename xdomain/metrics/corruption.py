@@ -44,7 +44,7 @@ class CorruptionErrors(Metric):
     ===========================  ======================================================================
 
     Groups and means come only once their corruptions have been seen at all five severities. Every severity counts the
-    same, however many images it has. AlexNet's errors are those on ImageNet-C, so the last two mean something only there.
+    same, however many images it has. AlexNet's errors are on ImageNet-C, so the last two mean something only there.
 
     Args:
         official_frost: whether the frost is that of the photographs; else every name that contains its errors ends
