@@ -143,14 +143,17 @@ def test_grey_images_are_the_mean_of_three_channels():
 
 
 def test_severities_take_more_and_more(frost):
-    """PSNR falls; elastic and glass are not monotone in every step by their parameters."""
+    """The error rises with the severity, but for three, by their parameters.
+
+    Elastic and glass trade one parameter for another. Frost adds light while it darkens the image, which cancels.
+    """
     images = smooth_images(12)
     errors = {
         name: [(corrupt(images, name, s, frost=frost).double() - images).square().mean().item() for s in SEVERITIES]
         for name in CORRUPTIONS
     }
     rising = [name for name, each in errors.items() if all(a < b for a, b in itertools.pairwise(each))]
-    assert len(rising) >= 13, {name: each for name, each in errors.items() if name not in rising}
+    assert {*CORRUPTIONS} - {*rising} == {"elastic_transform", "frost", "glass_blur"}
 
 
 # Noise

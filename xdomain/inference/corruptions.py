@@ -83,8 +83,8 @@ def corrupt_folder(
 
     images = 0
     with tqdm(total=len(names) * len(places), unit="image", disable=None) as bar:
-        for number, (name, copy) in enumerate(zip(names, copies, strict=True)):
-            if (image := _read(folder / name)) is None:
+        for number, (file, copy) in enumerate(zip(names, copies, strict=True)):
+            if (image := _read(folder / file)) is None:
                 bar.update(len(places))
                 continue
             for corruption, severity, place in places:

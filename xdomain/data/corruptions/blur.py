@@ -44,7 +44,8 @@ def disk(radius: float, sigma: float) -> np.ndarray:
     used = np.flatnonzero((kernel > NOTHING).any(0))
     kernel = kernel[used[0] : used[-1] + 1, used[0] : used[-1] + 1]
     kernel = np.where(kernel > NOTHING, kernel, 0.0)
-    return kernel / kernel.sum()
+    result: np.ndarray = kernel / kernel.sum()
+    return result
 
 
 def gaussian_blur(image: Bytes, _: np.random.Generator, values: Parameters) -> Bytes:
@@ -97,8 +98,9 @@ def motion_blur(image: Bytes, rng: np.random.Generator, values: Parameters) -> B
         rng: draws the angle.
         values: radius and sigma of :func:`motion`.
     """
-    blurred = motion(image.astype(np.float64), *values, angle=rng.uniform(-45, 45))
-    return np.rint(blurred).astype(np.uint8)  # ImageMagick, which made the published images, rounds
+    blurred = motion(image.astype(np.float64), values[0], values[1], rng.uniform(-45, 45))
+    result: np.ndarray = np.rint(blurred).astype(np.uint8)  # ImageMagick, which made the published images, rounds
+    return result
 
 
 def motion(picture: np.ndarray, radius: float, sigma: float, angle: float) -> np.ndarray:

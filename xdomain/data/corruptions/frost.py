@@ -80,7 +80,8 @@ def _zoomed(picture: Bytes, zoom: float) -> Bytes:
     rows, columns = np.meshgrid(*places, indexing="ij")
     channels = np.moveaxis(picture, 2, 0).astype(np.float64)
     zoomed = np.stack([ndimage.map_coordinates(c, (rows, columns), order=1) for c in channels], 2)
-    return np.rint(zoomed).astype(np.uint8)
+    result: np.ndarray = np.rint(zoomed).astype(np.uint8)
+    return result
 
 
 @cache
@@ -127,7 +128,8 @@ def texture(number: int) -> Bytes:
     dark, bright = QUANTILES[number]
     grey = dark + (field - low) * ((bright - dark) / (high - low))
     tint = np.array(MEANS[number]) / grey.mean()
-    return np.clip(np.rint(grey[:, :, None] * tint), 0, 255).astype(np.uint8)
+    result: np.ndarray = np.clip(np.rint(grey[:, :, None] * tint), 0, 255).astype(np.uint8)
+    return result
 
 
 def _noise(rng: np.random.Generator) -> np.ndarray:
@@ -136,7 +138,8 @@ def _noise(rng: np.random.Generator) -> np.ndarray:
     frequency = np.hypot(np.fft.fftfreq(HEIGHT)[:, None], np.fft.rfftfreq(WIDTH))
     frequency[0, 0] = np.inf
     noise = np.fft.irfft2(spectrum / frequency**NOISE_SLOPE, (HEIGHT, WIDTH))
-    return noise / noise.std()
+    result: np.ndarray = noise / noise.std()
+    return result
 
 
 def _ridges(rng: np.random.Generator, count: int, ridge: float) -> np.ndarray:

@@ -22,4 +22,5 @@ def to_unit(image: Bytes) -> Floats:
 
 def to_bytes(unit: Floats) -> Bytes:
     """Float64 to bytes, clipped to [0, 1] and then cut off, not rounded, like in the scripts."""
-    return (np.clip(unit, 0.0, 1.0) * 255).astype(np.uint8)
+    result: np.ndarray = (np.clip(unit, 0.0, 1.0) * 255).astype(np.uint8)
+    return result

@@ -76,7 +76,8 @@ def plasma(side: int, decay: float, rng: np.random.Generator) -> Floats:
         heights[half::step, ::step] = between(middles + np.roll(middles, 1, 1) + corners + np.roll(corners, -1, 0))
         step, wibble = half, wibble / decay
     heights -= heights.min()
-    return heights / heights.max()
+    result: np.ndarray = heights / heights.max()
+    return result
 
 
 def brightness(image: Bytes, _: np.random.Generator, values: Parameters) -> Bytes:
@@ -139,4 +140,5 @@ def _equalized(picture: np.ndarray) -> np.ndarray:
     below = np.bincount(picture.ravel(), minlength=256).cumsum()
     lowest = below[picture.min()]
     spread = (below - lowest) / max(picture.size - lowest, 1)
-    return np.rint(255 * np.clip(spread, 0, 1)).astype(np.uint8)[picture]
+    result: np.ndarray = np.rint(255 * np.clip(spread, 0, 1)).astype(np.uint8)[picture]
+    return result
