@@ -44,7 +44,7 @@ smoke: $(STAMP) ## run every recipe for a few steps
 ddp: $(STAMP) ## run the tests that start several processes
 	$(BIN)/python -m pytest tests -k ddp
 
-bench: $(STAMP) ## measure overhead, sharing, schedules, resuming, drawing, decoding, checking
+bench: $(STAMP) ## measure overhead, sharing, schedules, resuming, drawing, decoding, checking, corrupting
 	$(BIN)/python benchmarks/single.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/sharing.py
@@ -56,6 +56,7 @@ bench: $(STAMP) ## measure overhead, sharing, schedules, resuming, drawing, deco
 	$(BIN)/python benchmarks/avatars.py
 	$(BIN)/python benchmarks/decode.py
 	$(BIN)/python benchmarks/check.py
+	$(BIN)/python benchmarks/corruptions.py
 
 # Its pins ask for Lightning 1, and what it needs to be imported is there already.
 bolts: $(STAMP) ## install lightning-bolts for its pix2pix networks, see docs/bolts.md

@@ -20,6 +20,7 @@ commands:
   translate  a folder of images:  xdomain translate --ckpt_path RUN --input DIR --output DIR
                                   --source street --target handwritten
   render     parameters to pictures:  xdomain render --engine avatars --parameters u.json --output DIR
+  corrupt    a folder of images:  xdomain corrupt --input DIR --output DIR --corruption fog snow --severity 3
   sample     from one image:      xdomain sample --ckpt_path RUN --output DIR --n 20 --size 256x400
   data check what is wrong with image files:  xdomain data check DIR, or --config RECIPE
   table      results side by side: xdomain table didd
@@ -35,7 +36,7 @@ options:
 
 Any setting can follow on the command line: xdomain fit --config dtn.yaml --trainer.max_steps 100
 """
-COMMANDS = ("fit", "validate", "test", "predict", "translate", "render", "sample")
+COMMANDS = ("fit", "validate", "test", "predict", "translate", "render", "corrupt", "sample")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -102,6 +103,10 @@ def _command(args: list[str]) -> int:
         from xdomain.commands.render import render_command
 
         return render_command(args[1:])
+    if args[0] == "corrupt":
+        from xdomain.commands.corrupt import corrupt_command
+
+        return corrupt_command(args[1:])
     if args[0] == "sample":
         from xdomain.commands.sample import sample_command
 

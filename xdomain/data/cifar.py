@@ -12,6 +12,7 @@ import torchvision
 from pytorch_lightning.utilities import rank_zero_warn
 
 from xdomain.data.base import ImageData, SingleDomain, Split
+from xdomain.data.corruptions.table import CORRUPTIONS
 from xdomain.data.decode import file_versions
 from xdomain.data.images import open_image
 from xdomain.data.official import AGAIN, Digits, _Official, _one_line, _unreadable, load_array
@@ -20,13 +21,6 @@ from xdomain.errors import UserError, did_you_mean
 SIZES = {"train": 50_000, "test": 10_000}
 MOST_BYTES = 1 << 30  # unpacked size of an archive: five times that of the official ones
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-
-CORRUPTIONS = (
-    *("gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
-    *("snow", "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate", "jpeg_compression"),
-)
-"""The 15 of Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations",
-ICLR 2019."""
 SEVERITIES = 5
 
 
