@@ -11,7 +11,7 @@ from tests.callbacks.judges import Held
 from tests.toys import ToyGAN, ToyPair, trainer
 from xdomain.batch import to_float
 from xdomain.callbacks import ContentMasks, ContentTransfer, TransferPictures
-from xdomain.callbacks.content import rule_of
+from xdomain.callbacks.content_checks import rule_of
 from xdomain.callbacks.reading import draw_pairs, spread
 from xdomain.data import ImageData
 from xdomain.data.attributes import AttributeDomains
@@ -131,7 +131,7 @@ TARGETS = {
 def _targets(monkeypatch):
     for module in ("content", "content_masks"):
         monkeypatch.setattr(f"xdomain.callbacks.{module}.helper_targets", TARGETS.__getitem__)
-    monkeypatch.setattr("xdomain.callbacks.content.helper_data", lambda source: None)
+    monkeypatch.setattr("xdomain.callbacks.content_checks.helper_data", lambda source: None)
 
 
 def attach(method, data, testing=True):

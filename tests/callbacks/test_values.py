@@ -133,7 +133,7 @@ def held_judges(folder):
         patch.setattr("xdomain.callbacks.evaluation.Helper", judge)
         for module in ("content", "content_masks"):
             patch.setattr(f"xdomain.callbacks.{module}.helper_targets", TARGETS.__getitem__)
-        patch.setattr("xdomain.callbacks.content.helper_data", lambda source: None)
+        patch.setattr("xdomain.callbacks.content_checks.helper_data", lambda source: None)
         Shades.root = ToyPair.root = None
         yield
 

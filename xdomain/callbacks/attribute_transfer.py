@@ -5,14 +5,14 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from xdomain.callbacks.content import part_of, rule_of
+from xdomain.callbacks.content_checks import rule_of
 from xdomain.callbacks.evaluation import (
     DrawnEvaluation,
     build_judge,
     check_translates_alone,
     fetch_judge,
 )
-from xdomain.callbacks.reading import draw_pairs, limited, pieces, read, share
+from xdomain.callbacks.reading import draw_pairs, limited, part_of, pieces, read, share
 from xdomain.data.attributes import AttributeDomains, attributes_of, holds
 from xdomain.data.base import ImageData, Split
 from xdomain.errors import UserError, refuse

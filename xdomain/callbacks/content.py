@@ -7,10 +7,10 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from xdomain.batch import to_float
+from xdomain.callbacks.content_checks import check_judge_fits, content_method, has_attributes, rule_of
 from xdomain.callbacks.content_probes import probe_contents, probe_domains
 from xdomain.callbacks.evaluation import (
     DrawnEvaluation,
@@ -34,17 +34,15 @@ from xdomain.callbacks.measures import (
     UnmaskedChange,
 )
 from xdomain.callbacks.nulls import NullRows
-from xdomain.callbacks.reading import draw_pairs, has_training_part, limited, pieces, read, share
-from xdomain.data.attributes import AttributeDomains
+from xdomain.callbacks.reading import draw_pairs, has_training_part, limited, part_of, pieces, read, share
 from xdomain.data.avatars import CONTENT
-from xdomain.data.base import BaseDataModule, DomainPair, ImageData, Split
+from xdomain.data.base import ImageData, Split
 from xdomain.errors import UserError, choice, refuse
 from xdomain.features import Extractor
-from xdomain.features.helpers import Helper, helper_data, helper_targets
+from xdomain.features.helpers import Helper, helper_targets
 from xdomain.methods import ContentMethod, Method
 from xdomain.methods.content import Task
 
-FACIAL_HAIR = "Mustache or Goatee or not No_Beard"  # not an attribute of CelebA
 MEAN_OF = 1000  # images of the target domain, for the null row of their mean
 QUICK = ("hit_rate", "removed", "added", "l1", "l1_reconstruction")  # metrics of a validation
 
@@ -378,56 +376,3 @@ def _translated(module: ContentMethod, direction: Direction, task: Task) -> Iter
             truth, mask = (t.to(x.device) for t in data.counterfactual(*direction.roles, *at, direction.split, task))
             truth = to_float(truth)
         yield Transfers(x, guide, output, torch.from_numpy(rows), other, truth, mask)
-
-
-def part_of(trainer: pl.Trainer) -> Split:
-    """The part of the data that is being evaluated."""
-    return "test" if trainer.testing else "val"
-
-
-def has_attributes(data: BaseDataModule) -> bool:
-    """Whether the images have attributes."""
-    modules = data.modules.values() if isinstance(data, DomainPair) else [data]
-    return any(isinstance(module, AttributeDomains) for module in modules)
-
-
-def check_judge_fits(owner: object, option: str, source: str, data: BaseDataModule) -> bool:
-    """Whether a judge fits this data: a recipe's judge knows images of the data that the recipe names.
-
-    On images without attributes, such as folders of one's own, it is left out with a warning: it would be trained for
-    hours and then judge images unlike its training images. A checkpoint is used as it is.
-
-    Raises:
-        UserError: for data with attributes, which has its own judges.
-    """
-    modules = [data, *(data.modules.values() if isinstance(data, DomainPair) else [])]
-    known = helper_data(source)
-    if known is None or any(known in {kind.__name__ for kind in type(module).__mro__} for module in modules):
-        return True
-    here = type(modules[-1]).__name__
-    way = "leave it out, or train one on images like these and give its run folder"
-    if has_attributes(data):
-        refuse(owner, option, source, f", which learns from {known}, but the data is {here}: {way}.")
-    rank_zero_warn(
-        f"{type(owner).__name__}: {option} is left out: {source} learns from {known}, but the data is {here}. For a "
-        "judge of your own, train one on images like these and give its run folder."
-    )
-    return False
-
-
-def rule_of(target: str | None, names: tuple[str, ...]) -> str | None:
-    """The rule of a content over attributes of these names, or None if they do not determine it."""
-    if target in names:
-        return target
-    return FACIAL_HAIR if target == "Facial_Hair" and "No_Beard" in names else None
-
-
-def content_method(module: pl.LightningModule) -> ContentMethod:
-    """The module as a method of content transfer.
-
-    Raises:
-        UserError: if it is none.
-    """
-    if not isinstance(module, ContentMethod):
-        raise UserError(f"{type(module).__name__} transfers no content: remove the callbacks that evaluate that.")
-    return module

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import MeanMetric
 
-from xdomain.callbacks.content import check_judge_fits, content_method
+from xdomain.callbacks.content_checks import check_judge_fits, content_method
 from xdomain.callbacks.evaluation import DrawnEvaluation, build_judge, fetch_judge
 from xdomain.callbacks.reading import limited, pieces, read, spread
 from xdomain.data.avatars import CONTENT

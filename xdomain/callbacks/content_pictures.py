@@ -6,7 +6,7 @@ from torch import Tensor
 from torchvision.utils import make_grid
 
 from xdomain.batch import to_channels, to_uint8
-from xdomain.callbacks.content import content_method
+from xdomain.callbacks.content_checks import content_method
 from xdomain.callbacks.pictures import log_image, save_png
 from xdomain.callbacks.reading import read, spread
 from xdomain.data.base import Split

@@ -9,9 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xdomain.batch import to_float
-from xdomain.callbacks.content import part_of
 from xdomain.callbacks.evaluation import DrawnEvaluation, build_judge, check_translates_alone, fetch_judge, judge_name
-from xdomain.callbacks.reading import limited, pieces, read, spread
+from xdomain.callbacks.reading import limited, part_of, pieces, read, spread
 from xdomain.data.base import Split
 from xdomain.data.people import AvatarClips
 from xdomain.engines.avatars import SCHEMA

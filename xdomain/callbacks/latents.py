@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 from torchmetrics import MeanMetric
 
-from xdomain.callbacks.content import part_of
 from xdomain.callbacks.evaluation import DrawnEvaluation
-from xdomain.callbacks.reading import has_training_part, limited, pieces, read, share, spread
+from xdomain.callbacks.reading import has_training_part, limited, part_of, pieces, read, share, spread
 from xdomain.data.base import ImageData, Split
 from xdomain.errors import UserError, refuse
 from xdomain.methods import Method, TwoStep

@@ -62,3 +62,8 @@ def has_training_part(data: BaseDataModule, left_out: str) -> bool:
     except UserError as error:
         rank_zero_warn(f"{left_out} needs training images and is left out: {error}")
         return False
+
+
+def part_of(trainer: pl.Trainer) -> Split:
+    """The part of the data that is being evaluated."""
+    return "test" if trainer.testing else "val"
