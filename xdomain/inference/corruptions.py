@@ -1,6 +1,5 @@
 """Corrupted copies of a folder of images."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +19,7 @@ from xdomain.data.corruptions import (
 from xdomain.data.images import image_files, open_image, read_image, write_image
 from xdomain.errors import UserError, refuse
 from xdomain.files import remove_partial
+from xdomain.inference.folder import tell_skipped
 from xdomain.running.outputs import MOST_PIXELS, check_folder, check_new
 
 GREY = ("1", "L", "LA", "I", "F")
@@ -128,5 +128,5 @@ def _read(file: Path) -> torch.Tensor | None:
             grey = opened.mode in GREY or opened.mode.startswith("I;")
         return image[:1] if grey else image
     except UserError as error:
-        tqdm.write(f"xdomain: skipped: {error}", file=sys.stderr)
+        tell_skipped(error)
         return None

@@ -261,11 +261,12 @@ def _read(file: Path, channels: int, fit: Callable[[Tensor], Tensor], mask: Path
             raise UserError(f"the mask {mask} of {file} is empty: make it white where the work is to be done.")
         return _Image(fitted, where, size)
     except UserError as error:
-        _tell(error)
+        tell_skipped(error)
         return None
 
 
-def _tell(error: UserError) -> None:
+def tell_skipped(error: UserError) -> None:
+    """Say on standard error, above a progress bar, why a file is skipped."""
     tqdm.write(f"xdomain: skipped: {error}", file=sys.stderr)
 
 
@@ -290,6 +291,6 @@ def _write(picture: Tensor, file: Path) -> bool:
     except UserError as error:
         if getattr(error.__cause__, "errno", None) not in UNUSABLE_NAMES:
             raise
-        _tell(error)
+        tell_skipped(error)
         return False
     return True
