@@ -84,6 +84,11 @@ SMALL = {
     "UpConvDecoder": {"width": 32},
     "ParameterDecoder": {"width": 32, "hidden": 16},
     "UNIT": {"width": 4, "blocks": 1},
+    "ADDA": {"source_steps": 2, "steps": 2},
+    "MNISTNet": {"widths": [4, 4], "hidden": [8]},
+    "SVHNNet": {"widths": [4, 4, 4], "hidden": [8]},
+    "LeNet": {"widths": [4, 4], "hidden": 8},
+    "DomainDiscriminator": {"hidden": [8]},
     "CUT": {"width": 4, "blocks": 5, "patches": 4, "features": 4},
     "ContentMasks": {"images": 4},
     "ContentTransfer": {"pairs": 4, "val_pairs": 2},
@@ -323,11 +328,13 @@ def test_predictions_of_a_run(tmp_path):
 GENERAL = sorted(path.stem for path in (CONFIGS / "overlays").glob("*.yaml"))
 OWNED = sorted(stem for stem, path in CONFIG.items() if "overlays" in path.parts and stem not in GENERAL)
 TRIED_ON = {
+    "DomainPair": "dann",
     "ImagePair": "structural_analogy_tiny",
     "OneShot": "ost_digits",
     "SingleImage": "singan_tiny",
     "cut": "cut_facades",
     "cyclegan": "cyclegan_facades",
+    "dann": "dann",
     "didd": "didd_avatars_smile_glasses",
     "dtn": "dtn",
     "gram": "gram_style_tiny",

@@ -1,6 +1,7 @@
 """Lightning callbacks: evaluation, image grids, weight averaging, compilation, memory layout."""
 
 from xdomain.callbacks.accuracy import ClassificationAccuracy, GuidedAccuracy, TransferAccuracy
+from xdomain.callbacks.adaptation import AdaptationScores
 from xdomain.callbacks.analogy import AnalogyQuality
 from xdomain.callbacks.attribute_transfer import AttributeTransfer
 from xdomain.callbacks.attributes import AttributeAccuracy
@@ -25,6 +26,7 @@ from xdomain.running.curves import LearningCurves
 from xdomain.running.results import Results
 
 __all__ = [
+    "AdaptationScores",
     "AnalogyQuality",
     "AttributeAccuracy",
     "AttributeTransfer",

@@ -30,7 +30,7 @@ from xdomain.metrics import NearestNeighbourAccuracy
 from xdomain.running.folder import run_dir
 
 
-def _accuracies(confusion: Tensor, name: str, per_class: bool) -> dict[str, Tensor]:
+def accuracies(confusion: Tensor, name: str, per_class: bool) -> dict[str, Tensor]:
     """Accuracy over all images and per class (for classes with images), from counts [true, predicted]."""
     counts = confusion.double()
     values = {name: counts.trace() / counts.sum()}
@@ -137,7 +137,7 @@ class TransferAccuracy(BatchEvaluation):
         values: dict[str, Tensor] = {}
         for suffix, metric in self.confusions.items():
             counts = metric.compute()
-            values |= _accuracies(counts, f"accuracy{suffix}@{self.name}", per_class=testing and not suffix)
+            values |= accuracies(counts, f"accuracy{suffix}@{self.name}", per_class=testing and not suffix)
             if testing:
                 values[f"n{suffix}@{self.name}"] = counts.sum().float()
             if testing and not suffix and trainer.is_global_zero and (folder := run_dir(trainer)):
@@ -254,7 +254,7 @@ class GuidedAccuracy(DrawnEvaluation):
         values: dict[str, Tensor] = {}
         for suffix, metric in confusions.items():
             counts = metric.compute()
-            values |= _accuracies(counts, f"accuracy{suffix}/{at}", per_class=False)
+            values |= accuracies(counts, f"accuracy{suffix}/{at}", per_class=False)
             if testing and suffix in ("", "_real"):
                 values[f"n{suffix}/{at}"] = counts.sum().float()
         return values
@@ -299,5 +299,5 @@ class ClassificationAccuracy(BatchEvaluation):
 
     def report(self, trainer: pl.Trainer, testing: bool) -> dict[str, Tensor]:
         counts = self.confusion.compute()
-        values = _accuracies(counts, "accuracy", per_class=testing)
+        values = accuracies(counts, "accuracy", per_class=testing)
         return values | {"n": counts.sum().float()} if testing else values

@@ -1,4 +1,4 @@
-"""Linear probes of codes."""
+"""Linear probes of codes and features."""
 
 import numpy as np
 import torch
@@ -42,3 +42,31 @@ def probe_balanced_accuracy(
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=500))
     predicted = probe.fit(x, y).predict(test_codes.double().cpu().numpy())
     return torch.tensor(balanced_accuracy_score(truth, predicted), dtype=torch.float32)
+
+
+def proxy_a_distance(train_a: Tensor, train_b: Tensor, test_a: Tensor, test_b: Tensor, seed: int = 0) -> Tensor:
+    """How far apart two domains are in their features: 2 (1 - 2 e), where e is the error of a linear probe.
+
+    Ben-David et al., "Analysis of Representations for Domain Adaptation", NIPS 2006. The probe is that of
+    :func:`probe_balanced_accuracy`.
+
+    Args:
+        train_a: features [N, D] of the first domain that the probe is fitted to.
+        train_b: the same of the second domain, [M, D].
+        test_a: features of the first domain for the error.
+        test_b: the same of the second domain.
+        seed: see :func:`probe_balanced_accuracy`.
+
+    Returns:
+        2 if the probe tells the domains apart without error, about 0 if it cannot.
+
+    Example:
+        >>> a, b = torch.zeros(9, 1), torch.ones(9, 1)
+        >>> proxy_a_distance(a, b, a, b)
+        tensor(2.)
+    """
+    (fitted, truth), (tested, answer) = (
+        (torch.cat(sides), torch.arange(2).repeat_interleave(torch.tensor([len(side) for side in sides])))
+        for sides in ((train_a, train_b), (test_a, test_b))
+    )
+    return 2 * (2 * probe_balanced_accuracy(fitted, truth, tested, answer, seed) - 1)

@@ -1,5 +1,6 @@
 """Networks: nn.Module only."""
 
+from xdomain.networks.adaptation import DomainDiscriminator, LeNet, MNISTNet, SVHNNet
 from xdomain.networks.codes import CodeDecoder, CodeDiscriminator, CodeEncoder, FaderDiscriminator
 from xdomain.networks.dcgan import ConvClassifier, ConvDiscriminator, ConvEncoder, UpConvDecoder
 from xdomain.networks.faces import AttributeNet, FaceEmbedder
@@ -31,6 +32,7 @@ __all__ = [
     "ConvEncoder",
     "DigitAutoencoders",
     "DigitDiscriminator",
+    "DomainDiscriminator",
     "DrawingAutoencoders",
     "FaceEmbedder",
     "FaderDiscriminator",
@@ -39,8 +41,10 @@ __all__ = [
     "HalfResolutionDiscriminator",
     "ImagePool",
     "LatentEncoder",
+    "LeNet",
     "LinearDiscriminant",
     "LinearErasure",
+    "MNISTNet",
     "MultiScaleDiscriminator",
     "PairDiscriminator",
     "ParameterClassifier",
@@ -49,6 +53,7 @@ __all__ = [
     "PatchDiscriminator",
     "PatchSampler",
     "ResnetGenerator",
+    "SVHNNet",
     "SegmentationNet",
     "TwoHeadDiscriminator",
     "UNetGenerator",
