@@ -528,17 +528,9 @@ DOMAINS = {
     "TwoStep": lambda: (two_step(gan_steps=4, encoder_steps=4, ema=0.9, optimizer=GANAdam), Faces(batch_size=1)),
     "TOS": lambda: through_all_phases(),
     "ADDA": lambda: adapting(ADDA, source_steps=4, steps=4),
-    "DANN": lambda: adapting(Whole),
+    "DANN": lambda: adapting(DANN, steps=8),
     "DomainConfusion": lambda: adapting(DomainConfusion),
 }
-
-
-class Whole(DANN):
-    """Its lambda grows as in the straight run, also in one that is to be stopped."""
-
-    def on_fit_start(self):
-        super().on_fit_start()
-        self.batches = 8
 
 
 def adapting(method, **options):

@@ -40,7 +40,7 @@ def settings(kind):
     common = {"network": network(), "optimizer": partial(SGD, lr=LR), **FACTS}
     common["discriminator"] = partial(DomainDiscriminator, hidden=(8,))
     if kind is not ADDA:
-        return {**common, "weight": 0.7}
+        return {**common, "weight": 0.7, **({"steps": 4} if kind is DANN else {})}
     phases = {"source_steps": 2, "steps": 2, "source_optimizer": partial(SGD, lr=LR)}
     return {**common, **phases, "network": LeNet(3, CLASSES, SIZE, widths=(6, 8), hidden=12)}
 

@@ -62,14 +62,15 @@ def test_lambda_grows_as_printed():
             self.seen = [*getattr(self, "seen", []), self.strength]
             super().training_step(batch, batch_idx)
 
-    method = make(Note, weight=0.5)
-    fitted(method, steps=5)
-    assert method.seen == pytest.approx([0.5 * (2 / (1 + math.exp(-10 * k / 5)) - 1) for k in range(5)])
+    method = make(Note, weight=0.5, steps=5)
+    fitted(method, steps=7)
+    shares = [0, 0.2, 0.4, 0.6, 0.8, 1, 1]  # also after the end
+    assert method.seen == pytest.approx([0.5 * (2 / (1 + math.exp(-10 * p)) - 1) for p in shares])
 
 
-def test_a_training_without_end_has_no_finished_share():
-    with pytest.raises(UserError, match=r"set trainer\.max_steps or max_epochs"):
-        fitted(make(DANN), steps=-1)
+def test_a_schedule_without_batches_is_refused():
+    with pytest.raises(UserError, match="steps is 0: give a number of batches of at least 1"):
+        make(DANN, steps=0)
 
 
 def test_without_a_weight_it_is_a_classifier_of_the_source():

@@ -60,8 +60,8 @@ class AdaptationScores(BatchEvaluation):
         self.confusions = {name: MulticlassConfusionMatrix(module.classes).to(module.device) for name in names}
         self.distance: dict[str, Tensor] = {}
         if trainer.testing and self.probes:
-            sides = [_judged(trainer, module, role, part) for part in PARTS for role in SIDES]
-            self.distance = {"proxy_a_distance": proxy_a_distance(*sides)}
+            fitted, tested = ([_judged(trainer, module, role, part) for role in SIDES] for part in PARTS)
+            self.distance = {"proxy_a_distance": proxy_a_distance(fitted[0], fitted[1], tested[0], tested[1])}
 
     def add(self, module: Method, batch: Batch, testing: bool) -> None:
         assert isinstance(module, Classifier)

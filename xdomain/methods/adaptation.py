@@ -47,8 +47,8 @@ class AdaptationMethod(Classifier):
     def features_of_both(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Features of both domains in one pass: a BatchNorm has the statistics of the mixture, as in evaluation."""
         x_a, x_b = (to_channels(batch[role].image, self.in_channels) for role in "ab")
-        h_a, h_b = self.features(torch.cat([x_a, x_b])).split([len(x_a), len(x_b)])
-        return h_a, h_b
+        h = self.features(torch.cat([x_a, x_b]))
+        return h[: len(x_a)], h[len(x_a) :]
 
     def l_class(self, logits: Tensor, sample: Sample) -> Tensor:
         """Cross-entropy of logits [N, classes] with the labels of images of the first domain."""

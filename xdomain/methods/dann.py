@@ -7,11 +7,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from xdomain.batch import Batch
-from xdomain.errors import UserError
+from xdomain.errors import refuse
 from xdomain.losses import l_domain
 from xdomain.methods.adaptation import AdaptationMethod, DiscriminatorFactory
 from xdomain.networks.adaptation import DomainDiscriminator, reverse_gradient
-from xdomain.running.resume import planned_batches
 
 
 class DANN(AdaptationMethod):
@@ -30,6 +29,7 @@ class DANN(AdaptationMethod):
         network: f and c, see :class:`xdomain.methods.adaptation.AdaptationMethod`.
         discriminator: makes d from the length of the features.
         weight: lambda at the end; 1 in the papers, 0 trains on the source alone. Short trainings need less.
+        steps: batches until p is 1, usually those of the training.
         options: see :class:`xdomain.methods.classifier.Classifier`.
     """
 
@@ -38,27 +38,22 @@ class DANN(AdaptationMethod):
         network: nn.Module,
         discriminator: DiscriminatorFactory = DomainDiscriminator,
         weight: float = 1.0,
+        steps: int = 10000,
         **options: Any,
     ) -> None:
         super().__init__(network, **options)
-        self.weight = weight
+        if steps < 1:
+            refuse(self, "steps", steps, "give a number of batches of at least 1.")
+        self.weight, self.steps = weight, steps
         self.d = discriminator(self.network.dim)  # type: ignore[arg-type]
-        self.batches = math.inf
 
     def build_optimizers(self) -> dict[str, Optimizer]:
         return {"all": self.optimizer([*self.network.parameters(), *self.d.parameters()])}
 
-    def on_fit_start(self) -> None:
-        """Find out how long the training will be."""
-        super().on_fit_start()
-        self.batches = planned_batches(self.trainer)
-        if math.isinf(self.batches):
-            raise UserError("DANN's lambda grows until the end of the training: set trainer.max_steps or max_epochs.")
-
     @property
     def strength(self) -> float:
         """Lambda of the current batch."""
-        return self.weight * ramp(self.trainer.global_step / self.batches)
+        return self.weight * ramp(min(self.trainer.global_step / self.steps, 1.0))
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         strength = self.strength
