@@ -1,6 +1,6 @@
 """Lightning callbacks: evaluation, image grids, weight averaging, compilation, memory layout."""
 
-from xdomain.callbacks.accuracy import ClassificationAccuracy, GuidedAccuracy, TransferAccuracy
+from xdomain.callbacks.accuracy import ClassificationAccuracy, GuidedAccuracy, ShuffledCastAccuracy, TransferAccuracy
 from xdomain.callbacks.adaptation import AdaptationScores
 from xdomain.callbacks.analogy import AnalogyQuality
 from xdomain.callbacks.attribute_transfer import AttributeTransfer
@@ -10,6 +10,7 @@ from xdomain.callbacks.compile import CompileNetworks
 from xdomain.callbacks.content import ContentTransfer
 from xdomain.callbacks.content_masks import ContentMasks
 from xdomain.callbacks.content_pictures import TransferPictures
+from xdomain.callbacks.corruptions import CorruptionRobustness
 from xdomain.callbacks.distribution import DistributionDistance
 from xdomain.callbacks.ema import GeneratorEMA
 from xdomain.callbacks.face_swap import FaceSwapScores
@@ -36,6 +37,7 @@ __all__ = [
     "CompileNetworks",
     "ContentMasks",
     "ContentTransfer",
+    "CorruptionRobustness",
     "DistributionDistance",
     "FaceSwapScores",
     "GeneratorEMA",
@@ -54,6 +56,7 @@ __all__ = [
     "SampleGrid",
     "SampleQuality",
     "SampleSheet",
+    "ShuffledCastAccuracy",
     "TransferAccuracy",
     "TransferPictures",
 ]

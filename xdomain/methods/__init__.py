@@ -17,6 +17,7 @@ from xdomain.methods.fader import FaderNetwork
 from xdomain.methods.gram import GramStyleTransfer
 from xdomain.methods.guided import GuidedTransfer
 from xdomain.methods.identity import IdentityEmbedder
+from xdomain.methods.image_classifier import ImageClassifier
 from xdomain.methods.masked import MaskedTransfer
 from xdomain.methods.ost import OST
 from xdomain.methods.patch_vaegan import PatchVAEGAN
@@ -55,6 +56,7 @@ __all__ = [
     "GramStyleTransfer",
     "GuidedTransfer",
     "IdentityEmbedder",
+    "ImageClassifier",
     "MaskedTransfer",
     "Method",
     "ParameterReader",
