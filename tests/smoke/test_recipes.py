@@ -85,6 +85,7 @@ SMALL = {
     "ParameterDecoder": {"width": 32, "hidden": 16},
     "UNIT": {"width": 4, "blocks": 1},
     "CUT": {"width": 4, "blocks": 5, "patches": 4, "features": 4},
+    "CodeScores": {"images": 40, "pairs": 4, "trees": 1},
     "ContentMasks": {"images": 4},
     "ContentTransfer": {"pairs": 4, "val_pairs": 2},
     "GuidedAccuracy": {"guides": 2, "pairs": 4, "val_pairs": 2},
