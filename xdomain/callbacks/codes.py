@@ -80,7 +80,7 @@ class CodeScores(DrawnEvaluation):
         seed: seed of the images and scores.
     """
 
-    def __init__(self, images: int = 2000, pairs: int = 500, trees: int = 50, seed: int = 0) -> None:
+    def __init__(self, images: int = 1500, pairs: int = 500, trees: int = 50, seed: int = 0) -> None:
         for name, value, least in (("images", images, 30), ("pairs", pairs, 2), ("trees", trees, 1)):
             if value < least:
                 refuse(self, name, value, f"give a number of at least {least}.")
@@ -102,7 +102,8 @@ class CodeScores(DrawnEvaluation):
     def measure(self, trainer: pl.Trainer, module: Method) -> dict[str, Tensor]:
         if not trainer.testing:
             return {}
-        method, values = content_method(module), {}
+        method = content_method(module)
+        values: dict[str, Tensor] = {}
         fresh = content_method(with_fresh_weights(method, self.seed, readouts=[]))
         for domain, known in _known(method, "test").items():
             encode = Encoder(method, fresh, domain, known, self.seed)
