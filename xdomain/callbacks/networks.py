@@ -8,6 +8,7 @@ import torch
 from pytorch_lightning.cli import instantiate_module
 from torch import nn
 
+from xdomain.errors import UserError
 from xdomain.features.helpers import Helper
 from xdomain.methods import Method
 from xdomain.networks.classifier import FeatureClassifier
@@ -51,3 +52,21 @@ def with_fresh_weights(method: Method, seed: int = 0, **changes: Any) -> Method:
     with seeded(seed, method.device):
         made = instantiate_module(Method, settings) if "_class_path" in settings else type(method)(**settings)
     return made.to(method.device).eval()
+
+
+def named_network(owner: object, module: nn.Module, name: str) -> nn.Module:
+    """A network of a method.
+
+    Args:
+        owner: the callback whose option ``networks`` names it.
+        module: the method.
+        name: name of the attribute.
+
+    Raises:
+        UserError: if the method has no such network.
+    """
+    network = getattr(module, name, None)
+    if not isinstance(network, nn.Module):
+        known = ", ".join(name for name, _ in module.named_children())
+        raise UserError(f"{type(owner).__name__}.networks names {name!r}, but {type(module).__name__} has: {known}.")
+    return network
