@@ -132,7 +132,8 @@ class CodeScores(DrawnEvaluation):
     def _independent(self, trainer: pl.Trainer, encode: "Encoder") -> dict[str, float]:
         """Scores on images with independent factors."""
         u, factors = encode.known.independent(limited(trainer, self.images, encode.size), self.seed)
-        codes, values = encode(u), {}
+        codes = encode(u)
+        values: dict[str, float] = {}
         table = np.stack([*factors.values()], 1)
         belongs = [int(name in encode.known.content) for name in factors]
         for prefix in ("", "untrained_"):
