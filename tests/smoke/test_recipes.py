@@ -95,6 +95,7 @@ SMALL = {
     "LeNet": {"widths": [4, 4], "hidden": 8},
     "DomainDiscriminator": {"hidden": [8]},
     "CUT": {"width": 4, "blocks": 5, "patches": 4, "features": 4},
+    "CodeScores": {"images": 40, "pairs": 4, "trees": 1},
     "ContentMasks": {"images": 4},
     "ContentTransfer": {"pairs": 4, "val_pairs": 2},
     "GuidedAccuracy": {"guides": 2, "pairs": 4, "val_pairs": 2},

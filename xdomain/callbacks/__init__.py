@@ -6,6 +6,7 @@ from xdomain.callbacks.analogy import AnalogyQuality
 from xdomain.callbacks.attribute_transfer import AttributeTransfer
 from xdomain.callbacks.attributes import AttributeAccuracy
 from xdomain.callbacks.channels_last import ChannelsLast
+from xdomain.callbacks.codes import CodeScores
 from xdomain.callbacks.compile import CompileNetworks
 from xdomain.callbacks.content import ContentTransfer
 from xdomain.callbacks.content_masks import ContentMasks
@@ -34,6 +35,7 @@ __all__ = [
     "AttributeTransfer",
     "ChannelsLast",
     "ClassificationAccuracy",
+    "CodeScores",
     "CompileNetworks",
     "ContentMasks",
     "ContentTransfer",
