@@ -153,6 +153,26 @@ class LinearDecay(LRScheduler):
         return [factor * base for base in self.base_lrs]
 
 
+class PowerDecay(LRScheduler):
+    """Divides the learning rate by (1 + 10 p)^0.75, where p is the share of its steps: the schedule of DANN.
+
+    Ganin, Lempitsky, "Unsupervised Domain Adaptation by Backpropagation", ICML 2015.
+
+    Args:
+        optimizer: its optimiser.
+        steps: steps until p is 1, where the rate has fallen to 17 %.
+    """
+
+    def __init__(self, optimizer: Optimizer, steps: int) -> None:
+        self.steps = steps
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[float | Tensor]:
+        """The rate of every group after the steps so far."""
+        factor = (1 + 10 * self.last_epoch / self.steps) ** -0.75
+        return [factor * base for base in self.base_lrs]
+
+
 class WarmUpMultiStep(LRScheduler):
     """Lets the learning rate rise linearly, then multiplies it by ``gamma`` at each of some steps.
 

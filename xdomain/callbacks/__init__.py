@@ -1,10 +1,12 @@
 """Lightning callbacks: evaluation, image grids, weight averaging, compilation, memory layout."""
 
 from xdomain.callbacks.accuracy import ClassificationAccuracy, GuidedAccuracy, ShuffledCastAccuracy, TransferAccuracy
+from xdomain.callbacks.adaptation import AdaptationScores
 from xdomain.callbacks.analogy import AnalogyQuality
 from xdomain.callbacks.attribute_transfer import AttributeTransfer
 from xdomain.callbacks.attributes import AttributeAccuracy
 from xdomain.callbacks.channels_last import ChannelsLast
+from xdomain.callbacks.codes import CodeScores
 from xdomain.callbacks.compile import CompileNetworks
 from xdomain.callbacks.content import ContentTransfer
 from xdomain.callbacks.content_masks import ContentMasks
@@ -27,11 +29,13 @@ from xdomain.running.curves import LearningCurves
 from xdomain.running.results import Results
 
 __all__ = [
+    "AdaptationScores",
     "AnalogyQuality",
     "AttributeAccuracy",
     "AttributeTransfer",
     "ChannelsLast",
     "ClassificationAccuracy",
+    "CodeScores",
     "CompileNetworks",
     "ContentMasks",
     "ContentTransfer",

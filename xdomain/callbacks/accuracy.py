@@ -31,7 +31,7 @@ from xdomain.metrics import NearestNeighbourAccuracy
 from xdomain.running.folder import run_dir
 
 
-def _accuracies(confusion: Tensor, name: str, per_class: bool) -> dict[str, Tensor]:
+def accuracies(confusion: Tensor, name: str, per_class: bool) -> dict[str, Tensor]:
     """Accuracy over all images and per class (for classes with images), from counts [true, predicted]."""
     counts = confusion.double()
     values = {name: counts.trace() / counts.sum()}
@@ -138,7 +138,7 @@ class TransferAccuracy(BatchEvaluation):
         values: dict[str, Tensor] = {}
         for suffix, metric in self.confusions.items():
             counts = metric.compute()
-            values |= _accuracies(counts, f"accuracy{suffix}@{self.name}", per_class=testing and not suffix)
+            values |= accuracies(counts, f"accuracy{suffix}@{self.name}", per_class=testing and not suffix)
             if testing:
                 values[f"n{suffix}@{self.name}"] = counts.sum().float()
             if testing and not suffix and trainer.is_global_zero and (folder := run_dir(trainer)):
@@ -255,7 +255,7 @@ class GuidedAccuracy(DrawnEvaluation):
         values: dict[str, Tensor] = {}
         for suffix, metric in confusions.items():
             counts = metric.compute()
-            values |= _accuracies(counts, f"accuracy{suffix}/{at}", per_class=False)
+            values |= accuracies(counts, f"accuracy{suffix}/{at}", per_class=False)
             if testing and suffix in ("", "_real"):
                 values[f"n{suffix}/{at}"] = counts.sum().float()
         return values
@@ -300,7 +300,7 @@ class ClassificationAccuracy(BatchEvaluation):
 
     def report(self, trainer: pl.Trainer, testing: bool) -> dict[str, Tensor]:
         counts = self.confusion.compute()
-        values = _accuracies(counts, "accuracy", per_class=testing)
+        values = accuracies(counts, "accuracy", per_class=testing)
         return values | {"n": counts.sum().float()} if testing else values
 
 
@@ -323,5 +323,5 @@ class ShuffledCastAccuracy(DrawnEvaluation):
         for rows in pieces(share(trainer, limited(trainer, len(data), size)), size):
             confusion.update(module(read(data, rows, module)), _labels(data, rows, module))
         counts = confusion.compute()
-        values = _accuracies(counts, "accuracy_shuffled", per_class=False)
+        values = accuracies(counts, "accuracy_shuffled", per_class=False)
         return values | {"n_shuffled": counts.sum().float()} if trainer.testing else values

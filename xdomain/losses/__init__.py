@@ -1,8 +1,8 @@
 """Losses: pure functions of tensors."""
 
 from xdomain.losses.consistency import jensen_shannon
-from xdomain.losses.content import l_domain
 from xdomain.losses.distance import half_distances, l_distance, pair_distances
+from xdomain.losses.domain import l_domain
 from xdomain.losses.dtn import l_d, l_gang
 from xdomain.losses.gan import bce_gan, lsgan
 from xdomain.losses.parameters import l_parameters
