@@ -7,6 +7,7 @@ from xdomain.methods.consingan import ConSinGAN
 from xdomain.methods.content import ContentMethod
 from xdomain.methods.cut import CUT
 from xdomain.methods.cyclegan import CycleGAN
+from xdomain.methods.deep_image_analogy import DeepImageAnalogy
 from xdomain.methods.didd import DIDD
 from xdomain.methods.distance_gan import DistanceGAN
 from xdomain.methods.dtn import DTN
@@ -43,6 +44,7 @@ __all__ = [
     "ConSinGAN3D",
     "ContentMethod",
     "CycleGAN",
+    "DeepImageAnalogy",
     "DistanceGAN",
     "Erasure",
     "FaderNetwork",

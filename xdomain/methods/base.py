@@ -146,11 +146,13 @@ class Method(pl.LightningModule):
             ``image_size``.
         full_size: whether these are translated as they are; otherwise images that are larger than those of the training
             are shrunk to ``image_size``.
+        transductive: whether only the images of the training can be translated.
         begins_with_weights: whether a new training can begin with the weights of another.
     """
 
     any_size = False
     full_size = False
+    transductive = False
     begins_with_weights = True
 
     def __init__(
