@@ -48,8 +48,9 @@ def test_nearly_as_good_as_brute_force(maps):
     exact = similarities(a[0], b[0]).amax(1)
     found = [reached(a[0], b[0], patch_match(a, b, start, 16, iterations=n)[0]) for n in (0, 1, 10)]
     assert (found[2] <= exact + 1e-6).all()
-    assert 1 - found[2].mean() <= 1.1 * (1 - exact.mean())
-    assert ((found[2] - exact).abs() < 1e-4).float().mean() > (0.85 if maps is smooth else 0.6)
+    factor, share = (1.05, 0.75) if maps is smooth else (1.1, 0.4)
+    assert 1 - found[2].mean() <= factor * (1 - exact.mean())
+    assert ((found[2] - exact).abs() < 1e-4).float().mean() > share
     assert (found[1] >= found[0]).all()
     assert (found[2] >= found[1]).all()
 
