@@ -80,13 +80,12 @@ def test_a_translated_map_is_found():
 
 def test_pairs_of_a_batch_do_not_mix():
     a, b = noise(2, 4, 8, 9), noise(2, 4, 7, 10, seed=1)
-    together = patch_match(a, b, identity_field((8, 9), (7, 10), 2), 10)
-    apart = patch_match(a.flip(0), b.flip(0), identity_field((8, 9), (7, 10), 2), 10).flip(0)
+    start = identity_field((8, 9), (7, 10), 2)
+    found = patch_match(a, b, start, 10)
     for i in range(2):
-        scores = [reached(a[i], b[i], field[i]).mean().item() for field in (together, apart)]
-        assert scores[0] == pytest.approx(scores[1], abs=0.02)
-        assert scores[0] > reached(a[i], b[1 - i], together[i]).mean() + 0.2
-    assert torch.equal(patch_match(a, b, identity_field((8, 9), (7, 10), 2), 10), together)
+        exact = similarities(a[i], b[i]).amax(1).mean().item()
+        assert 1 - reached(a[i], b[i], found[i]).mean() <= 1.2 * (1 - exact)
+    assert torch.equal(patch_match(a, b, start, 10), found)
 
 
 def test_positions_at_the_same_place():
