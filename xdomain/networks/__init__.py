@@ -1,5 +1,6 @@
 """Networks: nn.Module only."""
 
+from xdomain.networks.adaptation import DomainDiscriminator, LeNet, MNISTNet, SVHNNet
 from xdomain.networks.codes import CodeDecoder, CodeDiscriminator, CodeEncoder, FaderDiscriminator
 from xdomain.networks.dcgan import ConvClassifier, ConvDiscriminator, ConvEncoder, UpConvDecoder
 from xdomain.networks.faces import AttributeNet, FaceEmbedder
@@ -8,11 +9,13 @@ from xdomain.networks.half_resolution import (
     HalfResolutionDecoder,
     HalfResolutionDiscriminator,
 )
+from xdomain.networks.image_classifiers import DenseNet, PyramidNet, ResNetClassifier, WideResNet
 from xdomain.networks.image_pool import ImagePool
 from xdomain.networks.ost import DigitAutoencoders, DigitDiscriminator, DrawingAutoencoders
 from xdomain.networks.parameters import ParameterClassifier, ParameterDecoder, ParameterEncoder
 from xdomain.networks.patch_discriminator import MultiScaleDiscriminator, PairDiscriminator, PatchDiscriminator
 from xdomain.networks.patch_sampler import PatchSampler
+from xdomain.networks.permuted_adain import PermutedAdaIN, insert_padain
 from xdomain.networks.resnet_generator import ResnetGenerator
 from xdomain.networks.segmentation import SegmentationNet
 from xdomain.networks.statistics import ContentRegions, LinearDiscriminant, LinearErasure
@@ -29,8 +32,10 @@ __all__ = [
     "ConvClassifier",
     "ConvDiscriminator",
     "ConvEncoder",
+    "DenseNet",
     "DigitAutoencoders",
     "DigitDiscriminator",
+    "DomainDiscriminator",
     "DrawingAutoencoders",
     "FaceEmbedder",
     "FaderDiscriminator",
@@ -39,8 +44,10 @@ __all__ = [
     "HalfResolutionDiscriminator",
     "ImagePool",
     "LatentEncoder",
+    "LeNet",
     "LinearDiscriminant",
     "LinearErasure",
+    "MNISTNet",
     "MultiScaleDiscriminator",
     "PairDiscriminator",
     "ParameterClassifier",
@@ -48,9 +55,15 @@ __all__ = [
     "ParameterEncoder",
     "PatchDiscriminator",
     "PatchSampler",
+    "PermutedAdaIN",
+    "PyramidNet",
+    "ResNetClassifier",
     "ResnetGenerator",
+    "SVHNNet",
     "SegmentationNet",
     "TwoHeadDiscriminator",
     "UNetGenerator",
     "UpConvDecoder",
+    "WideResNet",
+    "insert_padain",
 ]
