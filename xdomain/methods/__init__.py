@@ -9,6 +9,7 @@ from xdomain.methods.content import ContentMethod
 from xdomain.methods.cut import CUT
 from xdomain.methods.cyclegan import CycleGAN
 from xdomain.methods.dann import DANN
+from xdomain.methods.deep_image_analogy import DeepImageAnalogy
 from xdomain.methods.didd import DIDD
 from xdomain.methods.distance_gan import DistanceGAN
 from xdomain.methods.domain_confusion import DomainConfusion
@@ -49,6 +50,7 @@ __all__ = [
     "ConSinGAN3D",
     "ContentMethod",
     "CycleGAN",
+    "DeepImageAnalogy",
     "DistanceGAN",
     "DomainConfusion",
     "Erasure",
