@@ -73,6 +73,10 @@ class Readout(nn.Module):
         """Images [N, C, H, W] of codes."""
         return decode(codes, images)
 
+    def onto(self, method: "ContentMethod", images: Tensor, drawn: Tensor, source: str) -> Tensor:
+        """Images [N, C, H, W] of the domain ``source`` with their recombined codes, which decode to ``drawn``."""
+        return drawn
+
     def recombine(
         self,
         method: "ContentMethod",
@@ -288,6 +292,12 @@ class ContentMethod(Method):
             decode = partial(readout.decode, decode)
         return decode(codes, images)
 
+    def onto(self, images: Tensor, drawn: Tensor, source: str) -> Tensor:
+        """Images [N, C, H, W] of ``source`` with their recombined codes, which decode to ``drawn``: by default that."""
+        for readout in self._ready():
+            drawn = readout.onto(self, images, drawn, source)
+        return drawn
+
     def _ready(self) -> list[Readout]:
         """The read-outs.
 
@@ -378,7 +388,7 @@ class ContentMethod(Method):
                 codes[source] = self.read_separate(images, source)
             if given is not None and guide is not None:
                 codes[given] = self.read_separate(guide, given)
-            return self.draw(codes, images)
+            return self.onto(images, self.draw(codes, images), source)
 
     def interpolate(self, images: Tensor, guide: Tensor | None = None, fixed: str = "common", steps: int = 7) -> Tensor:
         """A grid of interpolations: one code stays fixed, the others go from the image's to the guide's.

@@ -64,10 +64,7 @@ class Strength(Readout):
         self.factor = factor
 
     def build(self, method: ContentMethod, common: int, separate: int) -> None:
-        if method.masked:
-            _refuse(self, method, "draws content by a mask over the image itself, and nothing without content")
-        if not method.guided:
-            _refuse(self, method, "has no separate codes, and an amount of its own")
+        _check_draws_content(self, method)
         _check_empty(self, method)
 
     def decode(self, decode: Decode, codes: Codes, images: Tensor) -> Tensor:
@@ -75,6 +72,38 @@ class Strength(Readout):
         if len(codes) == 1 or self.factor == 1:
             return y
         return decode({"common": codes["common"]}, images).lerp(y, self.factor).clamp(-1, 1)
+
+
+class Change(Readout):
+    """Adds to an image what translation changes in its decoding, instead of showing the decoding.
+
+    The output is x + factor (y - n), with the decodings y of the recombined codes and n of the image's own codes:
+    whatever the decoder does not draw, such as the sharpness of a face, stays that of the image. So does what it draws
+    too faintly of the content to remove, such as a thin rim. With :class:`Regions`, the region of the source's content
+    therefore shows y, all others the change. Interpolations show decodings. For methods with separate codes and without
+    masks.
+
+    Args:
+        factor: strength of the change; 1 adds what was learned.
+    """
+
+    learns = False
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        if factor <= 0:
+            refuse(self, "factor", factor, "give a number above 0; 1 adds what was learned.")
+        self.factor = factor
+
+    def build(self, method: ContentMethod, common: int, separate: int) -> None:
+        _check_draws_content(self, method)
+
+    def onto(self, method: ContentMethod, images: Tensor, drawn: Tensor, source: str) -> Tensor:
+        codes = {"common": method.read_common(images)}
+        if source in method.contents:
+            codes[source] = method.read_separate(images, source)
+        change = (drawn - method.draw(codes, images)).to(images)
+        return (images + self.factor * change).clamp(-1, 1)
 
 
 class Regions(Readout):
@@ -178,7 +207,11 @@ class Regions(Readout):
             else:
                 new = method.domains.index(given)
                 drawn = method.draw(common | {given: method.read_separate(guide, given)}, images)
-                where = places.owned_by(new) if task == "add" else places.within(old, new)
+                shown = method.onto(images, drawn, source)
+                if task == "add":
+                    drawn, where = shown, places.owned_by(new)
+                else:  # what is removed must not shine through
+                    drawn, where = shown.lerp(drawn.to(shown), places.within(old).to(shown)), places.within(old, new)
             return images.lerp(drawn.to(images), where.to(images))
 
     def placed(self, grid: Tensor, images: Tensor, fixed: str) -> Tensor:
@@ -207,6 +240,13 @@ def _refuse(readout: Readout, method: ContentMethod, reason: str) -> None:
     raise SettingError(
         method, "readouts", f"holds {name}, but {type(method).__name__} {reason}: leave {name} out of the list."
     )
+
+
+def _check_draws_content(readout: Readout, method: ContentMethod) -> None:
+    if method.masked:
+        _refuse(readout, method, "draws content by a mask over the image itself, and nothing without content")
+    if not method.guided:
+        _refuse(readout, method, "has no separate codes, and an amount of its own")
 
 
 def _check_empty(readout: Readout, method: ContentMethod) -> None:
