@@ -183,7 +183,8 @@ class Identity:
 
     def update(self, batch: Transfers) -> None:
         if self.left is not None:
-            batch = Transfers(*(part if part is None else part[: self.left] for part in batch))
+            given = {name: part for name, part in batch._asdict().items() if part is not None}
+            batch = batch._replace(**{name: part[: self.left] for name, part in given.items()})
             self.left -= len(batch.images)
         if len(batch.images) == 0:
             return

@@ -73,8 +73,10 @@ class Readout(nn.Module):
         """Images [N, C, H, W] of codes."""
         return decode(codes, images)
 
-    def onto(self, method: "ContentMethod", images: Tensor, drawn: Tensor, source: str) -> Tensor:
-        """Images [N, C, H, W] of the domain ``source`` with their recombined codes, which decode to ``drawn``."""
+    def onto(
+        self, method: "ContentMethod", images: Tensor, drawn: Tensor, source: str, removed: Tensor | None
+    ) -> Tensor:
+        """See :meth:`ContentMethod.onto`."""
         return drawn
 
     def recombine(
@@ -293,10 +295,17 @@ class ContentMethod(Method):
             decode = partial(readout.decode, decode)
         return decode(codes, images)
 
-    def onto(self, images: Tensor, drawn: Tensor, source: str) -> Tensor:
-        """Images [N, C, H, W] of ``source`` with their recombined codes, which decode to ``drawn``: by default that."""
+    def onto(self, images: Tensor, drawn: Tensor, source: str, removed: Tensor | None = None) -> Tensor:
+        """What a translation shows: by default the decoding.
+
+        Args:
+            images: the images [N, C, H, W] that are translated.
+            drawn: the decoding [N, C, H, W] of their recombined codes.
+            source: their domain.
+            removed: soft mask [1, 1, H, W] of where the source's content is removed, if that is known.
+        """
         for readout in self._ready():
-            drawn = readout.onto(self, images, drawn, source)
+            drawn = readout.onto(self, images, drawn, source, removed)
         return drawn
 
     def _ready(self) -> list[Readout]:
