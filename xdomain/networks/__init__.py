@@ -1,5 +1,6 @@
 """Networks: nn.Module only."""
 
+from xdomain.networks.adaptation import DomainDiscriminator, LeNet, MNISTNet, SVHNNet
 from xdomain.networks.codes import CodeDecoder, CodeDiscriminator, CodeEncoder, FaderDiscriminator
 from xdomain.networks.dcgan import ConvClassifier, ConvDiscriminator, ConvEncoder, UpConvDecoder
 from xdomain.networks.faces import AttributeNet, FaceEmbedder
@@ -34,6 +35,7 @@ __all__ = [
     "DenseNet",
     "DigitAutoencoders",
     "DigitDiscriminator",
+    "DomainDiscriminator",
     "DrawingAutoencoders",
     "FaceEmbedder",
     "FaderDiscriminator",
@@ -42,8 +44,10 @@ __all__ = [
     "HalfResolutionDiscriminator",
     "ImagePool",
     "LatentEncoder",
+    "LeNet",
     "LinearDiscriminant",
     "LinearErasure",
+    "MNISTNet",
     "MultiScaleDiscriminator",
     "PairDiscriminator",
     "ParameterClassifier",
@@ -55,6 +59,7 @@ __all__ = [
     "PyramidNet",
     "ResNetClassifier",
     "ResnetGenerator",
+    "SVHNNet",
     "SegmentationNet",
     "TwoHeadDiscriminator",
     "UNetGenerator",
