@@ -323,5 +323,5 @@ class ShuffledCastAccuracy(DrawnEvaluation):
         for rows in pieces(share(trainer, limited(trainer, len(data), size)), size):
             confusion.update(module(read(data, rows, module)), _labels(data, rows, module))
         counts = confusion.compute()
-        values = _accuracies(counts, "accuracy_shuffled", per_class=False)
+        values = accuracies(counts, "accuracy_shuffled", per_class=False)
         return values | {"n_shuffled": counts.sum().float()} if trainer.testing else values
