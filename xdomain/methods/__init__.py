@@ -25,7 +25,7 @@ from xdomain.methods.patch_vaegan import PatchVAEGAN
 from xdomain.methods.pix2pix import Pix2Pix
 from xdomain.methods.pyramid import PyramidMethod
 from xdomain.methods.reader import ParameterReader
-from xdomain.methods.readouts import Erasure, Regions, Strength
+from xdomain.methods.readouts import Change, Erasure, Regions, Strength
 from xdomain.methods.segmenter import Segmenter
 from xdomain.methods.singan import SinGAN
 from xdomain.methods.structural_analogy import StructuralAnalogy
@@ -45,6 +45,7 @@ __all__ = [
     "TOS",
     "UNIT",
     "AttributeClassifier",
+    "Change",
     "Classifier",
     "ConSinGAN",
     "ConSinGAN3D",
