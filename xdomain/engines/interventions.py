@@ -70,7 +70,9 @@ class Interventions:
         """Values of a parameter that :meth:`independent` draws from, ascending."""
         seen = self.u[:, column]
         if self.schema.parameters[column].kind == "choice":
-            values, counts = seen.unique(return_counts=True)
-            return values[counts.argsort(descending=True, stable=True)[:VALUES]].sort().values
+            values, counts = seen.unique(return_counts=True)  # type: ignore[no-untyped-call]
+            most: Tensor = values[counts.argsort(descending=True, stable=True)[:VALUES]].sort().values
+            return most
         middles = (torch.arange(VALUES, device=seen.device) + 0.5) / VALUES
-        return seen.quantile(middles).unique()
+        found: Tensor = seen.quantile(middles).unique()  # type: ignore[no-untyped-call]
+        return found
