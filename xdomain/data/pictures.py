@@ -139,9 +139,9 @@ class PolygonPhotos(DrawnDomain):
 class CastDigits(DrawnDomain):
     """Drawn digits in coloured light that gives their class away: ``digits``, RGB, classes 0-9.
 
-    The digits are those of :class:`xdomain.engines.Glyphs`, in grey on grey. In all parts the light has, with
-    probability ``correlation``, the colour of the class, otherwise one of the ten at random. :meth:`shuffled` shows the
-    same digits in light that has nothing to do with the class.
+    The digits are those of :class:`xdomain.engines.Glyphs`, on mottled ground of any dark colour. In all parts the
+    light has, with probability ``correlation``, the colour of the class, otherwise one of the ten at random.
+    :meth:`shuffled` shows the same digits in light that has nothing to do with the class.
 
     Args:
         correlation: probability that the light is that of the class.
@@ -152,7 +152,7 @@ class CastDigits(DrawnDomain):
     channels = (3,)
     stream = 0
 
-    def __init__(self, correlation: float = 0.95, **options: Any) -> None:
+    def __init__(self, correlation: float = 0.9, **options: Any) -> None:
         super().__init__(**options)
         if not 0 <= correlation <= 1:
             refuse(self, "correlation", correlation, "give a probability from 0 to 1.")

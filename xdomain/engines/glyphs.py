@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from xdomain.engines.drawing import Draws, blend, pixels
+from xdomain.engines.drawing import Draws, blend, pixels, soft_noise
 from xdomain.engines.engine import Engine
 from xdomain.engines.schema import Parameter, Schema
 from xdomain.engines.strokes import FORMS, Points
@@ -46,6 +46,7 @@ CASTS = (
     (0.1, 0.1, 0.1),
 )
 """Colour of the light for each digit: nine hues and the dark."""
+KNOTS = 7  # of the texture of a ground, along a side
 CHUNK = 256  # images drawn at a time: bounds the memory
 
 
@@ -62,13 +63,13 @@ def render(u: Tensor, size: int = 32) -> Tensor:
     return images
 
 
-def render_cast(u: Tensor, indices: Tensor, seed: int, size: int = 32, correlation: float = 0.95) -> Tensor:
-    """Draws light digits on a darker ground, both grey with some noise, in coloured light.
+def render_cast(u: Tensor, indices: Tensor, seed: int, size: int = 32, correlation: float = 0.9) -> Tensor:
+    """Draws digits that are lighter than their mottled ground, which has any dark colour, in coloured light.
 
     Args:
         u: parameters of the digits [n, 6].
         indices: int64 [n]; with the seed they determine everything that u does not.
-        seed: stream of grounds, inks, noise and light.
+        seed: stream of grounds, contrasts and light.
         size: side of the square images in pixels.
         correlation: probability that the light has the colour of the digit in :data:`CASTS`; otherwise any of them.
 
@@ -76,11 +77,12 @@ def render_cast(u: Tensor, indices: Tensor, seed: int, size: int = 32, correlati
         uint8 [n, 3, size, size], RGB.
     """
     draw = Draws(indices, seed)
-    ground, contrast = draw.uniform(0.1, 0.5), draw.uniform(0.3, 0.5)
+    ground, contrast = draw.uniform(0.1, 0.5, 3), draw.uniform(0.4, 0.6)
     digit, other = u[:, SCHEMA.index("digit")].round().long(), draw.integers(len(CASTS))
     light = torch.tensor(CASTS, device=u.device)[torch.where(draw.chance(correlation).bool(), digit, other)]
-    grey = pixels(ground) + pixels(contrast) * (render(u, size) / 255) + 0.05 * draw.noise(1, size, size)
-    return (blend(grey, pixels(light), pixels(draw.uniform(0.2, 0.4))) * 255).round().clamp(0, 255).byte()
+    texture = torch.cat([soft_noise(draw, KNOTS, size) for _ in range(3)], 1)
+    picture = pixels(ground) + 0.2 * texture + pixels(contrast) * (render(u, size) / 255)
+    return (blend(picture, pixels(light), pixels(draw.uniform(0.2, 0.4))) * 255).round().clamp(0, 255).byte()
 
 
 def _render(u: Tensor, size: int) -> Tensor:
