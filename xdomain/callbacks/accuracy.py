@@ -20,7 +20,8 @@ from xdomain.callbacks.evaluation import (
     fetch_judge,
     judge_name,
 )
-from xdomain.callbacks.reading import has_training_part, limited, pieces, read, share
+from xdomain.callbacks.reading import has_training_part, limited, part_of, pieces, read, share
+from xdomain.data import CastDigits
 from xdomain.data.base import ImageData, Split
 from xdomain.errors import UserError, refuse
 from xdomain.features.helpers import Helper
@@ -301,3 +302,26 @@ class ClassificationAccuracy(BatchEvaluation):
         counts = self.confusion.compute()
         values = accuracies(counts, "accuracy", per_class=testing)
         return values | {"n": counts.sum().float()} if testing else values
+
+
+class ShuffledCastAccuracy(DrawnEvaluation):
+    """Accuracy of a classifier on the photos of :class:`CastDigits` in light that does not give the class away.
+
+    ``accuracy_shuffled`` and, in the test, ``n_shuffled``, beside the numbers of :class:`ClassificationAccuracy`.
+    """
+
+    def check(self, module: Method, split: Split) -> None:
+        if not isinstance(module, Classifier) or not isinstance(module.data, CastDigits):
+            kinds = f"{type(module).__name__} and {type(module.data).__name__}"
+            raise UserError(f"ShuffledCastAccuracy is for Classifier and CastDigits, not for {kinds}: remove it.")
+
+    def measure(self, trainer: pl.Trainer, module: Method) -> dict[str, Tensor]:
+        assert isinstance(module, Classifier)
+        assert isinstance(module.data, CastDigits)
+        data, size = module.data.shuffled(part_of(trainer)), module.data.eval_batch_size
+        confusion = MulticlassConfusionMatrix(module.classes).to(module.device)
+        for rows in pieces(share(trainer, limited(trainer, len(data), size)), size):
+            confusion.update(module(read(data, rows, module)), _labels(data, rows, module))
+        counts = confusion.compute()
+        values = accuracies(counts, "accuracy_shuffled", per_class=False)
+        return values | {"n_shuffled": counts.sum().float()} if trainer.testing else values

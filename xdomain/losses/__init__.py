@@ -1,5 +1,6 @@
 """Losses: pure functions of tensors."""
 
+from xdomain.losses.consistency import jensen_shannon
 from xdomain.losses.distance import half_distances, l_distance, pair_distances
 from xdomain.losses.domain import l_domain
 from xdomain.losses.dtn import l_d, l_gang
@@ -14,6 +15,7 @@ __all__ = [
     "bce_gan",
     "gradient_penalty",
     "half_distances",
+    "jensen_shannon",
     "kl_divergence",
     "l_critic",
     "l_d",
