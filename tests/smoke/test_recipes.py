@@ -18,6 +18,7 @@ from PIL import Image
 from tests.fakes import celeba
 from tests.fakes import digits as fakes
 from tests.fakes.folders import write_facades, write_picture
+from tests.fakes.streets import write_cityscapes, write_gta5
 from xdomain.commands.main import main
 from xdomain.discover import owner_of
 from xdomain.features import helpers
@@ -55,6 +56,13 @@ SMALL = {
     "PatchVAEGAN": {"iterations": 1, "width": 4, "latent": 4, "layers": 3},
     "SinGAN3D": {"iterations": 1, "width": 4, "layers": 3},
     "ConSinGAN3D": {"iterations": 1, "width": 4, "layers": 2},
+    "FADA": {
+        **{"source_steps": 2, "adversarial_steps": 1, "distil_steps": 1, "pretrained": None},
+        "features": {"class_path": "SmallFeatures", "init_args": {"width": 4}},
+    },
+    "DilatedHeads": {"dilations": [1]},
+    "FineGrainedDiscriminator": {"widths": [4, 4]},
+    "GTA5ToCityscapes": {"source_size": [24, 40], "target_size": [16, 32], "val_size": 2, "num_workers": 0},
     "FacadeWorld": {"train_size": 8, "val_size": 4, "test_size": 4},
     "Facades": {"image_size": 64},
     "SeasonWorld": {"train_size": 8, "val_size": 4, "test_size": 4},
@@ -134,6 +142,8 @@ def _official_files(tmp_path_factory):
     fakes.write_usps(root)
     fakes.write_svhn(root, train=60, extra=40, photos=True)
     write_facades(root, train=8, val=8)
+    write_gta5(root, 6)
+    write_cityscapes(root, train=6, val=2)
     rng = np.random.default_rng(0)
     celeba.write_celeba(root, rng.integers(0, 2, (30, 40)), np.repeat([0, 1, 2], [16, 7, 7]))
     for number in range(24):
@@ -234,8 +244,8 @@ def early(rows):
 
 
 def steps(optimizer):
-    """Steps that an optimiser has made, summed over its weights."""
-    return sum(int(state["step"]) for state in optimizer["state"].values())
+    """Steps that an optimiser has made, summed over its weights; SGD only knows whether it has made any."""
+    return sum(int(state.get("step", 1)) for state in optimizer["state"].values())
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -330,6 +340,7 @@ TRIED_ON = {
     "cyclegan": "cyclegan_facades",
     "didd": "didd_avatars_smile_glasses",
     "dtn": "dtn",
+    "fada": "fada_avatars",
     "gram": "gram_style_tiny",
     "helpers": "svhn_classifier",
     "ost": "ost_digits",

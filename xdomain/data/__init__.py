@@ -1,6 +1,6 @@
 """LightningDataModules."""
 
-from xdomain.data.augment import DigitShapes, FaceLooks, ResizeCropFlip, Warp
+from xdomain.data.augment import ColourJitter, DigitShapes, FaceLooks, ResizeCropFlip, Warp
 from xdomain.data.avatars import Avatars
 from xdomain.data.base import BaseDataModule, DomainPair, ImageData, SingleDomain
 from xdomain.data.celeba import CelebA
@@ -14,6 +14,7 @@ from xdomain.data.people import AvatarClips, TwoVideos
 from xdomain.data.pictures import EnginePictures, PolygonPhotos
 from xdomain.data.seasons import SeasonWorld
 from xdomain.data.single import ImagePair, SingleImage
+from xdomain.data.streets import GTA5ToCityscapes
 from xdomain.data.tables import AttributeTable
 from xdomain.data.video import ClipAndImage, SingleVideo
 
@@ -29,6 +30,7 @@ __all__ = [
     "BaseDataModule",
     "CelebA",
     "ClipAndImage",
+    "ColourJitter",
     "CorruptedCIFAR",
     "DigitShapes",
     "DomainPair",
@@ -36,6 +38,7 @@ __all__ = [
     "FacadeWorld",
     "Facades",
     "FaceLooks",
+    "GTA5ToCityscapes",
     "Handwritten",
     "ImageAndFolder",
     "ImageData",

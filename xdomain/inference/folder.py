@@ -30,6 +30,8 @@ PathLike = str | os.PathLike[str]
 Size = Literal["keep", "model"]
 UNUSABLE_NAMES = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 """Errors of a file system for a name that it does not accept."""
+EXACT = ("mask", "segment")
+"""Tasks whose pictures are values for every pixel, which lossy formats would blur."""
 
 
 class Translated(NamedTuple):
@@ -112,7 +114,7 @@ def translate_folder(
     source, target = method.direction(task, source, target, guided=guide is not None)
     guide_files = _files_of("guide", guide) if guide is not None else []
     mask_files = _masks(mask, len(names)) if mask is not None else []
-    written = _output_files(Path(output), Path(input), folder, names, {"guides": guide, "masks": mask}, task == "mask")
+    written = _output_files(Path(output), Path(input), folder, names, {"guides": guide, "masks": mask}, task in EXACT)
     engine = _engine(method, task, parameters) if parameters is not None else None
     check_new([*written, *([Path(parameters)] if parameters is not None else [])], overwrite)
     for parent in {file.parent for file in written}:
@@ -153,7 +155,8 @@ def translate_folder(
                 else:
                     made = function(stack, **given)
                 for (i, image), picture in zip(images.items(), pictures(task, made), strict=True):
-                    result = picture.cpu() if size == "model" or made.ndim == 6 else _kept(picture.cpu(), image)
+                    mode = "nearest-exact" if task == "segment" else "bicubic"
+                    result = picture.cpu() if size == "model" or made.ndim == 6 else _kept(picture.cpu(), image, mode)
                     done += _write(result, written[i])
             bar.update(len(chunk))
     if engine is not None and parameters is not None:
@@ -200,12 +203,12 @@ def _output_files(
     for parent in {file.parent for file in files}:
         if not parent.resolve().is_relative_to(output.resolve()):
             raise UserError(f"{parent} is a link that leads out of the output folder: remove it, or give another.")
-    if as_png:  # lossy formats would blur masks
+    if as_png:
         files = [file if file.suffix.lower() == ".png" else file.with_suffix(".png") for file in files]
         image_of: dict[Path, Path] = {}
         for name, file in zip(names, files, strict=True):
             if image_of.setdefault(file, name) != name:
-                raise UserError(f"{image_of[file]} and {name} would both have the mask {file}: rename one of them.")
+                raise UserError(f"{image_of[file]} and {name} would both become {file}: rename one of them.")
     return files
 
 
@@ -235,13 +238,13 @@ def shrunk(image: Tensor, size: int | None, factor: float | None) -> Tensor:
     return resize(image, size_of_longest(height, width, size)) if size and max(height, width) > size else image
 
 
-def _kept(picture: Tensor, image: _Image) -> Tensor:
+def _kept(picture: Tensor, image: _Image, mode: str) -> Tensor:
     """An output ``uint8`` [C, h, w], with the resizing of its input undone."""
     was, seen = image.size, image.pixels.shape[1:]
     size = [max(1, round(side * own / fitted)) for side, own, fitted in zip(picture.shape[1:], was, seen, strict=True)]
     if size == list(picture.shape[1:]):
         return picture
-    return interpolate(picture[None], size, mode="bicubic", antialias=True)[0]
+    return interpolate(picture[None], size, mode=mode, antialias=mode == "bicubic")[0]
 
 
 def _read(file: Path, channels: int, fit: Callable[[Tensor], Tensor], mask: Path | None = None) -> _Image | None:

@@ -10,6 +10,7 @@ from xdomain.methods.cyclegan import CycleGAN
 from xdomain.methods.didd import DIDD
 from xdomain.methods.distance_gan import DistanceGAN
 from xdomain.methods.dtn import DTN
+from xdomain.methods.fada import FADA
 from xdomain.methods.fader import FaderNetwork
 from xdomain.methods.gram import GramStyleTransfer
 from xdomain.methods.guided import GuidedTransfer
@@ -34,6 +35,7 @@ __all__ = [
     "CUT",
     "DIDD",
     "DTN",
+    "FADA",
     "OST",
     "TOS",
     "UNIT",

@@ -14,7 +14,13 @@ from xdomain.networks.parameters import ParameterClassifier, ParameterDecoder, P
 from xdomain.networks.patch_discriminator import MultiScaleDiscriminator, PairDiscriminator, PatchDiscriminator
 from xdomain.networks.patch_sampler import PatchSampler
 from xdomain.networks.resnet_generator import ResnetGenerator
-from xdomain.networks.segmentation import SegmentationNet
+from xdomain.networks.segmentation import (
+    DilatedHeads,
+    FineGrainedDiscriminator,
+    ResNetFeatures,
+    SegmentationNet,
+    SmallFeatures,
+)
 from xdomain.networks.statistics import ContentRegions, LinearDiscriminant, LinearErasure
 from xdomain.networks.two_step import ConditionalGenerator, LatentEncoder, TwoHeadDiscriminator
 from xdomain.networks.unet import UNetGenerator
@@ -31,9 +37,11 @@ __all__ = [
     "ConvEncoder",
     "DigitAutoencoders",
     "DigitDiscriminator",
+    "DilatedHeads",
     "DrawingAutoencoders",
     "FaceEmbedder",
     "FaderDiscriminator",
+    "FineGrainedDiscriminator",
     "HalfResolutionClassifier",
     "HalfResolutionDecoder",
     "HalfResolutionDiscriminator",
@@ -48,8 +56,10 @@ __all__ = [
     "ParameterEncoder",
     "PatchDiscriminator",
     "PatchSampler",
+    "ResNetFeatures",
     "ResnetGenerator",
     "SegmentationNet",
+    "SmallFeatures",
     "TwoHeadDiscriminator",
     "UNetGenerator",
     "UpConvDecoder",
