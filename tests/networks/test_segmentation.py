@@ -68,5 +68,10 @@ def test_the_features_of_deeplab_have_an_eighth_of_the_resolution_and_torchvisio
     features.network.layer2.register_forward_hook(lambda *args: seen.append(args[-1]))
     features(images)
     torch.testing.assert_close(seen[0], expected)
-    strides = [m.stride for stage in ("layer3", "layer4") for m in getattr(features.network, stage).modules() if isinstance(m, nn.Conv2d)]
+    strides = [
+        m.stride
+        for stage in ("layer3", "layer4")
+        for m in getattr(features.network, stage).modules()
+        if isinstance(m, nn.Conv2d)
+    ]
     assert set(strides) == {(1, 1)}

@@ -8,11 +8,13 @@ from xdomain.networks.half_resolution import (
     HalfResolutionDecoder,
     HalfResolutionDiscriminator,
 )
+from xdomain.networks.image_classifiers import DenseNet, PyramidNet, ResNetClassifier, WideResNet
 from xdomain.networks.image_pool import ImagePool
 from xdomain.networks.ost import DigitAutoencoders, DigitDiscriminator, DrawingAutoencoders
 from xdomain.networks.parameters import ParameterClassifier, ParameterDecoder, ParameterEncoder
 from xdomain.networks.patch_discriminator import MultiScaleDiscriminator, PairDiscriminator, PatchDiscriminator
 from xdomain.networks.patch_sampler import PatchSampler
+from xdomain.networks.permuted_adain import PermutedAdaIN, insert_padain
 from xdomain.networks.resnet_generator import ResnetGenerator
 from xdomain.networks.segmentation import (
     DilatedHeads,
@@ -35,6 +37,7 @@ __all__ = [
     "ConvClassifier",
     "ConvDiscriminator",
     "ConvEncoder",
+    "DenseNet",
     "DigitAutoencoders",
     "DigitDiscriminator",
     "DilatedHeads",
@@ -56,6 +59,9 @@ __all__ = [
     "ParameterEncoder",
     "PatchDiscriminator",
     "PatchSampler",
+    "PermutedAdaIN",
+    "PyramidNet",
+    "ResNetClassifier",
     "ResNetFeatures",
     "ResnetGenerator",
     "SegmentationNet",
@@ -63,4 +69,6 @@ __all__ = [
     "TwoHeadDiscriminator",
     "UNetGenerator",
     "UpConvDecoder",
+    "WideResNet",
+    "insert_padain",
 ]
