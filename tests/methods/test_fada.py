@@ -62,11 +62,13 @@ def make(**options):
     }
     common = {"domains": Faces.domains, "channels": Faces.channels, "image_size": SIZE, "optimizer": sgd}
     steps = {"source_steps": 2, "adversarial_steps": 2, "distil_steps": 2}
-    return FADA(CLASSES, **{**common, **networks, **steps, "weight": 0.5, **options})
+    classes = {"classes": [*CLASSES], "colours": [*CLASSES.values()]}
+    return FADA(**{**common, **classes, **networks, **steps, "weight": 0.5, **options})
 
 
 GOLDEN = {
     "FADA": lambda: (make(source_steps=1, distil_steps=1, optimizer=GANAdam), Labelled()),
+    "FADA with pAdaIN": lambda: (make(source_steps=1, distil_steps=1, optimizer=GANAdam, padain=0.5), Labelled()),
 }
 
 
@@ -206,13 +208,35 @@ def test_rates_fall_over_25_16ths_of_each_phase_and_c_has_ten_times_that_of_f():
     assert rates[18]["distil"] == pytest.approx([0.1, 1.0])
 
 
+def test_with_padain_the_source_takes_statistics_of_the_target():
+    for padain, expected in ((1.0, True), (0.0, False)):
+        method = make(padain=padain)
+        method.labeller.train()
+        x_s, x_t = torch.rand(2, 4, 3, SIZE, SIZE)
+        before = method.labeller["f"].layers[0]
+        with torch.no_grad():
+            plain = [make().labeller["f"].train()(x) for x in (x_s, x_t)]
+            h_s, _ = method.features_of(x_s, 5 * x_t)
+            assert torch.equal(method.features_of(x_s, x_t)[1], plain[1])  # the pass of the target alone
+            assert torch.equal(h_s, plain[0]) != expected
+            if expected:
+                seen = []
+                before.register_forward_hook(lambda *args, seen=seen: seen.append(args[-1].mean((2, 3))))
+                method.labeller.train()
+                method.features_of(x_s, 5 * x_t)
+                torch.testing.assert_close(seen[0][:4], seen[0][4:])  # channel means after the first convolution
+                torch.testing.assert_close(seen[0][4:], seen[1])
+
+
 @pytest.mark.parametrize("stop", [1, 2, 3, 4, 5])
 def test_a_resumed_training_is_bit_for_bit_the_straight_one(stop, tmp_path):
+    """Stopped inside and at the ends of the phases; pAdaIN draws random numbers."""
+    options = {"optimizer": GANAdam, "padain": 0.5}
     for name, steps in (("straight", -1), ("stopped", stop)):
-        fitted(make(optimizer=GANAdam), steps, data=Labelled(), run_dir=str(tmp_path / name), max_epochs=-1)
+        fitted(make(**options), steps, data=Labelled(), run_dir=str(tmp_path / name), max_epochs=-1)
     run = trainer(max_epochs=-1, limit_val_batches=0, run_dir=str(tmp_path / "stopped"))
     last = [str(tmp_path / name / "checkpoints/last.ckpt") for name in ("straight", "stopped")]
-    run.fit(make(optimizer=GANAdam), datamodule=Labelled(), ckpt_path=last[1], weights_only=True)
+    run.fit(make(**options), datamodule=Labelled(), ckpt_path=last[1], weights_only=True)
     one, other = (torch.load(file, weights_only=True) for file in last)
     assert one["global_step"] == other["global_step"] == 6
     for key in ("state_dict", "optimizer_states"):
@@ -245,12 +269,15 @@ def test_what_does_not_fit_is_refused():
             make(**{name: -1})
     with pytest.raises(UserError, match="source_steps is 0: give a number of batches of at least 1"):
         make(source_steps=0)
+    for colours in ([[0, 0, 0]], [[0, 0, 300]] * 3):
+        with pytest.raises(UserError, match="give red, green and blue from 0 to 255 for 3 classes"):
+            make(colours=colours)
     with pytest.raises(UserError, match="FADA has a schedule of its own"):
         make(scheduler=torch.optim.lr_scheduler.LinearLR)
     with pytest.raises(UserError, match="learns from label maps, but plus has none"):
         fitted(make())
     method = make()
-    method.classes = dict(reversed(CLASSES.items()))
+    method.classes.reverse()
     with pytest.raises(UserError, match="the classes of the data are dark, grey, light: give these"):
         fitted(method, data=Labelled())
     with pytest.raises(UserError, match="opacity is 2"):

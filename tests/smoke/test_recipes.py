@@ -57,8 +57,9 @@ SMALL = {
     "SinGAN3D": {"iterations": 1, "width": 4, "layers": 3},
     "ConSinGAN3D": {"iterations": 1, "width": 4, "layers": 2},
     "FADA": {
-        **{"source_steps": 2, "adversarial_steps": 1, "distil_steps": 1, "pretrained": None},
+        **{"source_steps": 2, "adversarial_steps": 1, "distil_steps": 1, "confidence": 0.0, "pretrained": None},
         "features": {"class_path": "SmallFeatures", "init_args": {"width": 4}},
+        **{"optimizer": {"class_path": "GANAdam"}, "adversarial_optimizer": None},  # moves every weight in one step
     },
     "DilatedHeads": {"dilations": [1]},
     "FineGrainedDiscriminator": {"widths": [4, 4]},
@@ -244,8 +245,8 @@ def early(rows):
 
 
 def steps(optimizer):
-    """Steps that an optimiser has made, summed over its weights; SGD only knows whether it has made any."""
-    return sum(int(state.get("step", 1)) for state in optimizer["state"].values())
+    """Steps that an optimiser has made, summed over its weights."""
+    return sum(int(state["step"]) for state in optimizer["state"].values())
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

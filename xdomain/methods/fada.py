@@ -15,7 +15,7 @@ from xdomain.errors import UserError, refuse
 from xdomain.losses import class_evidence, l_fine_grained, l_pixels
 from xdomain.losses.fada import TEMPERATURE
 from xdomain.methods.base import Method, Phase
-from xdomain.networks import DilatedHeads, FineGrainedDiscriminator, SmallFeatures
+from xdomain.networks import DilatedHeads, FineGrainedDiscriminator, PermutedAdaIN, SmallFeatures, insert_padain
 from xdomain.networks.segmentation import enlarged
 
 FeaturesFactory = Callable[[int], nn.Module]
@@ -42,7 +42,8 @@ class FADA(Method):
     Learning rates fall as (1 - t / T)^0.9, where T is 25/16 of the steps of the phase.
 
     Args:
-        classes: the RGB colours in which the classes are shown, 0 to 255, by name, in the order of their numbers.
+        classes: names of the classes, in the order of their numbers.
+        colours: red, green and blue, 0 to 255, in which each class is shown.
         features: makes f from the channels of the images.
         classifier: makes c from (channels of the features, number of classes).
         discriminator: makes d from the same.
@@ -54,6 +55,9 @@ class FADA(Method):
         weight: of the adversarial loss of f (lambda of the paper).
         confidence: pixels of the second domain whose class is less probable teach nothing in the phase ``distil``.
         frozen_norm: BatchNorm layers of f are constant, in statistics, scale and shift, before ``distil``.
+        padain: probability of permuted AdaIN after each convolution of f (Nuriel et al., CVPR 2021); 0.01 in print, 0
+            leaves it out. In the phase ``adversarial`` images of the first domain take the statistics of the second,
+            whose own pass is left alone; in the other phases images of one domain exchange theirs.
         classifier_rate: factor of the learning rate of c.
         adversarial_optimizer: builds the optimiser of f and c in the phase ``adversarial``; None uses ``optimizer``.
         d_optimizer: builds that of d; None uses ``optimizer``.
@@ -64,7 +68,8 @@ class FADA(Method):
 
     def __init__(
         self,
-        classes: dict[str, list[int]],
+        classes: list[str],
+        colours: list[list[int]],
         features: FeaturesFactory = SmallFeatures,
         classifier: HeadFactory = DilatedHeads,
         discriminator: HeadFactory = FineGrainedDiscriminator,
@@ -75,6 +80,7 @@ class FADA(Method):
         weight: float = 0.001,
         confidence: float = 0.0,
         frozen_norm: bool = True,
+        padain: float = 0.0,
         classifier_rate: float = 10.0,
         adversarial_optimizer: OptimizerCallable | None = None,
         d_optimizer: OptimizerCallable | None = None,
@@ -85,21 +91,23 @@ class FADA(Method):
         for name, value in lengths.items():
             if value < (least := 1 if name == "source" else 0):
                 refuse(self, f"{name}_steps", value, f"give a number of batches of at least {least}.")
-        for name, colour in classes.items():
-            if len(colour) != 3 or not all(0 <= number <= 255 for number in colour):
-                refuse(self, f"classes.{name}", colour, "give red, green and blue from 0 to 255.")
         if not 1 <= len(classes) <= UNKNOWN:
             refuse(self, "classes", f"{len(classes)} names", f"give from 1 to {UNKNOWN}.")
+        if len(colours) != len(classes) or any(len(c) != 3 or not 0 <= min(c) <= max(c) <= 255 for c in colours):
+            refuse(self, "colours", colours, f"give red, green and blue from 0 to 255 for {len(classes)} classes.")
         if self.scheduler is not None:
             refuse(self, "scheduler", "set", ", but FADA has a schedule of its own: leave it out.")
-        self.classes, self.lengths, self.weight, self.confidence = classes, lengths, weight, confidence
+        self.classes, self.palette = classes, colours
+        self.lengths, self.weight, self.confidence = lengths, weight, confidence
         self.frozen_norm, self.classifier_rate = frozen_norm, classifier_rate
         self.pretrained = pretrained
         self.adversarial_optimizer, self.d_optimizer = adversarial_optimizer, d_optimizer
-        self.colours, count = max(self.channels), len(classes)
+        self.in_channels, count = max(self.channels), len(classes)
 
         def labeller() -> nn.ModuleDict:
-            f = features(self.colours)
+            f = features(self.in_channels)
+            if padain:
+                insert_padain(f, padain)
             return nn.ModuleDict({"f": f, "c": classifier(f.dim, count)})  # type: ignore[arg-type]
 
         self.labeller = labeller()
@@ -185,15 +193,15 @@ class FADA(Method):
 
     def adapt(self, batch: Batch) -> None:
         """One batch of the phase ``adversarial``: f and c, then d on the features that f had before its update."""
-        d, x_t = self.d, to_channels(batch["b"].image, self.colours)
-        x_s, y_s = to_channels(batch["a"].image, self.colours), batch["a"].label_map
+        d, x_t = self.d, to_channels(batch["b"].image, self.in_channels)
+        x_s, y_s = to_channels(batch["a"].image, self.in_channels), batch["a"].label_map
         assert d is not None
         assert y_s is not None
-        f, c = self.labeller["f"], self.labeller["c"]
+        c = self.labeller["c"]
         judged: dict[str, tuple[Tensor, Tensor]] = {}  # features and class evidence
 
         def labeller_loss() -> Tensor:
-            h_s, h_t = f(x_s), f(x_t)
+            h_s, h_t = self.features_of(x_s, x_t)
             p_s, p_t = enlarged(c(h_s), y_s.shape[-2:]), enlarged(c(h_t), x_t.shape[-2:])
             judged["source"] = h_s.detach(), class_evidence(p_s)
             judged["target"] = h_t.detach(), class_evidence(p_t)
@@ -212,11 +220,24 @@ class FADA(Method):
         self.step("adversarial", labeller_loss)
         self.log("l_d", self.step("d", d_loss), prog_bar=True)
 
+    def features_of(self, x_s: Tensor, x_t: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of the images of both domains; with pAdaIN the first have statistics of the second now and then."""
+        f = self.labeller["f"]
+        layers = [module for module in f.modules() if isinstance(module, PermutedAdaIN)]
+        if not layers:
+            return f(x_s), f(x_t)
+        for layer in layers:
+            layer.adversarial = True
+        h_s = f(torch.cat([x_s, enlarged(x_t, x_s.shape[-2:])]))[: len(x_s)]
+        for layer in layers:
+            layer.eval()  # until the next batch
+        return h_s, f(x_t)
+
     def l_labels(self, labeller: nn.ModuleDict | None, images: Tensor, label_map: Tensor | None) -> Tensor:
         """Cross-entropy of a labeller with the label map of images."""
         assert labeller is not None
         assert label_map is not None
-        return l_pixels(logits_of(labeller, to_channels(images, self.colours)), label_map)
+        return l_pixels(logits_of(labeller, to_channels(images, self.in_channels)), label_map)
 
     @torch.no_grad()
     def find_labels(self) -> Tensor:
@@ -225,7 +246,7 @@ class FADA(Method):
         found = []
         for begin in range(0, len(data), size):
             images = to_float(data.__getitems__([*range(begin, min(begin + size, len(data)))]).image.to(self.device))
-            most, classes = logits_of(self.labeller, to_channels(images, self.colours)).softmax(1).max(1)
+            most, classes = logits_of(self.labeller, to_channels(images, self.in_channels)).softmax(1).max(1)
             found.append(torch.where(most < self.confidence, UNKNOWN, classes).byte().cpu())
         return torch.cat(found)
 
@@ -236,7 +257,7 @@ class FADA(Method):
         last = self.student is not None and bool(self.distilled)
         labeller = self.student if last else self.labeller
         assert labeller is not None
-        return logits_of(labeller, to_channels(images, self.colours))
+        return logits_of(labeller, to_channels(images, self.in_channels))
 
     def direction(
         self, task: str, source: str | None = None, target: str | None = None, guided: bool = False
@@ -267,7 +288,7 @@ class FADA(Method):
 
     def painted(self, label_map: Tensor) -> Tensor:
         """Label maps, integers [N, H, W], in the colours of the classes, float [N, 3, H, W] in [-1, 1]."""
-        colours = torch.tensor([*self.classes.values()], dtype=torch.uint8, device=label_map.device)
+        colours = torch.tensor(self.palette, dtype=torch.uint8, device=label_map.device)
         colours = torch.cat([colours, colours.new_zeros(1, 3)])  # black where the class is unknown
         return to_float(colours[label_map.long().clamp(max=len(self.classes))].movedim(-1, 1))
 
