@@ -3,6 +3,7 @@
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 from torchvision.utils import make_grid
 
 from xdomain.batch import UNKNOWN, Batch, to_channels, to_float, to_uint8
@@ -68,7 +69,8 @@ class SegmentationAccuracy(BatchEvaluation):
 class SegmentationGrid(SampleGrid):
     """Label maps of the same images at every validation and in the test, as ``samples/*.png`` and in the loggers.
 
-    Three rows per domain: the images, the true label maps (black if unknown), and those that are found.
+    Three rows per domain: the images, the true label maps (black if unknown), and those that are found; all in the size
+    of the first domain.
 
     Args:
         count: number of images per domain.
@@ -87,6 +89,8 @@ class SegmentationGrid(SampleGrid):
             images = to_float(sample.image.to(module.device))
             truth = torch.full_like(images[:, 0], UNKNOWN) if sample.label_map is None else sample.label_map
             rows += [to_channels(images, 3), module.painted(truth.to(module.device)), module.segment(images)]
+        size = rows[0].shape[-2:]
+        rows = [row if row.shape[-2:] == size else interpolate(row, size, mode="nearest-exact") for row in rows]
         columns = max(map(len, rows))
         full = [torch.cat([row, row.new_ones(columns - len(row), *row.shape[1:])]) for row in rows]
         picture: Tensor = make_grid(to_uint8(torch.cat(full)), nrow=columns, padding=1)

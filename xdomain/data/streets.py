@@ -125,6 +125,7 @@ class GTA5ToCityscapes(BaseDataModule):
         val_size: number of validation images.
         augment: random transform of the training images that moves no pixels, float [N, 3, H, W] in [-1, 1] to the
             same.
+        eval_batch_size: images per step in validation and test, which are large.
     """
 
     domains = ("gta5", "cityscapes")
@@ -138,9 +139,10 @@ class GTA5ToCityscapes(BaseDataModule):
         target_size: tuple[int, int] = (512, 1024),
         val_size: int = 100,
         augment: nn.Module | None = None,
+        eval_batch_size: int = 1,
         **options: Any,
     ) -> None:
-        super().__init__(**{"eval_batch_size": 1, **options})
+        super().__init__(eval_batch_size=eval_batch_size, **options)
         if val_size < 1:
             refuse(self, "val_size", val_size, "give a number of images of at least 1.")
         self.root, self.val_size, self.augment = data_root(root), val_size, augment
