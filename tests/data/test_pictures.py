@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from xdomain.data import Avatars, DomainPair, EnginePictures, PolygonPhotos, Street
-from xdomain.engines import Emoji, Glyphs, Polygons, avatars, polygons
+from xdomain.data import Avatars, CastDigits, DomainPair, EnginePictures, PolygonPhotos, Street
+from xdomain.engines import Emoji, Glyphs, Polygons, avatars, glyphs, polygons
+from xdomain.engines.glyphs import CASTS
 from xdomain.errors import UserError
 
 SMALL = {"image_size": 16, "train_size": 30, "val_size": 10, "test_size": 12}
@@ -94,3 +95,40 @@ def test_another_world_has_another_fingerprint():
 def test_sizes_are_checked():
     with pytest.raises(UserError, match="val_size is 0: give a number of at least 1"):
         PolygonPhotos(val_size=0)
+
+
+def test_light_follows_the_class_and_shuffled_light_does_not():
+    sizes = {"image_size": 24, "train_size": 250, "val_size": 4, "test_size": 4}
+    data, right = CastDigits(correlation=0.8, **sizes), CastDigits(correlation=1.0, **sizes).data("a", "train")
+    images, shuffled = data.data("a", "train"), data.shuffled("train")
+    u = data.drawn_from("a", "train", glyphs.SCHEMA)
+    for part, share in ((images, 0.8), (shuffled, 0.0)):
+        assert np.array_equal(part.labels, u[:, glyphs.SCHEMA.index("digit")].long().numpy())
+        same = (part.images == right.images).all((1, 2, 3)).mean()  # pictures in the light of their class
+        assert same == pytest.approx(share + (1 - share) / 10, abs=0.06)
+    assert data.fingerprint() != CastDigits(correlation=0.7, **sizes).fingerprint()
+    with pytest.raises(UserError, match=r"correlation is 1\.2"):
+        CastDigits(correlation=1.2)
+
+
+def test_light_has_the_colour_of_the_class():
+    """Mean colours minus their mean over the classes point to the lights minus theirs."""
+    u = glyphs.draw_parameters(torch.arange(400), 1)
+    digit = u[:, 0].long()
+    colours = glyphs.render_cast(u, torch.arange(400), 5, 16, 1.0).float().mean((2, 3)) / 255
+    means, lights = torch.stack([colours[digit == k].mean(0) for k in range(10)]), torch.tensor(CASTS)
+    found, expected = ((x - x.mean(0)).flatten() for x in (means, lights))
+    assert float(torch.corrcoef(torch.stack([found, expected]))[0, 1]) > 0.9
+    assert float(found @ expected / (expected @ expected)) == pytest.approx(0.3, abs=0.04)  # mean share of the light
+
+
+def test_shuffled_pictures_show_the_same_digits_in_other_light():
+    u, indices = glyphs.draw_parameters(torch.arange(50), 3), torch.arange(50)
+    coloured, shuffled = (glyphs.render_cast(u, indices, 7, 24, c).float() for c in (1.0, 0.0))
+    masks = glyphs.render(u, 24)[:, 0].float()
+    for one, other, mask in zip(coloured, shuffled, masks, strict=True):
+        for x, y in zip(one, other, strict=True):
+            seen = (x > 0) & (x < 255) & (y > 0) & (y < 255)  # not clipped
+            difference = (x - y)[seen]
+            assert float(difference.max() - difference.min()) <= 2  # rounding: light is added, so only the mean differs
+        assert float(torch.corrcoef(torch.stack([one.mean(0).flatten(), mask.flatten()]))[0, 1]) > 0.5

@@ -1,7 +1,8 @@
 """Losses: pure functions of tensors."""
 
-from xdomain.losses.content import l_domain
+from xdomain.losses.consistency import jensen_shannon
 from xdomain.losses.distance import half_distances, l_distance, pair_distances
+from xdomain.losses.domain import l_domain
 from xdomain.losses.dtn import l_d, l_gang
 from xdomain.losses.fada import class_evidence, l_fine_grained, l_pixels
 from xdomain.losses.gan import bce_gan, lsgan
@@ -16,6 +17,7 @@ __all__ = [
     "class_evidence",
     "gradient_penalty",
     "half_distances",
+    "jensen_shannon",
     "kl_divergence",
     "l_critic",
     "l_d",

@@ -1,5 +1,6 @@
 """Methods: one file per paper."""
 
+from xdomain.methods.adda import ADDA
 from xdomain.methods.attributes import AttributeClassifier
 from xdomain.methods.base import Method
 from xdomain.methods.classifier import Classifier
@@ -7,21 +8,25 @@ from xdomain.methods.consingan import ConSinGAN
 from xdomain.methods.content import ContentMethod
 from xdomain.methods.cut import CUT
 from xdomain.methods.cyclegan import CycleGAN
+from xdomain.methods.dann import DANN
+from xdomain.methods.deep_image_analogy import DeepImageAnalogy
 from xdomain.methods.didd import DIDD
 from xdomain.methods.distance_gan import DistanceGAN
+from xdomain.methods.domain_confusion import DomainConfusion
 from xdomain.methods.dtn import DTN
 from xdomain.methods.fada import FADA
 from xdomain.methods.fader import FaderNetwork
 from xdomain.methods.gram import GramStyleTransfer
 from xdomain.methods.guided import GuidedTransfer
 from xdomain.methods.identity import IdentityEmbedder
+from xdomain.methods.image_classifier import ImageClassifier
 from xdomain.methods.masked import MaskedTransfer
 from xdomain.methods.ost import OST
 from xdomain.methods.patch_vaegan import PatchVAEGAN
 from xdomain.methods.pix2pix import Pix2Pix
 from xdomain.methods.pyramid import PyramidMethod
 from xdomain.methods.reader import ParameterReader
-from xdomain.methods.readouts import Erasure, Regions, Strength
+from xdomain.methods.readouts import Change, Erasure, Regions, Strength
 from xdomain.methods.segmenter import Segmenter
 from xdomain.methods.singan import SinGAN
 from xdomain.methods.structural_analogy import StructuralAnalogy
@@ -32,7 +37,9 @@ from xdomain.methods.unit import UNIT
 from xdomain.methods.video_baselines import ConSinGAN3D, SinGAN3D
 
 __all__ = [
+    "ADDA",
     "CUT",
+    "DANN",
     "DIDD",
     "DTN",
     "FADA",
@@ -40,17 +47,21 @@ __all__ = [
     "TOS",
     "UNIT",
     "AttributeClassifier",
+    "Change",
     "Classifier",
     "ConSinGAN",
     "ConSinGAN3D",
     "ContentMethod",
     "CycleGAN",
+    "DeepImageAnalogy",
     "DistanceGAN",
+    "DomainConfusion",
     "Erasure",
     "FaderNetwork",
     "GramStyleTransfer",
     "GuidedTransfer",
     "IdentityEmbedder",
+    "ImageClassifier",
     "MaskedTransfer",
     "Method",
     "ParameterReader",

@@ -1,5 +1,6 @@
 """Networks: nn.Module only."""
 
+from xdomain.networks.adaptation import DomainDiscriminator, LeNet, MNISTNet, SVHNNet
 from xdomain.networks.codes import CodeDecoder, CodeDiscriminator, CodeEncoder, FaderDiscriminator
 from xdomain.networks.dcgan import ConvClassifier, ConvDiscriminator, ConvEncoder, UpConvDecoder
 from xdomain.networks.faces import AttributeNet, FaceEmbedder
@@ -41,6 +42,7 @@ __all__ = [
     "DigitAutoencoders",
     "DigitDiscriminator",
     "DilatedHeads",
+    "DomainDiscriminator",
     "DrawingAutoencoders",
     "FaceEmbedder",
     "FaderDiscriminator",
@@ -50,8 +52,10 @@ __all__ = [
     "HalfResolutionDiscriminator",
     "ImagePool",
     "LatentEncoder",
+    "LeNet",
     "LinearDiscriminant",
     "LinearErasure",
+    "MNISTNet",
     "MultiScaleDiscriminator",
     "PairDiscriminator",
     "ParameterClassifier",
@@ -64,6 +68,7 @@ __all__ = [
     "ResNetClassifier",
     "ResNetFeatures",
     "ResnetGenerator",
+    "SVHNNet",
     "SegmentationNet",
     "SmallFeatures",
     "TwoHeadDiscriminator",
