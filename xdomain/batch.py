@@ -5,6 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+UNKNOWN = 255
+"""The class of a pixel whose class is unknown."""
+
 
 class Sample(NamedTuple):
     """A batch of images of one domain with their labels and attributes.
@@ -15,12 +18,14 @@ class Sample(NamedTuple):
         label: class or identity of every image, ``int64`` [N], or None if unknown.
         attributes: attributes of every image, ``uint8`` [N, K] of 0 and 1, in the order of the data module's
             ``attribute_names``; None if unknown.
+        label_map: class of every pixel, ``uint8`` [N, H, W], :data:`UNKNOWN` where it is unknown; None without any.
     """
 
     image: Tensor
     position: Tensor
     label: Tensor | None = None
     attributes: Tensor | None = None
+    label_map: Tensor | None = None
 
 
 Batch = dict[str, Sample]

@@ -257,6 +257,30 @@ def test_less_nuisance_keeps_the_person_and_the_attributes():
         Avatars(nuisance=2)
 
 
+@pytest.mark.parametrize("style", ["photo", "emoji"])
+def test_label_maps_say_which_part_covers_a_pixel(style):
+    data = avatars(style=style, label_maps=True, flip=False)
+    sample = data.data("a", "val").__getitems__([3, 0])
+    assert data.pixel_classes == ("rest", "glasses", "facial_hair", "hair", "mouth", "hat")
+    assert sample.label_map.shape == (2, 16, 16)
+    masks = engine.render_masks(data.parameters("val")[[3, 0]], 16, style)
+    for number, name in enumerate(data.pixel_classes[1:], start=1):
+        surely = masks[name][:, 0] > 0.75 * 255
+        assert (sample.label_map[surely] == number).all()
+        assert (sample.label_map[masks[name][:, 0] < 0.4 * 255] != number).all()
+    nothing = torch.stack([*masks.values()]).amax(0)[:, 0] < 0.4 * 255
+    assert (sample.label_map[nothing] == 0).all()
+    assert data.data("a", "val").keep(np.array([3])).label_maps.shape == (1, 16, 16)
+
+
+def test_label_maps_are_drawn_only_where_asked_for_and_never_with_mirrored_images():
+    assert avatars().data("a", "val").label_maps is None
+    with pytest.raises(UserError, match="label_maps is true, but flip mirrors images alone: set flip: false"):
+        avatars(label_maps=True)
+    with_maps = avatars(label_maps=True, flip=False)
+    assert DomainPair(with_maps, avatars({"other": "*"})).pixel_classes == with_maps.pixel_classes
+
+
 def test_interventions_change_what_they_say_and_nothing_else():
     data = avatars("glasses", image_size=32, nuisance=0, test_identities=40)
     known, u_of = data.interventions("a", "test"), engine.SCHEMA.index

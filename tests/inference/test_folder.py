@@ -6,10 +6,12 @@ import os
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import xdomain
 from tests.commands.test_translate import names
 from tests.inference.test_tasks import OPTIONS, SIZE, Plain, Quarters, saved
+from tests.methods.test_fada import CLASSES, make
 from xdomain.data.images import read_image, write_image
 from xdomain.errors import SettingError, UserError
 
@@ -62,6 +64,22 @@ def test_a_translation_has_the_size_of_its_image(folder, size, shape):
     found = read_image(folder / "out/wide.png", 3)
     assert found.shape == shape
     assert (found == 248).all()
+
+
+def test_label_maps_are_png_files_of_pure_colours_at_the_size_of_the_image(folder):
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 30, 50), np.uint8)
+    write_image(torch.from_numpy(pixels), folder / "in/wide.jpg")
+    method = make().eval()
+    xdomain.translate_folder(method, "in/wide.jpg", "out", task="segment")
+    with Image.open(folder / "out/wide.png") as file:
+        assert (file.format, file.size) == ("PNG", (50, 30))
+    found = read_image(folder / "out/wide.png", 3).flatten(1).T
+    assert {tuple(colour) for colour in found.tolist()} <= {tuple(colour) for colour in CLASSES.values()}
+    write_image(GREY, folder / "in/x.png")
+    xdomain.translate_folder(method, "in/x.png", "shown", task="overlay", opacity=0.0)
+    assert torch.equal(read_image(folder / "shown/x.png", 3), GREY)
+    with pytest.raises(SettingError, match="task is transfer, which is nothing that this FADA can do"):
+        xdomain.translate_folder(method, "in/wide.jpg", "other")
 
 
 def test_grids_stay_as_they_are(folder):

@@ -176,7 +176,7 @@ def test_masks_are_grey_png_files(one, pixels, tmp_path, capsys):
 def test_two_images_with_one_mask_are_refused(one, pixels, tmp_path, capsys):
     write_image(torch.zeros(3, SIZE, SIZE, dtype=torch.uint8), tmp_path / "in" / "3.bmp")
     sentence = refused(capsys, one, "in", "out", "--task", "mask")
-    assert sentence == "3.bmp and 3.png would both have the mask out/3.png: rename one of them."
+    assert sentence == "3.bmp and 3.png would both become out/3.png: rename one of them."
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from sklearn.metrics import jaccard_score
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
 from xdomain.batch import to_float
@@ -50,3 +51,28 @@ def test_the_nearest_colour_is_that_of_the_engine():
     noisy = (painted.int() + torch.randint(-9, 10, painted.shape)).clamp(0, 255).to(torch.uint8)
     assert torch.equal(nearest_classes(to_float(noisy), facades.PALETTE), facades.rgb_to_labels(noisy).long() - 1)
     assert torch.equal(nearest_classes(to_float(painted), facades.PALETTE), labels - 1)
+
+
+def test_iou_of_every_class_is_that_of_scikit_learn_and_unknown_pixels_do_not_count():
+    torch.manual_seed(0)
+    truth = torch.randint(0, 4, (3, 9, 9), dtype=torch.uint8)
+    found = torch.where(torch.rand(3, 9, 9) < 0.6, truth.long(), torch.randint(0, 5, (3, 9, 9)))
+    truth[torch.rand(3, 9, 9) < 0.2] = 255
+    scores = SegmentationScores(5)
+    for f, t in zip(found, truth, strict=True):
+        scores.update(f, t)
+    known = truth != 255
+    expected = jaccard_score(truth[known].numpy(), found[known].numpy(), average=None, labels=range(4))
+    assert scores.iou()[:4].numpy() == pytest.approx(expected)
+    assert scores.iou()[4].isnan()  # not in the truth, though it was found
+    assert scores.compute()["miou"].item() == pytest.approx(expected.mean())
+
+
+def test_a_constant_answer_has_the_share_of_its_class_over_the_number_of_classes():
+    truth = torch.tensor([0] * 6 + [1] * 3 + [2])
+    scores = SegmentationScores(3)
+    scores.update(truth, truth)
+    assert (scores.iou() == 1).all()
+    constant = scores.largest()
+    assert constant["pixel_accuracy"].item() == pytest.approx(0.6)
+    assert constant["miou"].item() == pytest.approx(0.6 / 3)

@@ -18,6 +18,7 @@ from PIL import Image
 from tests.fakes import celeba, cifar
 from tests.fakes import digits as fakes
 from tests.fakes.folders import write_facades, write_picture
+from tests.fakes.streets import write_cityscapes, write_gta5
 from xdomain.commands.main import main
 from xdomain.discover import owner_of
 from xdomain.features import helpers
@@ -56,6 +57,14 @@ SMALL = {
     "PatchVAEGAN": {"iterations": 1, "width": 4, "latent": 4, "layers": 3},
     "SinGAN3D": {"iterations": 1, "width": 4, "layers": 3},
     "ConSinGAN3D": {"iterations": 1, "width": 4, "layers": 2},
+    "FADA": {
+        **{"source_steps": 2, "adversarial_steps": 1, "distil_steps": 1, "confidence": 0.0, "pretrained": None},
+        "features": {"class_path": "SmallFeatures", "init_args": {"width": 4}},
+        **{"optimizer": {"class_path": "GANAdam"}, "adversarial_optimizer": None},  # moves every weight in one step
+    },
+    "DilatedHeads": {"dilations": [1]},
+    "FineGrainedDiscriminator": {"widths": [4, 4]},
+    "GTA5ToCityscapes": {"source_size": [24, 40], "target_size": [16, 32], "val_size": 2, "num_workers": 0},
     "FacadeWorld": {"train_size": 8, "val_size": 4, "test_size": 4},
     "Facades": {"image_size": 64},
     "SeasonWorld": {"train_size": 8, "val_size": 4, "test_size": 4},
@@ -148,6 +157,8 @@ def _official_files(tmp_path_factory):
     cifar.write_cifar10(root)
     cifar.write_cifar100(root)
     write_facades(root, train=8, val=8)
+    write_gta5(root, 6)
+    write_cityscapes(root, train=6, val=2)
     rng = np.random.default_rng(0)
     celeba.write_celeba(root, rng.integers(0, 2, (30, 40)), np.repeat([0, 1, 2], [16, 7, 7]))
     for number in range(24):
@@ -352,6 +363,7 @@ TRIED_ON = {
     "deep_image_analogy": "deep_image_analogy_tiny",
     "didd": "didd_avatars_smile_glasses",
     "dtn": "dtn",
+    "fada": "fada_avatars",
     "gram": "gram_style_tiny",
     "helpers": "svhn_classifier",
     "image_classifier": "casts",

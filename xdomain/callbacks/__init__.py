@@ -24,6 +24,7 @@ from xdomain.callbacks.pairs import PairScores
 from xdomain.callbacks.parameters import ParameterRecovery
 from xdomain.callbacks.pictures import SampleGrid
 from xdomain.callbacks.predictions import PredictionWriter
+from xdomain.callbacks.segmentation import SegmentationAccuracy, SegmentationGrid
 from xdomain.callbacks.single import SampleQuality, SampleSheet
 from xdomain.running.curves import LearningCurves
 from xdomain.running.results import Results
@@ -58,6 +59,8 @@ __all__ = [
     "SampleGrid",
     "SampleQuality",
     "SampleSheet",
+    "SegmentationAccuracy",
+    "SegmentationGrid",
     "ShuffledCastAccuracy",
     "TransferAccuracy",
     "TransferPictures",

@@ -105,9 +105,6 @@ class LabelMapScores(PairScores):
             place = f"{f'/{direction}' if direction else ''}{judge}"
             values |= {f"{score}{f'_{name}' if name else ''}{place}": v for score, v in metric.compute().items()}
             if testing and not name:
-                largest = SegmentationScores(metric.classes)
-                truth = metric.confusion.sum(1).cpu()
-                largest.confusion[:, truth.argmax()] = truth
-                found = {k: v for k, v in largest.compute().items() if k != "relabelled"}
+                found = {k: v for k, v in metric.largest().items() if k != "relabelled"}
                 values |= {f"{score}_largest{place}": value for score, value in found.items()}
         return {name: value.to(torch.float32) for name, value in values.items()}

@@ -1,6 +1,6 @@
 """LightningDataModules."""
 
-from xdomain.data.augment import DigitShapes, FaceLooks, ResizeCropFlip, Warp
+from xdomain.data.augment import ColourJitter, DigitShapes, FaceLooks, ResizeCropFlip, Warp
 from xdomain.data.augmix import AugMix, EachImage
 from xdomain.data.avatars import Avatars
 from xdomain.data.base import BaseDataModule, DomainPair, ImageData, SingleDomain
@@ -15,6 +15,7 @@ from xdomain.data.people import AvatarClips, TwoVideos
 from xdomain.data.pictures import CastDigits, EnginePictures, PolygonPhotos
 from xdomain.data.seasons import SeasonWorld
 from xdomain.data.single import ImagePair, SingleImage
+from xdomain.data.streets import GTA5ToCityscapes
 from xdomain.data.tables import AttributeTable
 from xdomain.data.video import ClipAndImage, SingleVideo
 
@@ -32,6 +33,7 @@ __all__ = [
     "CastDigits",
     "CelebA",
     "ClipAndImage",
+    "ColourJitter",
     "CorruptedCIFAR",
     "DigitShapes",
     "DomainPair",
@@ -40,6 +42,7 @@ __all__ = [
     "FacadeWorld",
     "Facades",
     "FaceLooks",
+    "GTA5ToCityscapes",
     "Handwritten",
     "ImageAndFolder",
     "ImageData",

@@ -8,6 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.transforms.v2 import functional
 
 from xdomain.batch import to_channels
 
@@ -80,6 +81,35 @@ class ResizeCropFlip(nn.Module):
         image, channel = torch.arange(n).view(n, 1, 1, 1), torch.arange(channels).view(1, channels, 1, 1)
         index = (image, channel, top.view(n, 1, size, 1), left.view(n, 1, 1, size))
         return enlarged[tuple(part.to(images.device) for part in index)]
+
+
+class ColourJitter(nn.Module):
+    """Changes brightness, contrast, saturation and hue of each image, in this order; torchvision's transform.
+
+    Args:
+        brightness: factors are drawn from 1 - brightness to 1 + brightness.
+        contrast: likewise.
+        saturation: likewise.
+        hue: largest shift, as a share of the circle of hues.
+    """
+
+    def __init__(
+        self, brightness: float = 0.5, contrast: float = 0.5, saturation: float = 0.5, hue: float = 0.2
+    ) -> None:
+        super().__init__()
+        self.brightness, self.contrast, self.saturation, self.hue = brightness, contrast, saturation, hue
+
+    def forward(self, images: Tensor) -> Tensor:
+        """RGB images [N, 3, H, W] in [-1, 1] to the same shape and range."""
+        return torch.stack([self._jittered((image + 1) / 2) for image in images]) * 2 - 1
+
+    def _jittered(self, image: Tensor) -> Tensor:
+        brightness, contrast, saturation, hue = (2 * torch.rand(4) - 1).tolist()
+        image = functional.adjust_brightness(image, 1 + self.brightness * brightness)
+        image = functional.adjust_contrast(image, 1 + self.contrast * contrast)
+        image = functional.adjust_saturation(image, 1 + self.saturation * saturation)
+        jittered: Tensor = functional.adjust_hue(image, self.hue * hue)
+        return jittered
 
 
 class DigitShapes(nn.Module):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,12 +14,13 @@ from xdomain.engines import avatars as engine
 from xdomain.engines.avatar_schema import EDITS, HAIR_STYLES
 from xdomain.engines.interventions import Interventions
 from xdomain.engines.schema import Schema
-from xdomain.errors import UserError
+from xdomain.errors import UserError, refuse
 
 IDENTITY = [p for p in engine.SCHEMA.parameters if p.group == "identity" or p.name == "presentation"]
 CONTENT = {"smile": "Smiling", "glasses": "Eyeglasses", "beard": "Facial_Hair", "hat": "Wearing_Hat"}
 """Maps the name of a domain to the attribute that is its content; other domains have none."""
 PARTS = {"Smiling": "mouth", "Eyeglasses": "glasses", "Facial_Hair": "facial_hair", "Wearing_Hat": "hat"}
+HALF = 128  # the coverage of a pixel, of 255, that is one half and more
 SHARED = ("skin_tone", "face_width", "eye_height", "hair_style", "hair_colour", "smile")
 """Parameters that every avatar with hair and without a hat shows."""
 SEEN = {
@@ -55,6 +57,8 @@ class Avatars(AttributeDomains):
         nuisance: amount of variation that is neither identity nor attribute, from 0 to 1. Below 1, walls are plain, and
             pose, lighting, colours of wall and clothes, noise and blur vary by this share.
         world_seed: seed of the world; with another seed, the same indices are other people.
+        label_maps: draw the class of every pixel as well: rest, or the part of the avatar that covers most of it, if
+            that is at least half. No augmentation may move pixels then.
     """
 
     attribute_names = engine.ATTRIBUTES
@@ -73,6 +77,7 @@ class Avatars(AttributeDomains):
         first_identity: int = 0,
         nuisance: float = 1.0,
         world_seed: int = 0,
+        label_maps: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(domains, **options)
@@ -90,6 +95,9 @@ class Avatars(AttributeDomains):
             raise UserError(f"first_identity is {first_identity}: give a number between 0 and 99 million.")
         if not 0 <= nuisance <= 1:
             raise UserError(f"nuisance is {nuisance}: give a share between 0 and 1.")
+        if label_maps and options.get("flip", True):
+            refuse(self, "label_maps", "true", ", but flip mirrors images alone: set flip: false.")
+        self.pixel_classes = ("rest", *engine.PARTS) if label_maps else ()
         self.style, self.image_size, self.nuisance, self.world_seed = style, image_size, nuisance, world_seed
         self.people: dict[Split, tuple[int, int, int]] = {
             "train": (first_identity, identities, images_per_identity),
@@ -131,7 +139,23 @@ class Avatars(AttributeDomains):
         key = f"{self.people[split]} {self.world_key}"
         arrays = cached_arrays(f"avatars-{self.style}-{split}", key, count, make)  # a new engine version is drawn again
         who, u = self._draw(split, 0, count)
-        return ImageData(arrays["images"], (who - first).numpy(), engine.attributes(u).numpy())
+        maps = self._label_maps(split, key, count) if self.pixel_classes else None
+        return ImageData(arrays["images"], (who - first).numpy(), engine.attributes(u).numpy(), label_maps=maps)
+
+    def _label_maps(self, split: Split, key: str, count: int) -> np.ndarray:
+        """The label maps of a whole part, ``uint8`` [N, H, W]."""
+        images = self.people[split][2]
+
+        def draw(u: Tensor, style: engine.Style) -> Tensor:
+            masks = torch.cat([*engine.render_masks(u, self.image_size, style).values()], 1)
+            most, part = masks.max(1)
+            return torch.where(most < HALF, 0, part + 1).byte()
+
+        def make(begin: int, end: int) -> Arrays:
+            number = torch.arange(begin, end) % images
+            return {"label_maps": self._in_style(self._draw(split, begin, end)[1], number, draw).numpy()}
+
+        return cached_arrays(f"avatars-{self.style}-{split}-label-maps", key, count, make)["label_maps"]
 
     def _draw(self, split: Split, begin: int, end: int) -> tuple[Tensor, Tensor]:
         """Identities int64 [n] and parameters float32 [n, P] of some rows of a part, ordered by identity."""

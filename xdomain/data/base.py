@@ -42,6 +42,7 @@ class ImageData(Dataset[Sample]):
         rows: indices of the rows of the arrays that belong to this data set, in order, ``int64``; None takes all. Rows
             of a memory-mapped file are not copied.
         files: paths of the image files, relative to a common folder, or None if there are no files.
+        label_maps: class of every pixel, ``uint8`` [N, H, W], 255 where it is unknown, or None.
     """
 
     def __init__(
@@ -51,9 +52,10 @@ class ImageData(Dataset[Sample]):
         attributes: np.ndarray | None = None,
         rows: np.ndarray | None = None,
         files: Sequence[str | Path] | None = None,
+        label_maps: np.ndarray | None = None,
     ) -> None:
         self._images, self._labels, self._attributes, self._rows = images, labels, attributes, rows
-        self._files = files
+        self._files, self._label_maps = files, label_maps
 
     def file(self, position: int) -> Path | None:
         """Path of an image's file, relative to a common folder; None if there is no file."""
@@ -76,18 +78,24 @@ class ImageData(Dataset[Sample]):
         """All attributes [N, K]."""
         return self._attributes if self._rows is None or self._attributes is None else self._attributes[self._rows]
 
+    @property
+    def label_maps(self) -> np.ndarray | None:
+        """All label maps [N, H, W]."""
+        chosen = self._rows is not None and self._label_maps is not None
+        return self._label_maps[self._rows] if chosen else self._label_maps  # type: ignore[index]
+
     def __len__(self) -> int:
         return len(self._images if self._rows is None else self._rows)
 
     def __getitems__(self, indices: list[int]) -> Sample:
         position = np.asarray(indices, dtype=np.int64)
         rows = position if self._rows is None else self._rows[position]
-        image, label, attributes = (
+        image, *known = (
             None if array is None else torch.from_numpy(np.ascontiguousarray(array[rows]))
-            for array in (self._images, self._labels, self._attributes)
+            for array in (self._images, self._labels, self._attributes, self._label_maps)
         )
         assert image is not None
-        return Sample(image, torch.from_numpy(position), label, attributes)
+        return Sample(image, torch.from_numpy(position), *known)
 
     def __getitem__(self, index: int) -> Sample:
         return self.__getitems__([index])
@@ -95,7 +103,7 @@ class ImageData(Dataset[Sample]):
     def keep(self, chosen: np.ndarray) -> "ImageData":
         """The subset at the given positions (or where a mask is true), in that order."""
         rows = np.arange(len(self)) if self._rows is None else self._rows
-        return ImageData(self._images, self._labels, self._attributes, rows[chosen], self._files)
+        return ImageData(self._images, self._labels, self._attributes, rows[chosen], self._files, self._label_maps)
 
     def with_channels(self, channels: int) -> "ImageData":
         """The same with 1 or 3 channels, see :func:`xdomain.batch.to_channels`; grey as RGB takes no more memory."""
@@ -110,7 +118,7 @@ class ImageData(Dataset[Sample]):
                 piece = to_float(torch.from_numpy(np.array(images[begin : begin + PIECE])))
                 result[begin : begin + PIECE] = to_uint8(to_channels(piece, channels)).numpy()
         files = None if self._files is None else [str(self.file(i)) for i in range(len(self))]
-        return ImageData(result, self.labels, self.attributes, files=files)
+        return ImageData(result, self.labels, self.attributes, files=files, label_maps=self.label_maps)
 
 
 def checked_names(names: Iterable[str]) -> tuple[str, ...]:
@@ -188,6 +196,8 @@ class BaseDataModule(pl.LightningDataModule):
         paired: whether the same position of both roles shows the same thing in validation and test.
         pairs: whether training batches hold pairs as well.
         palettes: from the name of a domain of label maps to the RGB colours of its classes.
+        pixel_classes: names of the classes in the label maps of images, in the order of their numbers; empty without
+            any.
     """
 
     domains: tuple[str, ...]
@@ -198,6 +208,7 @@ class BaseDataModule(pl.LightningDataModule):
     paired = False
     pairs = False
     palettes: Mapping[str, Sequence[tuple[int, int, int]]] = MappingProxyType({})
+    pixel_classes: tuple[str, ...] = ()
 
     def __init__(self, batch_size: int = 64, eval_batch_size: int = 250, num_workers: int = 0, seed: int = 0) -> None:
         super().__init__()
@@ -436,6 +447,11 @@ class DomainPair(BaseDataModule):
         self.domains = (a.domains[0], b.domains[0])
         self.channels = (channels, channels) if channels else (a.channels[0], b.channels[0])
         self.image_size = a.image_size
+        self.pixel_classes = a.pixel_classes
+        if b.pixel_classes not in ((), a.pixel_classes):
+            raise UserError(
+                f"the label maps of {a.domains[0]} and {b.domains[0]} have different classes: give both the same."
+            )
         self._converted: dict[tuple[str, Split], ImageData] = {}
 
     def data(self, role: str, split: Split) -> ImageData:

@@ -29,6 +29,8 @@ PathLike = str | os.PathLike[str]
 Size = Literal["keep", "model"]
 UNUSABLE_NAMES = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 """Errors of a file system for a name that it does not accept."""
+EXACT = ("mask", "segment")
+"""Tasks whose pictures are values for every pixel, which lossy formats would blur."""
 
 
 class Translated(NamedTuple):
@@ -117,7 +119,7 @@ def translate_folder(
     source, target = method.direction(task, source, target, guided=guide is not None)
     guide_files = _files_of("guide", guide) if guide is not None else []
     mask_files = _masks(mask, len(names)) if mask is not None else []
-    written = _output_files(Path(output), Path(input), folder, names, {"guides": guide, "masks": mask}, task == "mask")
+    written = _output_files(Path(output), Path(input), folder, names, {"guides": guide, "masks": mask}, task in EXACT)
     engine = _engine(method, task, parameters) if parameters is not None else None
     check_new([*written, *([Path(parameters)] if parameters is not None else [])], overwrite)
     for parent in {file.parent for file in written}:
@@ -165,7 +167,7 @@ def translate_folder(
                         result = with_change(large, image.pixels, made[n].cpu())
                         enlarged += 1
                     elif size == "keep" and made.ndim < 6:
-                        result = restored(result, image.pixels.shape[1:], image.size)
+                        result = restored(result, image.pixels.shape[1:], image.size, pure=task == "segment")
                     done += _write(result, written[i])
             bar.update(len(chunk))
     if engine is not None and parameters is not None:
@@ -218,12 +220,12 @@ def _output_files(
     for parent in {file.parent for file in files}:
         if not parent.resolve().is_relative_to(output.resolve()):
             raise UserError(f"{parent} is a link that leads out of the output folder: remove it, or give another.")
-    if as_png:  # lossy formats would blur masks
+    if as_png:
         files = [file if file.suffix.lower() == ".png" else file.with_suffix(".png") for file in files]
         image_of: dict[Path, Path] = {}
         for name, file in zip(names, files, strict=True):
             if image_of.setdefault(file, name) != name:
-                raise UserError(f"{image_of[file]} and {name} would both have the mask {file}: rename one of them.")
+                raise UserError(f"{image_of[file]} and {name} would both become {file}: rename one of them.")
     return files
 
 

@@ -32,11 +32,16 @@ def shrunk(image: Tensor, size: int | None, factor: float | None) -> Tensor:
     return resize(image, size_of_longest(height, width, size)) if size and max(height, width) > size else image
 
 
-def restored(picture: Tensor, seen: tuple[int, ...], was: tuple[int, ...]) -> Tensor:
-    """An output ``uint8`` [C, h, w], with the resizing of its input from ``was`` to ``seen`` (H, W) undone."""
+def restored(picture: Tensor, seen: tuple[int, ...], was: tuple[int, ...], pure: bool = False) -> Tensor:
+    """An output ``uint8`` [C, h, w], with the resizing of its input from ``was`` to ``seen`` (H, W) undone.
+
+    Colours are mixed by bicubic interpolation, unless they must stay ``pure``, as those of a label map.
+    """
     size = [max(1, round(side * own / fitted)) for side, own, fitted in zip(picture.shape[1:], was, seen, strict=True)]
     if size == list(picture.shape[1:]):
         return picture
+    if pure:
+        return interpolate(picture[None], size, mode="nearest-exact")[0]
     return interpolate(picture[None], size, mode="bicubic", antialias=True)[0]
 
 

@@ -4,6 +4,7 @@ from xdomain.losses.consistency import jensen_shannon
 from xdomain.losses.distance import half_distances, l_distance, pair_distances
 from xdomain.losses.domain import l_domain
 from xdomain.losses.dtn import l_d, l_gang
+from xdomain.losses.fada import class_evidence, l_fine_grained, l_pixels
 from xdomain.losses.gan import bce_gan, lsgan
 from xdomain.losses.parameters import l_parameters
 from xdomain.losses.patch_nce import patch_nce
@@ -13,6 +14,7 @@ from xdomain.losses.wgan import gradient_penalty, l_critic
 
 __all__ = [
     "bce_gan",
+    "class_evidence",
     "gradient_penalty",
     "half_distances",
     "jensen_shannon",
@@ -21,8 +23,10 @@ __all__ = [
     "l_d",
     "l_distance",
     "l_domain",
+    "l_fine_grained",
     "l_gang",
     "l_parameters",
+    "l_pixels",
     "lsgan",
     "pair_distances",
     "patch_nce",

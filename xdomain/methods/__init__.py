@@ -14,6 +14,7 @@ from xdomain.methods.didd import DIDD
 from xdomain.methods.distance_gan import DistanceGAN
 from xdomain.methods.domain_confusion import DomainConfusion
 from xdomain.methods.dtn import DTN
+from xdomain.methods.fada import FADA
 from xdomain.methods.fader import FaderNetwork
 from xdomain.methods.gram import GramStyleTransfer
 from xdomain.methods.guided import GuidedTransfer
@@ -41,6 +42,7 @@ __all__ = [
     "DANN",
     "DIDD",
     "DTN",
+    "FADA",
     "OST",
     "TOS",
     "UNIT",

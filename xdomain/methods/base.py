@@ -190,6 +190,12 @@ class Method(pl.LightningModule):
         """The optimisers by name."""
         raise NotImplementedError(f"{type(self).__name__} must implement build_optimizers()")
 
+    def build_schedules(self, optimizers: dict[str, Optimizer]) -> dict[str, LRScheduler]:
+        """The learning-rate schedules of all optimisers by name, or none; by default those of ``scheduler``."""
+        if self.scheduler is None:
+            return {}
+        return {name: self._schedule(optimizer) for name, optimizer in optimizers.items()}
+
     def build_phases(self) -> tuple[Phase, ...]:
         """The phases of training, in order."""
         return (Phase("train"),)
@@ -312,9 +318,8 @@ class Method(pl.LightningModule):
             optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
             for group in optimizer.param_groups:
                 group.setdefault("initial_lr", group["lr"])
-        if self.scheduler is None:
+        if not (schedules := self.build_schedules(optimizers)):
             return list(optimizers.values())
-        schedules = {name: self._schedule(optimizer) for name, optimizer in optimizers.items()}
         for name, schedule in schedules.items():
             self.asked_for[name] += f" {settings_of_schedule(schedule)} {self.hparams.get('scheduler')}"
         return list(optimizers.values()), list(schedules.values())

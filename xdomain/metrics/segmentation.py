@@ -7,7 +7,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torchmetrics import Metric
 
-from xdomain.batch import to_uint8
+from xdomain.batch import UNKNOWN, to_uint8
 
 Palette = Sequence[tuple[int, int, int]]
 """RGB in 0 to 255 of every class, in the order of their numbers from 0."""
@@ -34,7 +34,8 @@ class SegmentationScores(Metric):
 
     One confusion matrix over the data set. Class accuracy and IoU are means over the classes that are in the truth.
     ``relabelled`` is the pixel accuracy under the best one-to-one renaming of the classes: an unpaired method may
-    exchange two classes and still be a perfect bijection.
+    exchange two classes and still be a perfect bijection. Pixels of the truth whose class is
+    :data:`xdomain.batch.UNKNOWN` are left out.
 
     Args:
         classes: number of classes.
@@ -57,19 +58,37 @@ class SegmentationScores(Metric):
         self.add_state("confusion", torch.zeros(classes, classes, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, found: Tensor, truth: Tensor) -> None:
-        """Add label maps, int64 of one shape with values from 0 to classes - 1."""
-        pairs = truth.flatten() * self.classes + found.flatten()
+        """Add label maps, integers of one shape with values from 0 to classes - 1; also UNKNOWN in the truth."""
+        known = truth != UNKNOWN
+        pairs = truth[known].long() * self.classes + found[known].long()
         self.confusion += torch.bincount(pairs, minlength=self.classes**2).view(self.classes, self.classes)
+
+    def iou(self) -> Tensor:
+        """Intersection over union of every class, [classes] in [0, 1]; NaN for classes that are not in the truth."""
+        counts = self.confusion.double()
+        hits, truths, answers = counts.diagonal(), counts.sum(1), counts.sum(0)
+        return torch.where(truths > 0, hits / (truths + answers - hits), torch.nan).float()
+
+    def largest(self) -> dict[str, Tensor]:
+        """The scores of the most frequent class of the truth everywhere."""
+        truths, constant = self.confusion.sum(1), torch.zeros_like(self.confusion)
+        constant[:, truths.argmax()] = truths
+        return _scores(constant)
 
     def compute(self) -> dict[str, Tensor]:
         """The four scores, scalars in [0, 1]; NaN without any pixel."""
-        counts = self.confusion.double()
-        hits, truths, answers = counts.diagonal(), counts.sum(1), counts.sum(0)
-        there = truths > 0
-        rows, columns = linear_sum_assignment(-self.confusion.cpu().numpy())
-        return {
-            "pixel_accuracy": (hits.sum() / counts.sum()).float(),
-            "class_accuracy": (hits / truths)[there].mean().float(),
-            "miou": (hits / (truths + answers - hits))[there].mean().float(),
-            "relabelled": (counts[rows, columns].sum() / counts.sum()).float(),
-        }
+        return _scores(self.confusion)
+
+
+def _scores(confusion: Tensor) -> dict[str, Tensor]:
+    """The four scores of a confusion matrix [truths, answers]."""
+    counts = confusion.double()
+    hits, truths, answers = counts.diagonal(), counts.sum(1), counts.sum(0)
+    there = truths > 0
+    rows, columns = linear_sum_assignment(-confusion.cpu().numpy())
+    return {
+        "pixel_accuracy": (hits.sum() / counts.sum()).float(),
+        "class_accuracy": (hits / truths)[there].mean().float(),
+        "miou": (hits / (truths + answers - hits))[there].mean().float(),
+        "relabelled": (counts[rows, columns].sum() / counts.sum()).float(),
+    }

@@ -17,7 +17,13 @@ from xdomain.networks.patch_discriminator import MultiScaleDiscriminator, PairDi
 from xdomain.networks.patch_sampler import PatchSampler
 from xdomain.networks.permuted_adain import PermutedAdaIN, insert_padain
 from xdomain.networks.resnet_generator import ResnetGenerator
-from xdomain.networks.segmentation import SegmentationNet
+from xdomain.networks.segmentation import (
+    DilatedHeads,
+    FineGrainedDiscriminator,
+    ResNetFeatures,
+    SegmentationNet,
+    SmallFeatures,
+)
 from xdomain.networks.statistics import ContentRegions, LinearDiscriminant, LinearErasure
 from xdomain.networks.two_step import ConditionalGenerator, LatentEncoder, TwoHeadDiscriminator
 from xdomain.networks.unet import UNetGenerator
@@ -35,10 +41,12 @@ __all__ = [
     "DenseNet",
     "DigitAutoencoders",
     "DigitDiscriminator",
+    "DilatedHeads",
     "DomainDiscriminator",
     "DrawingAutoencoders",
     "FaceEmbedder",
     "FaderDiscriminator",
+    "FineGrainedDiscriminator",
     "HalfResolutionClassifier",
     "HalfResolutionDecoder",
     "HalfResolutionDiscriminator",
@@ -58,9 +66,11 @@ __all__ = [
     "PermutedAdaIN",
     "PyramidNet",
     "ResNetClassifier",
+    "ResNetFeatures",
     "ResnetGenerator",
     "SVHNNet",
     "SegmentationNet",
+    "SmallFeatures",
     "TwoHeadDiscriminator",
     "UNetGenerator",
     "UpConvDecoder",
