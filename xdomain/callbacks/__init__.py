@@ -2,6 +2,7 @@
 
 from xdomain.callbacks.accuracy import ClassificationAccuracy, GuidedAccuracy, TransferAccuracy
 from xdomain.callbacks.analogy import AnalogyQuality
+from xdomain.callbacks.attribute_edits import AttributeEdits, EditPictures
 from xdomain.callbacks.attribute_transfer import AttributeTransfer
 from xdomain.callbacks.attributes import AttributeAccuracy
 from xdomain.callbacks.channels_last import ChannelsLast
@@ -27,6 +28,7 @@ from xdomain.running.results import Results
 __all__ = [
     "AnalogyQuality",
     "AttributeAccuracy",
+    "AttributeEdits",
     "AttributeTransfer",
     "ChannelsLast",
     "ClassificationAccuracy",
@@ -34,6 +36,7 @@ __all__ = [
     "ContentMasks",
     "ContentTransfer",
     "DistributionDistance",
+    "EditPictures",
     "FaceSwapScores",
     "GeneratorEMA",
     "GuidedAccuracy",

@@ -1,5 +1,6 @@
 """Methods: one file per paper."""
 
+from xdomain.methods.attgan import AttGAN
 from xdomain.methods.attributes import AttributeClassifier
 from xdomain.methods.base import Method
 from xdomain.methods.classifier import Classifier
@@ -23,6 +24,8 @@ from xdomain.methods.reader import ParameterReader
 from xdomain.methods.readouts import Erasure, Regions, Strength
 from xdomain.methods.segmenter import Segmenter
 from xdomain.methods.singan import SinGAN
+from xdomain.methods.stargan import StarGAN
+from xdomain.methods.stgan import STGAN
 from xdomain.methods.structural_analogy import StructuralAnalogy
 from xdomain.methods.tos import TOS
 from xdomain.methods.translation import TranslationMethod
@@ -35,8 +38,10 @@ __all__ = [
     "DIDD",
     "DTN",
     "OST",
+    "STGAN",
     "TOS",
     "UNIT",
+    "AttGAN",
     "AttributeClassifier",
     "Classifier",
     "ConSinGAN",
@@ -59,6 +64,7 @@ __all__ = [
     "Segmenter",
     "SinGAN",
     "SinGAN3D",
+    "StarGAN",
     "Strength",
     "StructuralAnalogy",
     "TranslationMethod",

@@ -2,6 +2,14 @@
 
 from xdomain.networks.codes import CodeDecoder, CodeDiscriminator, CodeEncoder, FaderDiscriminator
 from xdomain.networks.dcgan import ConvClassifier, ConvDiscriminator, ConvEncoder, UpConvDecoder
+from xdomain.networks.editors import (
+    AttGANDiscriminator,
+    AttGANGenerator,
+    SelectiveTransferUnit,
+    StarGANDiscriminator,
+    StarGANGenerator,
+    STGANGenerator,
+)
 from xdomain.networks.faces import AttributeNet, FaceEmbedder
 from xdomain.networks.half_resolution import (
     HalfResolutionClassifier,
@@ -20,6 +28,8 @@ from xdomain.networks.two_step import ConditionalGenerator, LatentEncoder, TwoHe
 from xdomain.networks.unet import UNetGenerator
 
 __all__ = [
+    "AttGANDiscriminator",
+    "AttGANGenerator",
     "AttributeNet",
     "CodeDecoder",
     "CodeDiscriminator",
@@ -49,7 +59,11 @@ __all__ = [
     "PatchDiscriminator",
     "PatchSampler",
     "ResnetGenerator",
+    "STGANGenerator",
     "SegmentationNet",
+    "SelectiveTransferUnit",
+    "StarGANDiscriminator",
+    "StarGANGenerator",
     "TwoHeadDiscriminator",
     "UNetGenerator",
     "UpConvDecoder",
