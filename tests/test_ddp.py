@@ -18,6 +18,8 @@ from tests.callbacks.test_content import Blocks, Surgeon
 from tests.callbacks.test_guided_accuracy import Brush, Judge
 from tests.callbacks.test_guided_accuracy import Shades as Colours
 from tests.methods.domains import tiny
+from tests.methods.editors import Heads
+from tests.methods.editors import make as editor
 from tests.methods.faces import Faces, make
 from tests.methods.single import OneClip, OneImage, TwoImages, facts
 from tests.methods.test_ost import make as ost
@@ -37,6 +39,7 @@ from xdomain.callbacks import (
 from xdomain.features.random_conv import RandomConv
 from xdomain.methods import (
     DIDD,
+    AttGAN,
     ConSinGAN,
     CycleGAN,
     Erasure,
@@ -523,6 +526,7 @@ DOMAINS = {
     "OST digits": lambda: one_shot("digits"),
     "TwoStep": lambda: (two_step(gan_steps=4, encoder_steps=4, ema=0.9, optimizer=GANAdam), Faces(batch_size=1)),
     "TOS": lambda: through_all_phases(),
+    "AttGAN": lambda: (editor(AttGAN, critic_updates=1, optimizer=GANAdam), Heads(batch_size=2)),
 }
 
 
