@@ -44,7 +44,7 @@ smoke: $(STAMP) ## run every recipe for a few steps
 ddp: $(STAMP) ## run the tests that start several processes
 	$(BIN)/python -m pytest tests -k ddp
 
-bench: $(STAMP) ## measure overhead, sharing, schedules, resuming, drawing, decoding, checking, corrupting
+bench: $(STAMP) ## measure overhead, sharing, schedules, resuming, drawing, decoding, checking, corrupting, pAdaIN
 	$(BIN)/python benchmarks/single.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/sharing.py
@@ -57,6 +57,7 @@ bench: $(STAMP) ## measure overhead, sharing, schedules, resuming, drawing, deco
 	$(BIN)/python benchmarks/decode.py
 	$(BIN)/python benchmarks/check.py
 	$(BIN)/python benchmarks/corruptions.py
+	$(BIN)/python benchmarks/padain.py
 
 # Its pins ask for Lightning 1, and what it needs to be imported is there already.
 bolts: $(STAMP) ## install lightning-bolts for its pix2pix networks, see docs/bolts.md

@@ -26,7 +26,7 @@ def folder(tmp_path):
 def test_five_lines_of_python(folder):
     saved(folder / "runs/0001/checkpoints/last.ckpt", Plain)
     method = xdomain.load("runs/0001", allow=["tests"])
-    assert xdomain.translate_folder(method, "in", "out") == (1, 0, 0)
+    assert xdomain.translate_folder(method, "in", "out") == (1, 0, 0, 0)
     assert torch.equal(read_image(folder / "out/sub/x.png", 3), 255 - GREY)
 
 
@@ -74,7 +74,7 @@ def test_grids_stay_as_they_are(folder):
 def test_the_longest_name_is_translated(folder):
     name = "x" * 251 + ".png"
     (folder / "in/sub/x.png").rename(folder / "in" / name)
-    assert xdomain.translate_folder(Plain(**OPTIONS), "in", "out") == (1, 0, 0)
+    assert xdomain.translate_folder(Plain(**OPTIONS), "in", "out") == (1, 0, 0, 0)
     assert names(folder / "out") == [name]
 
 
@@ -89,7 +89,7 @@ def test_a_name_that_cannot_be_written_is_skipped(folder, capsys, monkeypatch, c
         return replace(path, target)
 
     monkeypatch.setattr("pathlib.Path.replace", picky)
-    assert xdomain.translate_folder(Plain(**OPTIONS), "in", "out") == (1, 1, 0)
+    assert xdomain.translate_folder(Plain(**OPTIONS), "in", "out") == (1, 1, 0, 0)
     assert names(folder / "out") == ["sub/x.png"]
     assert f"xdomain: skipped: out/y.png cannot be written: {os.strerror(code)}." in capsys.readouterr().err
 
@@ -134,3 +134,45 @@ def test_what_a_killed_call_left_is_removed(folder):
     left.write_bytes(b"half")
     xdomain.translate_folder(Plain(**OPTIONS), "in", "out")
     assert names(folder / "out") == ["sub/x.png"]
+
+
+class Brighter(Quarters):
+    """Makes the left half brighter, by 51 of 255."""
+
+    def translate(self, images, source=None, target=None, guide=None):
+        made = images.clone()
+        made[..., : SIZE // 2] += 0.4
+        return made
+
+
+def noise(height, width, channels=3):
+    return torch.randint(
+        20, 180, (channels, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+
+
+@pytest.mark.parametrize("shape", [(8 * SIZE, 12 * SIZE), (1100, SIZE)])
+def test_a_large_image_keeps_its_pixels_and_gets_the_change(folder, shape, capsys):
+    image = noise(*shape)
+    write_image(image, folder / "in/large.png")
+    done = xdomain.translate_folder(Brighter(**OPTIONS), "in/large.png", "out", guide="in/large.png")
+    assert done == (1, 0, 0, 1)
+    found, width = read_image(folder / "out/large.png", 3), shape[1]
+    edge = 2 * width // SIZE  # cubic interpolation reaches two pixels of the small image far
+    assert torch.equal(found[..., width // 2 + edge :], image[..., width // 2 + edge :])
+    assert torch.equal(found[..., : width // 2 - edge], image[..., : width // 2 - edge] + 51)
+
+
+@pytest.mark.parametrize(("size", "shape"), [("model", (SIZE, SIZE)), ("keep", (SIZE // 2, SIZE))])
+def test_the_change_is_enlarged_never_shrunk(folder, size, shape):
+    """With the method's size, or of an image that is not larger, a translation is the method's own picture."""
+    write_image(noise(*(shape if size == "keep" else (5 * SIZE, 5 * SIZE))), folder / "in/x.png")
+    done = xdomain.translate_folder(Brighter(**OPTIONS), "in/x.png", "out", guide="in/x.png", size=size)
+    assert done.enlarged == 0
+    assert read_image(folder / "out/x.png", 3).shape == (3, *shape)
+
+
+def test_a_mask_of_a_large_image_is_enlarged(folder):
+    write_image(noise(5 * SIZE, 5 * SIZE), folder / "in/x.png")
+    assert xdomain.translate_folder(Quarters(masked=True, **OPTIONS), "in/x.png", "out", task="mask").enlarged == 0
+    assert read_image(folder / "out/x.png", 1).shape == (1, 5 * SIZE, 5 * SIZE)

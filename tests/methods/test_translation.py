@@ -12,7 +12,7 @@ from tests.methods.faces import fitted
 from xdomain.batch import to_float, to_uint8
 from xdomain.data.images import read_image, write_image
 from xdomain.errors import UserError
-from xdomain.inference import folder
+from xdomain.inference import sizes
 from xdomain.inference.folder import translate_folder
 from xdomain.methods import CUT, OST, UNIT, CycleGAN, Pix2Pix
 from xdomain.methods.translation import at_stride
@@ -60,7 +60,7 @@ def test_a_folder_is_translated_at_the_images_own_sizes_in_every_direction(name,
         write_image(torch.from_numpy(pixels), tmp_path / f"in/{number}.png")
     for source, target in method.directions:
         output = tmp_path / target
-        assert translate_folder(method, tmp_path / "in", output, source=source, target=target) == (len(SIZES), 0, 0)
+        assert translate_folder(method, tmp_path / "in", output, source=source, target=target) == (len(SIZES), 0, 0, 0)
         for number, (height, width) in enumerate(SIZES):
             image = to_float(read_image(tmp_path / f"in/{number}.png", 3))[None]
             with torch.no_grad():
@@ -83,11 +83,11 @@ def test_size_model_shrinks_to_the_size_of_the_training(tmp_path):
 
 
 def test_an_image_with_too_many_pixels_is_skipped_unless_it_is_shrunk(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(folder, "MOST_PIXELS", 400)
+    monkeypatch.setattr(sizes, "MOST_PIXELS", 400)
     write_image(torch.zeros(3, 21, 20, dtype=torch.uint8), tmp_path / "in.png")
-    assert translate_folder(tiny(CycleGAN), tmp_path / "in.png", tmp_path / "out") == (0, 1, 0)
+    assert translate_folder(tiny(CycleGAN), tmp_path / "in.png", tmp_path / "out") == (0, 1, 0, 0)
     assert "an image of 21x20 has more than 400 pixels: give model for the size." in capsys.readouterr().err
-    assert translate_folder(tiny(CycleGAN), tmp_path / "in.png", tmp_path / "out", size="model") == (1, 0, 0)
+    assert translate_folder(tiny(CycleGAN), tmp_path / "in.png", tmp_path / "out", size="model") == (1, 0, 0, 0)
 
 
 def test_a_generator_that_does_not_name_its_stride_gets_squares_of_the_size_of_the_training(tmp_path):

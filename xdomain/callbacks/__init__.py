@@ -17,6 +17,7 @@ from xdomain.callbacks.identity import IdentityRetrieval, IdentityVerification
 from xdomain.callbacks.label_maps import LabelMapScores
 from xdomain.callbacks.latents import LatentScores
 from xdomain.callbacks.one_shot import OneShotScores
+from xdomain.callbacks.padain import InsertPermutedAdaIN
 from xdomain.callbacks.pairs import PairScores
 from xdomain.callbacks.parameters import ParameterRecovery
 from xdomain.callbacks.pictures import SampleGrid
@@ -42,6 +43,7 @@ __all__ = [
     "GuidedAccuracy",
     "IdentityRetrieval",
     "IdentityVerification",
+    "InsertPermutedAdaIN",
     "LabelMapScores",
     "LatentScores",
     "LearningCurves",

@@ -4,10 +4,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from xdomain.errors import UserError
+from xdomain.callbacks.networks import named_network
 
 
 class GeneratorEMA(pl.Callback):
@@ -27,18 +26,11 @@ class GeneratorEMA(pl.Callback):
         self._averages: dict[str, AveragedModel] = {}
         self._swapped = False
 
-    def _network(self, module: pl.LightningModule, name: str) -> nn.Module:
-        network = getattr(module, name, None)
-        if not isinstance(network, nn.Module):
-            known = ", ".join(name for name, _ in module.named_children())
-            raise UserError(f"GeneratorEMA.networks names {name!r}, but {type(module).__name__} has: {known}.")
-        return network
-
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
             average = get_ema_multi_avg_fn(self.decay)  # type: ignore[no-untyped-call]
             self._averages = {
-                name: AveragedModel(self._network(pl_module, name), multi_avg_fn=average, use_buffers=False)
+                name: AveragedModel(named_network(self, pl_module, name), multi_avg_fn=average, use_buffers=False)
                 for name in self.networks
                 if getattr(pl_module, name, self) is not None
             }
@@ -46,17 +38,17 @@ class GeneratorEMA(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for name, averaged in self._averages.items():
             if averaged.n_averaged == 0:  # the checkpoint of a resume may have changed the weights since setup
-                averaged.module.load_state_dict(self._network(pl_module, name).state_dict())
+                averaged.module.load_state_dict(named_network(self, pl_module, name).state_dict())
             averaged.to(pl_module.device)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         for name, averaged in self._averages.items():
-            averaged.update_parameters(self._network(pl_module, name))
+            averaged.update_parameters(named_network(self, pl_module, name))
 
     def _swap(self, module: pl.LightningModule) -> None:
         with torch.no_grad():
             for name, averaged in self._averages.items():
-                ours = self._network(module, name).state_dict(keep_vars=True)
+                ours = named_network(self, module, name).state_dict(keep_vars=True)
                 for key, other in averaged.module.state_dict(keep_vars=True).items():
                     kept = ours[key].clone()
                     ours[key].copy_(other)

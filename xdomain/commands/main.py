@@ -1,5 +1,6 @@
 """Entry point: answers ``list``, ``--version`` and ``--help`` at once and imports torch only for real work."""
 
+import importlib
 import os
 import sys
 
@@ -25,6 +26,8 @@ commands:
   data check what is wrong with image files:  xdomain data check DIR, or --config RECIPE
   table      results side by side: xdomain table didd
              publish a tested run: xdomain table --collect RUN
+  compare    runs side by side, seeds averaged:  xdomain compare RUN RUN --html compare.html
+  report     one run as one page:  xdomain report RUN
   list       methods, recipes, data and overlays that there are
 
 options:
@@ -36,7 +39,9 @@ options:
 
 Any setting can follow on the command line: xdomain fit --config dtn.yaml --trainer.max_steps 100
 """
-COMMANDS = ("fit", "validate", "test", "predict", "translate", "render", "corrupt", "sample")
+TRAINER = ("fit", "validate", "test", "predict")
+OWN = ("translate", "render", "corrupt", "sample", "table", "compare", "report")
+"""Commands with a file and a function of their name: ``translate_command`` in ``xdomain/commands/translate.py``."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -87,30 +92,11 @@ def _command(args: list[str]) -> int:
         from xdomain.commands.check_data import check_command
 
         return check_command(args[2:])
-    if args[0] == "table":
-        from xdomain.commands.table import table_command
-
-        return table_command(args[1:])
-    if args[0] not in COMMANDS:
-        raise UserError(
-            f"unknown command {args[0]!r}: choose one of {', '.join((*COMMANDS, 'data', 'table', 'list'))}."
-        )
-    if args[0] == "translate":
-        from xdomain.commands.translate import translate_command
-
-        return translate_command(args[1:])
-    if args[0] == "render":
-        from xdomain.commands.render import render_command
-
-        return render_command(args[1:])
-    if args[0] == "corrupt":
-        from xdomain.commands.corrupt import corrupt_command
-
-        return corrupt_command(args[1:])
-    if args[0] == "sample":
-        from xdomain.commands.sample import sample_command
-
-        return sample_command(args[1:])
+    if args[0] in OWN:
+        module = importlib.import_module(f"xdomain.commands.{args[0]}")
+        return int(getattr(module, f"{args[0]}_command")(args[1:]))
+    if args[0] not in TRAINER:
+        raise UserError(f"unknown command {args[0]!r}: choose one of {', '.join((*TRAINER, *OWN, 'data', 'list'))}.")
     from xdomain.commands.train import run
 
     run(args)

@@ -130,6 +130,12 @@ class XDomainCLI(LightningCLI):
         kwargs: likewise.
     """
 
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Only the command that is called: building the parsers of the others takes most of a second."""
+        every = LightningCLI.subcommands()
+        return {name: skip for name, skip in every.items() if name in sys.argv[1:2]} or every
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         (callbacks,) = (action for action in parser._actions if action.dest == CALLBACKS)
         callbacks._typehint = dict[str, pl.Callback | None] | None  # type: ignore[attr-defined]  # lists are given names

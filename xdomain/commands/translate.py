@@ -23,7 +23,8 @@ Translate images with a trained method. Every translation gets the name of its i
 that cannot be read is named and skipped.
 
 Most methods see images at the size that they were trained with, without their aspect ratio: by antialiased bicubic
-interpolation there, and back to the image's own size, unless --size is model. A method that has learned from a single
+interpolation there, and back to the image's own size, unless --size is model. Of a larger image, methods of content
+transfer enlarge only the change, and leave what they did not touch as it is. A method that has learned from a single
 image keeps the aspect ratio. One that translates whole domains, such as CycleGAN, sees images as they are; --size model
 shrinks them to the size of its training first.
 
@@ -102,6 +103,8 @@ def translate_command(args: list[str]) -> int:
     skipped = [f"skipped {done.skipped}"] if done.skipped else []
     skipped += [f"skipped {done.skipped_guides} of the guides"] if done.skipped_guides else []
     print(", ".join([f"translated {done.images} image{'' if done.images == 1 else 's'}", *skipped]))
+    if done.enlarged:
+        print(f"{done.enlarged} larger than the method's own size: their change was enlarged (--size model: not)")
     return 1 if skipped else 0
 
 

@@ -10,7 +10,6 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from xdomain.batch import to_float, to_uint8
@@ -20,11 +19,11 @@ from xdomain.errors import UserError, choice, refuse
 from xdomain.files import remove_partial
 from xdomain.inference.device import enough_memory, find_device
 from xdomain.inference.parameters import check_file, write_parameters
+from xdomain.inference.sizes import restored, shrunk, square, with_change
 from xdomain.inference.tasks import chosen, no_translation, of_images, pictures
 from xdomain.inference.tasks import parameters as arguments
 from xdomain.methods import TOS, Method
-from xdomain.networks.pyramid import resize, size_of_longest
-from xdomain.running.outputs import MOST_PIXELS, check_folder, check_new
+from xdomain.running.outputs import check_folder, check_new
 
 PathLike = str | os.PathLike[str]
 Size = Literal["keep", "model"]
@@ -33,11 +32,15 @@ UNUSABLE_NAMES = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 
 
 class Translated(NamedTuple):
-    """Number of images that were translated, and of images and guides that were skipped."""
+    """Number of images that were translated, and of images and guides that were skipped.
+
+    ``enlarged`` of the images are larger than what the method saw of them, and only changed where it changed that.
+    """
 
     images: int
     skipped: int
     skipped_guides: int
+    enlarged: int
 
 
 class _Image(NamedTuple):
@@ -83,6 +86,8 @@ def translate_folder(
         parameters: file for the parameters that an engine draws the translations from, ``.json`` or ``.csv``; see
             :func:`xdomain.inference.parameters.write_parameters`. Only for methods that read some, such as TOS.
         size: ``keep`` resizes a translation to the size of its image, ``model`` keeps the size of the method's output.
+            With ``keep``, methods that ``edit`` images, such as those of content transfer, leave a larger image as it
+            is and add the enlarged change.
             Methods with ``full_size`` see images as they are with ``keep``, shrunk to ``image_size`` with ``model``.
             Outputs for images that were not resized before, and grids of tiles, always keep their size.
         seed: seed for methods that draw random numbers.
@@ -130,7 +135,8 @@ def translate_folder(
     if guide_files and not guides:
         refuse(None, "guide", guide, ", which holds no image that can be read: give another.")
     ends = {name: value for name, value in {"source": source, "target": target}.items() if name in takes}
-    done, read = 0, dict[str, Tensor]()
+    edits = method.edits and size == "keep" and task != "mask"
+    done, enlarged, read = 0, 0, dict[str, Tensor]()
     with torch.inference_mode(), enough_memory(), tqdm(total=len(names), unit="image", disable=None) as bar:
         for start in range(0, len(names), batch_size):
             chunk = range(start, min(start + batch_size, len(names)))
@@ -152,13 +158,25 @@ def translate_folder(
                     read |= {names[i].as_posix(): row for i, row in zip(images, u.cpu(), strict=True)}
                 else:
                     made = function(stack, **given)
-                for (i, image), picture in zip(images.items(), pictures(task, made), strict=True):
-                    result = picture.cpu() if size == "model" or made.ndim == 6 else _kept(picture.cpu(), image)
+                for n, ((i, image), picture) in enumerate(zip(images.items(), pictures(task, made), strict=True)):
+                    result = picture.cpu()
+                    if edits and made.ndim == 4 and _larger(image, made):
+                        large = read_image(folder / names[i], channels)
+                        result = with_change(large, image.pixels, made[n].cpu())
+                        enlarged += 1
+                    elif size == "keep" and made.ndim < 6:
+                        result = restored(result, image.pixels.shape[1:], image.size)
                     done += _write(result, written[i])
             bar.update(len(chunk))
     if engine is not None and parameters is not None:
         write_parameters(Path(parameters), engine.schema, read)
-    return Translated(done, len(names) - done, broken)
+    return Translated(done, len(names) - done, broken, enlarged)
+
+
+def _larger(image: _Image, made: Tensor) -> bool:
+    """Whether an image was shrunk to what the method saw of it, and drew again in the same size and channels."""
+    same = made.shape[1:] == image.pixels.shape
+    return same and max(image.size) > max(image.pixels.shape[1:]) and min(image.size) >= min(image.pixels.shape[1:])
 
 
 def _engine(method: Method, task: str, file: PathLike) -> Engine:
@@ -214,34 +232,6 @@ def _check_output(output: Path, source: Path, folder: Path, of: str) -> None:
     inside = source.is_dir() and output.resolve().is_relative_to(folder.resolve())
     if inside or output.resolve() == folder.resolve():
         raise UserError(f"the output {output} lies in the folder of the {of}: give one outside of it.")
-
-
-def square(image: Tensor, size: int) -> Tensor:
-    """An image [1, C, H, W] resized to a square."""
-    return interpolate(image, (size, size), mode="bicubic", antialias=True).clamp(-1, 1)
-
-
-def shrunk(image: Tensor, size: int | None, factor: float | None) -> Tensor:
-    """An image [1, C, H, W] with its longer side shrunk to ``size``, if any; unchanged if it will be enlarged."""
-    height, width = image.shape[2:]
-    if factor is not None:
-        if height * width * factor**2 > MOST_PIXELS:
-            raise UserError(
-                f"factor {factor:g} makes more than {MOST_PIXELS:,} pixels of an image of {height}x{width}."
-            )
-        return image
-    if size is None and height * width > MOST_PIXELS:
-        raise UserError(f"an image of {height}x{width} has more than {MOST_PIXELS:,} pixels: give model for the size.")
-    return resize(image, size_of_longest(height, width, size)) if size and max(height, width) > size else image
-
-
-def _kept(picture: Tensor, image: _Image) -> Tensor:
-    """An output ``uint8`` [C, h, w], with the resizing of its input undone."""
-    was, seen = image.size, image.pixels.shape[1:]
-    size = [max(1, round(side * own / fitted)) for side, own, fitted in zip(picture.shape[1:], was, seen, strict=True)]
-    if size == list(picture.shape[1:]):
-        return picture
-    return interpolate(picture[None], size, mode="bicubic", antialias=True)[0]
 
 
 def _read(file: Path, channels: int, fit: Callable[[Tensor], Tensor], mask: Path | None = None) -> _Image | None:

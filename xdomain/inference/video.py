@@ -17,7 +17,8 @@ from xdomain.data.video import even, upright
 from xdomain.errors import UserError, choice, refuse
 from xdomain.files import whole_file
 from xdomain.inference.device import enough_memory, find_device
-from xdomain.inference.folder import PathLike, Size, shrunk, square
+from xdomain.inference.folder import PathLike, Size
+from xdomain.inference.sizes import shrunk, square, with_change
 from xdomain.inference.tasks import chosen, no_translation, of_images, parameters
 from xdomain.methods import Method
 from xdomain.running.outputs import check_new
@@ -102,9 +103,13 @@ def translate_video(
 
     def translated(frames: Tensor) -> Tensor:
         """``uint8`` [N, 3, H, W] of frames ``uint8`` [N, 3, H, W]."""
-        y = to_uint8(to_channels(run(fit(to_channels(to_float(frames.to(found)), channels))), 3)).cpu()
+        seen = fit(to_channels(to_float(frames.to(found)), channels))
+        made = run(seen)
+        y = to_uint8(to_channels(made, 3)).cpu()
         if size == "model" or y.shape == frames.shape:
             return y
+        if method.edits and task != "mask" and made.shape == seen.shape and channels == 3:
+            return torch.stack([with_change(*rows) for rows in zip(frames, seen.cpu(), made.cpu(), strict=True)])
         return interpolate(y, frames.shape[2:], mode="bicubic", antialias=True)
 
     check_new([file], overwrite)

@@ -107,6 +107,7 @@ class ContentMethod(Method):
         knows_empty: whether the decoder is trained to draw images without content.
     """
 
+    edits = True
     contents: tuple[str, ...]
     guided = True
     masked = False

@@ -16,11 +16,13 @@ from xdomain.networks.half_resolution import (
     HalfResolutionDecoder,
     HalfResolutionDiscriminator,
 )
+from xdomain.networks.image_classifiers import DenseNet, PyramidNet, ResNetClassifier, WideResNet
 from xdomain.networks.image_pool import ImagePool
 from xdomain.networks.ost import DigitAutoencoders, DigitDiscriminator, DrawingAutoencoders
 from xdomain.networks.parameters import ParameterClassifier, ParameterDecoder, ParameterEncoder
 from xdomain.networks.patch_discriminator import MultiScaleDiscriminator, PairDiscriminator, PatchDiscriminator
 from xdomain.networks.patch_sampler import PatchSampler
+from xdomain.networks.permuted_adain import PermutedAdaIN, insert_padain
 from xdomain.networks.resnet_generator import ResnetGenerator
 from xdomain.networks.segmentation import SegmentationNet
 from xdomain.networks.statistics import ContentRegions, LinearDiscriminant, LinearErasure
@@ -39,6 +41,7 @@ __all__ = [
     "ConvClassifier",
     "ConvDiscriminator",
     "ConvEncoder",
+    "DenseNet",
     "DigitAutoencoders",
     "DigitDiscriminator",
     "DrawingAutoencoders",
@@ -58,6 +61,9 @@ __all__ = [
     "ParameterEncoder",
     "PatchDiscriminator",
     "PatchSampler",
+    "PermutedAdaIN",
+    "PyramidNet",
+    "ResNetClassifier",
     "ResnetGenerator",
     "STGANGenerator",
     "SegmentationNet",
@@ -67,4 +73,6 @@ __all__ = [
     "TwoHeadDiscriminator",
     "UNetGenerator",
     "UpConvDecoder",
+    "WideResNet",
+    "insert_padain",
 ]
