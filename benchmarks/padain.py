@@ -1,22 +1,27 @@
 """What permuted AdaIN adds to a training step of ResNet-18 on 32x32 pixels, on one thread.
 
-    python benchmarks/padain.py [ROUNDS]
+    python benchmarks/padain.py [ROUNDS] [--plot FILE]
 
 The share at a probability p is (seconds of the draws + p times the seconds that an exchange in every layer adds) /
 seconds of a step without: at p = 0.01 most steps exchange nothing, so a direct comparison would measure other programs.
-All in processor time, of the fastest of several rounds. Writes results/benchmarks/padain.json.
+All in processor time, of the fastest of several rounds. Writes results/benchmarks/padain.json. With --plot it draws the
+published accuracies of the recipe casts over p instead.
 """
 
-import sys
+import argparse
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 import torchvision
+import yaml
 from common import report
+from matplotlib.figure import Figure
 from torch import nn
 from torch.nn import functional as F
 
+from xdomain.commands.table import TABLES, read_results
 from xdomain.networks import PermutedAdaIN, insert_padain
 
 BATCH, P, DRAWS = 32, 0.01, 1000
@@ -29,9 +34,31 @@ def seconds(call: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
+def plot(file: Path) -> None:
+    """Accuracies of the recipe casts over p, with two standard errors."""
+    rows = yaml.safe_load(TABLES.read_text())["casts"]["rows"]
+    results = read_results(Path("results"))
+    figure = Figure(figsize=(5, 3.5), layout="constrained")
+    axes = figure.subplots()
+    for metric, label in (("accuracy", "light of the class"), ("accuracy_shuffled", "shuffled light")):
+        numbers = [results[row["recipe"]]["metrics"][metric] for row in rows]
+        means, errors = zip(*((100 * m["mean"], 200 * m["std"] / m["n"] ** 0.5) for m in numbers), strict=True)
+        axes.errorbar(range(len(rows)), means, errors, marker="o", capsize=3, label=label)
+    axes.set(xlabel="p", ylabel="accuracy, %", xticks=range(len(rows)), xticklabels=[row["p"] for row in rows])
+    axes.legend()
+    figure.savefig(file, dpi=150)
+
+
 def main() -> None:
     """Measure the step without and with every layer active, in turn, then the draws alone."""
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    parser = argparse.ArgumentParser()
+    parser.add_argument("rounds", type=int, nargs="?", default=5)
+    parser.add_argument("--plot", type=Path)
+    options = parser.parse_args()
+    if options.plot:
+        plot(options.plot)
+        return
+    rounds = options.rounds
     torch.set_num_threads(1)
     torch.manual_seed(0)
     network = torchvision.models.resnet18(num_classes=10)

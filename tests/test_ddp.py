@@ -17,6 +17,7 @@ from tests.callbacks.judges import Held
 from tests.callbacks.test_content import Blocks, Surgeon
 from tests.callbacks.test_guided_accuracy import Brush, Judge
 from tests.callbacks.test_guided_accuracy import Shades as Colours
+from tests.methods import adaptation
 from tests.methods.domains import tiny
 from tests.methods.editors import Heads
 from tests.methods.editors import make as editor
@@ -38,10 +39,13 @@ from xdomain.callbacks import (
 )
 from xdomain.features.random_conv import RandomConv
 from xdomain.methods import (
+    ADDA,
+    DANN,
     DIDD,
     AttGAN,
     ConSinGAN,
     CycleGAN,
+    DomainConfusion,
     Erasure,
     FaderNetwork,
     GuidedTransfer,
@@ -527,7 +531,14 @@ DOMAINS = {
     "TwoStep": lambda: (two_step(gan_steps=4, encoder_steps=4, ema=0.9, optimizer=GANAdam), Faces(batch_size=1)),
     "TOS": lambda: through_all_phases(),
     "AttGAN": lambda: (editor(AttGAN, critic_updates=1, optimizer=GANAdam), Heads(batch_size=2)),
+    "ADDA": lambda: adapting(ADDA, source_steps=4, steps=4),
+    "DANN": lambda: adapting(DANN, steps=8),
+    "DomainConfusion": lambda: adapting(DomainConfusion),
 }
+
+
+def adapting(method, **options):
+    return adaptation.make(method, optimizer=GANAdam, **options), adaptation.Digits(batch_size=1)
 
 
 def without_pool():

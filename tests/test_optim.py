@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim import Adam
 
 from tests.running.test_resume import differences, resumed, run
-from xdomain.optim import GANAdam
+from xdomain.optim import GANAdam, PowerDecay, WarmUpMultiStep
 
 
 def network(dtype=torch.float32):
@@ -67,3 +67,27 @@ def test_a_checkpoint_from_before_goes_on_in_one_kernel(tmp_path):
     for name, value in straight["state_dict"].items():
         torch.testing.assert_close(after["state_dict"][name], value, rtol=1e-5, atol=1e-6)
     assert differences(straight["random_states"], after["random_states"]) == []
+
+
+def test_the_schedule_of_dann():
+    """lr / (1 + 10 p)^0.75, step by step."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.01)
+    schedule, rates = PowerDecay(optimizer, steps=10), []
+    for _ in range(12):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates == pytest.approx([0.01 / (1 + k) ** 0.75 for k in range(12)])
+    assert rates[10] / 0.01 == pytest.approx(0.1656, abs=1e-4)
+
+
+def test_warm_up_and_milestones():
+    optimizer = torch.optim.SGD(network().parameters(), lr=0.1)
+    schedule = WarmUpMultiStep(optimizer, warm_up=4, milestones=[6, 8], gamma=0.2)
+    rates = []
+    for _ in range(10):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    expected = [0.025, 0.05, 0.075, 0.1, 0.1, 0.1, 0.02, 0.02, 0.004, 0.004]
+    assert rates == pytest.approx(expected)

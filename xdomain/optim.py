@@ -151,3 +151,46 @@ class LinearDecay(LRScheduler):
         """The rate of every group: 1 - max(0, t + 1 - constant) / (decay + 1) of its first at step t, at least 0."""
         factor = max(0.0, 1 - max(0, self.last_epoch + 1 - self.constant) / (self.decay + 1))
         return [factor * base for base in self.base_lrs]
+
+
+class PowerDecay(LRScheduler):
+    """Divides the learning rate by (1 + 10 p)^0.75, where p is the share of its steps: the schedule of DANN.
+
+    Ganin, Lempitsky, "Unsupervised Domain Adaptation by Backpropagation", ICML 2015.
+
+    Args:
+        optimizer: its optimiser.
+        steps: steps until p is 1, where the rate has fallen to 17 %.
+    """
+
+    def __init__(self, optimizer: Optimizer, steps: int) -> None:
+        self.steps = steps
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[float | Tensor]:
+        """The rate of every group after the steps so far."""
+        factor = (1 + 10 * self.last_epoch / self.steps) ** -0.75
+        return [factor * base for base in self.base_lrs]
+
+
+class WarmUpMultiStep(LRScheduler):
+    """Lets the learning rate rise linearly, then multiplies it by ``gamma`` at each of some steps.
+
+    Goyal et al., "Accurate, Large Minibatch SGD", 2017, section 2.2.
+
+    Args:
+        optimizer: its optimiser.
+        warm_up: steps in which the rate rises; the first has a share 1 / ``warm_up`` of it.
+        milestones: steps from which the rate is smaller.
+        gamma: factor of the rate.
+    """
+
+    def __init__(self, optimizer: Optimizer, warm_up: int, milestones: list[int], gamma: float = 0.1) -> None:
+        self.warm_up, self.milestones, self.gamma = warm_up, milestones, gamma
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[float | Tensor]:
+        """The rate of every group: min(1, (t + 1) / warm_up) gamma^k of its first after k milestones, at step t."""
+        passed = sum(milestone <= self.last_epoch for milestone in self.milestones)
+        factor = min(1.0, (self.last_epoch + 1) / max(self.warm_up, 1)) * self.gamma**passed
+        return [factor * base for base in self.base_lrs]

@@ -255,3 +255,49 @@ def test_less_nuisance_keeps_the_person_and_the_attributes():
     assert len({data.world_key for data in (wild, calm, still)}) == 3
     with pytest.raises(UserError, match="nuisance is 2: give a share between 0 and 1"):
         Avatars(nuisance=2)
+
+
+def test_interventions_change_what_they_say_and_nothing_else():
+    data = avatars("glasses", image_size=32, nuisance=0, test_identities=40)
+    known, u_of = data.interventions("a", "test"), engine.SCHEMA.index
+    u, donors = known.u[:12], known.u[12:24]
+    assert data.interventions("b", "test") is None
+    assert (known.u[:, u_of("hat")] == 0).all()
+    assert (known.u[:, u_of("glasses")] > 0).all()
+    for name, parameters in known.changes.items():
+        other = known.given(u, donors, parameters)
+        columns = [u_of(parameter) for parameter in parameters]
+        assert torch.equal(other[:, columns], donors[:, columns])
+        assert (other != u).sum(1).max() <= len(columns), name
+        kept = [i for i in range(len(engine.SCHEMA)) if i not in columns]
+        assert torch.equal(other[:, kept], u[:, kept])
+        assert not torch.equal(known.draw(other), known.draw(u))
+    rows = data.rows("a", "test")
+    assert np.array_equal(known.draw(data.parameters("test")[rows[:5]]).numpy(), data.data("a", "test").images[:5])
+    person = known.given(u, donors, known.changes["person"])
+    assert torch.equal(known.given(person, donors, known.changes["content"])[:, PERSON], donors[:, PERSON])
+
+
+def test_changed_glasses_are_seen_at_the_glasses_alone():
+    data = avatars("glasses", image_size=32, nuisance=0, test_identities=40)
+    known = data.interventions("a", "test")
+    u, donors = known.u[:20], known.u.roll(1, 0)[:20]
+    for other in (known.given(u, donors, known.changes["content"]), known.removed(u)):
+        masks = torch.maximum(*(engine.render_masks(x, 32)["glasses"] for x in (u, other)))
+        near = torch.nn.functional.max_pool2d(masks.float(), 3, 1, 1) > 0
+        changed = (known.draw(u) != known.draw(other)).any(1, keepdim=True)
+        assert changed.any()
+        assert not (changed & ~near).any()
+        assert engine.attributes(other)[:, engine.ATTRIBUTES.index("Eyeglasses")].float().mean() in (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("domains", "content"), [("smile_glasses", "smile"), ("beard", "beard"), ("male_female", None)]
+)
+def test_the_content_of_a_domain(domains, content):
+    known = avatars(domains, test_identities=60).interventions("a", "test")
+    assert (known is None) == (content is None)
+    if known is not None:
+        assert known.content == (content,)
+        assert content not in known.shared
+        assert [*known.changes][:2] == ["content", "person"]

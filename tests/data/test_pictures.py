@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from xdomain.data import Avatars, DomainPair, EnginePictures, PolygonPhotos, Street
-from xdomain.engines import Emoji, Glyphs, Polygons, avatars, polygons
+from xdomain.data import Avatars, CastDigits, DomainPair, EnginePictures, PolygonPhotos, Street
+from xdomain.engines import Emoji, Glyphs, Polygons, avatars, glyphs, polygons
+from xdomain.engines.glyphs import CASTS
 from xdomain.errors import UserError
 
 SMALL = {"image_size": 16, "train_size": 30, "val_size": 10, "test_size": 12}
@@ -94,3 +95,39 @@ def test_another_world_has_another_fingerprint():
 def test_sizes_are_checked():
     with pytest.raises(UserError, match="val_size is 0: give a number of at least 1"):
         PolygonPhotos(val_size=0)
+
+
+def lights(images):
+    """Which of the ten colours lies over the ground of every picture: the one that explains its mean colour best."""
+    ground = torch.from_numpy(images.images.copy()).float()[:, :, :2].mean((2, 3)) / 255  # no digit reaches the border
+    colours = torch.tensor(CASTS)
+    shares = torch.linspace(0.2, 0.4, 21).view(-1, 1, 1)
+    grey = (ground[None, :, None] - shares[..., None] * colours) / (1 - shares[..., None])  # [shares, n, colours, 3]
+    left = grey.var(3).amin(0)
+    assert float(left.amin(1).max()) < 5e-4
+    return left.argmin(1)
+
+
+def test_light_follows_the_class_and_shuffled_light_does_not():
+    sizes = {"image_size": 24, "train_size": 250, "val_size": 4, "test_size": 4}
+    data = CastDigits(correlation=0.8, **sizes)
+    images, shuffled = data.data("a", "train"), data.shuffled("train")
+    u = data.drawn_from("a", "train", glyphs.SCHEMA)
+    assert np.array_equal(images.labels, u[:, glyphs.SCHEMA.index("digit")].long().numpy())
+    assert np.array_equal(shuffled.labels, images.labels)
+    label = torch.from_numpy(images.labels)
+    assert float((lights(images) == label).float().mean()) == pytest.approx(0.8 + 0.2 / 10, abs=0.06)
+    assert float((lights(shuffled) == label).float().mean()) == pytest.approx(1 / 10, abs=0.05)
+    assert data.fingerprint() != CastDigits(correlation=0.7, **sizes).fingerprint()
+    with pytest.raises(UserError, match=r"correlation is 1\.2"):
+        CastDigits(correlation=1.2)
+
+
+def test_shuffled_pictures_show_the_same_digits_in_other_light():
+    u, indices = glyphs.draw_parameters(torch.arange(50), 3), torch.arange(50)
+    coloured, shuffled = (glyphs.render_cast(u, indices, 7, 24, c).float().mean(1) for c in (1.0, 0.0))
+    masks = glyphs.render(u, 24)[:, 0].float()
+    for one, other, mask in zip(coloured, shuffled, masks, strict=True):
+        rest = (one - one.mean()) - (other - other.mean())
+        assert float(rest.abs().max()) <= 1  # rounding: light is added, so only the mean differs
+        assert float(torch.corrcoef(torch.stack([one.flatten(), mask.flatten()]))[0, 1]) > 0.7

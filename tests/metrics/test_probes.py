@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from xdomain.metrics import probe_balanced_accuracy
+from xdomain.metrics import probe_balanced_accuracy, proxy_a_distance
 
 
 def gaussians(n, share=0.5, shift=1.0, dims=4, seed=0):
@@ -38,3 +38,16 @@ def test_one_class_is_no_question():
     codes, truth = gaussians(50)
     assert probe_balanced_accuracy(codes, truth * 0, codes, truth).isnan()
     assert probe_balanced_accuracy(codes, truth, codes, truth * 0).isnan()
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.5, 6.0])
+def test_domains_whose_distance_is_known(shift):
+    """Two Gaussians at +-shift: the error is Phi(-shift), the distance 2 (1 - 2 Phi(-shift)), 0 to 2."""
+
+    def domains(n, seed):
+        codes, truth = gaussians(n, shift=shift, seed=seed)
+        return codes[truth == 0], codes[truth == 1]
+
+    error = (1 - math.erf(shift / 2**0.5)) / 2
+    found = proxy_a_distance(*domains(4000, 0), *domains(6000, 1))
+    assert found == pytest.approx(2 * (1 - 2 * error), abs=0.1)

@@ -1,15 +1,18 @@
 """Lightning callbacks: evaluation, image grids, weight averaging, compilation, memory layout."""
 
-from xdomain.callbacks.accuracy import ClassificationAccuracy, GuidedAccuracy, TransferAccuracy
+from xdomain.callbacks.accuracy import ClassificationAccuracy, GuidedAccuracy, ShuffledCastAccuracy, TransferAccuracy
+from xdomain.callbacks.adaptation import AdaptationScores
 from xdomain.callbacks.analogy import AnalogyQuality
 from xdomain.callbacks.attribute_edits import AttributeEdits, EditPictures
 from xdomain.callbacks.attribute_transfer import AttributeTransfer
 from xdomain.callbacks.attributes import AttributeAccuracy
 from xdomain.callbacks.channels_last import ChannelsLast
+from xdomain.callbacks.codes import CodeScores
 from xdomain.callbacks.compile import CompileNetworks
 from xdomain.callbacks.content import ContentTransfer
 from xdomain.callbacks.content_masks import ContentMasks
 from xdomain.callbacks.content_pictures import TransferPictures
+from xdomain.callbacks.corruptions import CorruptionRobustness
 from xdomain.callbacks.distribution import DistributionDistance
 from xdomain.callbacks.ema import GeneratorEMA
 from xdomain.callbacks.face_swap import FaceSwapScores
@@ -27,15 +30,18 @@ from xdomain.running.curves import LearningCurves
 from xdomain.running.results import Results
 
 __all__ = [
+    "AdaptationScores",
     "AnalogyQuality",
     "AttributeAccuracy",
     "AttributeEdits",
     "AttributeTransfer",
     "ChannelsLast",
     "ClassificationAccuracy",
+    "CodeScores",
     "CompileNetworks",
     "ContentMasks",
     "ContentTransfer",
+    "CorruptionRobustness",
     "DistributionDistance",
     "EditPictures",
     "FaceSwapScores",
@@ -55,6 +61,7 @@ __all__ = [
     "SampleGrid",
     "SampleQuality",
     "SampleSheet",
+    "ShuffledCastAccuracy",
     "TransferAccuracy",
     "TransferPictures",
 ]

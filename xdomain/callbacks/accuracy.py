@@ -20,7 +20,8 @@ from xdomain.callbacks.evaluation import (
     fetch_judge,
     judge_name,
 )
-from xdomain.callbacks.reading import has_training_part, limited, pieces, read, share
+from xdomain.callbacks.reading import has_training_part, limited, part_of, pieces, read, share
+from xdomain.data import CastDigits
 from xdomain.data.base import ImageData, Split
 from xdomain.errors import UserError, refuse
 from xdomain.features.helpers import Helper
@@ -30,7 +31,7 @@ from xdomain.metrics import NearestNeighbourAccuracy
 from xdomain.running.folder import run_dir
 
 
-def _accuracies(confusion: Tensor, name: str, per_class: bool) -> dict[str, Tensor]:
+def accuracies(confusion: Tensor, name: str, per_class: bool) -> dict[str, Tensor]:
     """Accuracy over all images and per class (for classes with images), from counts [true, predicted]."""
     counts = confusion.double()
     values = {name: counts.trace() / counts.sum()}
@@ -137,7 +138,7 @@ class TransferAccuracy(BatchEvaluation):
         values: dict[str, Tensor] = {}
         for suffix, metric in self.confusions.items():
             counts = metric.compute()
-            values |= _accuracies(counts, f"accuracy{suffix}@{self.name}", per_class=testing and not suffix)
+            values |= accuracies(counts, f"accuracy{suffix}@{self.name}", per_class=testing and not suffix)
             if testing:
                 values[f"n{suffix}@{self.name}"] = counts.sum().float()
             if testing and not suffix and trainer.is_global_zero and (folder := run_dir(trainer)):
@@ -254,7 +255,7 @@ class GuidedAccuracy(DrawnEvaluation):
         values: dict[str, Tensor] = {}
         for suffix, metric in confusions.items():
             counts = metric.compute()
-            values |= _accuracies(counts, f"accuracy{suffix}/{at}", per_class=False)
+            values |= accuracies(counts, f"accuracy{suffix}/{at}", per_class=False)
             if testing and suffix in ("", "_real"):
                 values[f"n{suffix}/{at}"] = counts.sum().float()
         return values
@@ -299,5 +300,28 @@ class ClassificationAccuracy(BatchEvaluation):
 
     def report(self, trainer: pl.Trainer, testing: bool) -> dict[str, Tensor]:
         counts = self.confusion.compute()
-        values = _accuracies(counts, "accuracy", per_class=testing)
+        values = accuracies(counts, "accuracy", per_class=testing)
         return values | {"n": counts.sum().float()} if testing else values
+
+
+class ShuffledCastAccuracy(DrawnEvaluation):
+    """Accuracy of a classifier on the photos of :class:`CastDigits` in light that does not give the class away.
+
+    ``accuracy_shuffled`` and, in the test, ``n_shuffled``, beside the numbers of :class:`ClassificationAccuracy`.
+    """
+
+    def check(self, module: Method, split: Split) -> None:
+        if not isinstance(module, Classifier) or not isinstance(module.data, CastDigits):
+            kinds = f"{type(module).__name__} and {type(module.data).__name__}"
+            raise UserError(f"ShuffledCastAccuracy is for Classifier and CastDigits, not for {kinds}: remove it.")
+
+    def measure(self, trainer: pl.Trainer, module: Method) -> dict[str, Tensor]:
+        assert isinstance(module, Classifier)
+        assert isinstance(module.data, CastDigits)
+        data, size = module.data.shuffled(part_of(trainer)), module.data.eval_batch_size
+        confusion = MulticlassConfusionMatrix(module.classes).to(module.device)
+        for rows in pieces(share(trainer, limited(trainer, len(data), size)), size):
+            confusion.update(module(read(data, rows, module)), _labels(data, rows, module))
+        counts = confusion.compute()
+        values = accuracies(counts, "accuracy_shuffled", per_class=False)
+        return values | {"n_shuffled": counts.sum().float()} if trainer.testing else values

@@ -1,11 +1,7 @@
 """Evaluation and image grids of methods that learn from a single image or clip."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.cli import instantiate_module
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.utilities import rank_zero_warn
@@ -13,6 +9,7 @@ from torchvision.utils import make_grid
 
 from xdomain.batch import Batch, to_float, to_uint8
 from xdomain.callbacks.evaluation import BatchEvaluation, build_features, fetch_features
+from xdomain.callbacks.networks import seeded, with_fresh_weights
 from xdomain.callbacks.pictures import log_image, save_png
 from xdomain.callbacks.reading import spread
 from xdomain.data.base import ROLES, Split
@@ -239,18 +236,10 @@ def learns_clips(method: PyramidMethod) -> bool:
     return len(method.shapes[-1]) == 3
 
 
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Draw random numbers as a pure function of a seed, without affecting those of the training."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
-
-
 @torch.no_grad()
 def draw(method: PyramidMethod, count: int, seed: int) -> Tensor:
     """Random samples, a pure function of weights and seed, float [count, 3, (T,) H, W] in [-1, 1]."""
-    with _seeded(seed, method.device):
+    with seeded(seed, method.device):
         chunks = [method.sample(min(CHUNK, count - done)) for done in range(0, count, CHUNK)]
     return torch.cat(chunks).clamp(-1, 1)
 
@@ -267,13 +256,10 @@ def untrained(method: PyramidMethod, seed: int = 0) -> PyramidMethod:
     Values that the method has measured or drawn, above all the noise levels of the scales, are copied, so that the
     samples differ only by the weights.
     """
-    settings = {name: value for name, value in method.hparams.items() if name != "_instantiator"}
-    with _seeded(seed, method.device):
-        made = instantiate_module(Method, settings) if "_class_path" in settings else type(method)(**settings)
-    fresh = pyramid_of(made)
+    fresh = pyramid_of(with_fresh_weights(method, seed))
     for name, buffer in method.named_buffers(recurse=False):
         fresh.get_buffer(name).copy_(buffer)
-    return fresh.to(method.device).eval()
+    return fresh
 
 
 def shuffle_blocks(images: Tensor, side: int, generator: torch.Generator) -> Tensor:

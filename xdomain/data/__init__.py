@@ -1,6 +1,7 @@
 """LightningDataModules."""
 
 from xdomain.data.augment import DigitShapes, FaceLooks, ResizeCropFlip, Warp
+from xdomain.data.augmix import AugMix, EachImage
 from xdomain.data.avatars import Avatars
 from xdomain.data.base import BaseDataModule, DomainPair, ImageData, SingleDomain
 from xdomain.data.celeba import CelebA
@@ -11,7 +12,7 @@ from xdomain.data.folders import LabelledFolders, UnpairedFolders
 from xdomain.data.official import MNIST, SVHN, USPS
 from xdomain.data.one_shot import ImageAndFolder, OneShot
 from xdomain.data.people import AvatarClips, TwoVideos
-from xdomain.data.pictures import EnginePictures, PolygonPhotos
+from xdomain.data.pictures import CastDigits, EnginePictures, PolygonPhotos
 from xdomain.data.seasons import SeasonWorld
 from xdomain.data.single import ImagePair, SingleImage
 from xdomain.data.tables import AttributeTable
@@ -24,14 +25,17 @@ __all__ = [
     "SVHN",
     "USPS",
     "AttributeTable",
+    "AugMix",
     "AvatarClips",
     "Avatars",
     "BaseDataModule",
+    "CastDigits",
     "CelebA",
     "ClipAndImage",
     "CorruptedCIFAR",
     "DigitShapes",
     "DomainPair",
+    "EachImage",
     "EnginePictures",
     "FacadeWorld",
     "Facades",

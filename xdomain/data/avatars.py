@@ -10,6 +10,8 @@ from xdomain.data.attributes import AttributeDomains
 from xdomain.data.base import BaseDataModule, ImageData, Split
 from xdomain.data.cache import Arrays, cached_arrays
 from xdomain.engines import avatars as engine
+from xdomain.engines.avatar_schema import EDITS, HAIR_STYLES
+from xdomain.engines.interventions import Interventions
 from xdomain.engines.schema import Schema
 from xdomain.errors import UserError
 
@@ -17,6 +19,15 @@ IDENTITY = [p for p in engine.SCHEMA.parameters if p.group == "identity" or p.na
 CONTENT = {"smile": "Smiling", "glasses": "Eyeglasses", "beard": "Facial_Hair", "hat": "Wearing_Hat"}
 """Maps the name of a domain to the attribute that is its content; other domains have none."""
 PARTS = {"Smiling": "mouth", "Eyeglasses": "glasses", "Facial_Hair": "facial_hair", "Wearing_Hat": "hat"}
+SHARED = ("skin_tone", "face_width", "eye_height", "hair_style", "hair_colour", "smile")
+"""Parameters that every avatar with hair and without a hat shows."""
+SEEN = {
+    "Smiling": ("smile",),
+    "Eyeglasses": ("glasses", "frame"),
+    "Facial_Hair": ("beard",),
+    "Wearing_Hat": ("hat", "hat_colour"),
+}
+"""Parameters of a content that every picture with it shows."""
 APART = 10**8  # identities of validation start here, those of the test and of strangers at multiples of it
 
 
@@ -242,6 +253,36 @@ class Avatars(AttributeDomains):
         changed = [name for name in (lost, given) if name is not None]
         mask = torch.maximum(self._masks(source, number, changed), self._masks(truth, number, changed))
         return self._render(truth, number), mask
+
+    def interventions(self, role: str, split: Split) -> Interventions | None:
+        """What can be changed in a role's images, all photos or all emojis; None if its domain has no known content.
+
+        The changes are the content; the person, with everything that is the same in all images of an identity; and the
+        parameters of :data:`SHARED`, one by one. People with a hat, which hides the hair, or without hair are left out,
+        unless hats are the content.
+        """
+        content = CONTENT.get(self.domains[self.roles.index(role)])
+        if content is None:
+            return None
+        u, schema = self.parameters(split)[self.rows(role, split)], engine.SCHEMA
+        shared = tuple(name for name in SHARED if name not in SEEN[content])
+        hair = u[:, schema.index("hair_style")].round() != HAIR_STYLES.index("bald")
+        if content == "Wearing_Hat":
+            shared = tuple(name for name in shared if name != "hair_style")
+        else:
+            hair &= u[:, schema.index("hat")].round() == 0
+        decider, _, _, along = EDITS[content]
+        changes = {"content": (decider, *along), "person": tuple(p.name for p in IDENTITY)}
+        style: engine.Style = "emoji" if self.style == "emoji" else "photo"
+        return Interventions(
+            schema=schema,
+            u=u[hair],
+            content=SEEN[content],
+            shared=shared,
+            changes=changes | {name: (name,) for name in shared},
+            draw=lambda u: engine.render(u, self.image_size, style),
+            removed=lambda u: engine.with_attribute(u, content, False),
+        )
 
     @property
     def masked_domains(self) -> tuple[str, ...]:

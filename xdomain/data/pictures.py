@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from xdomain.data.base import BaseDataModule, ImageData, Split
 from xdomain.data.cache import Arrays, cached_arrays
 from xdomain.data.digits import STREAMS
-from xdomain.engines import Engine, Schema
+from xdomain.engines import Engine, Glyphs, Schema
 from xdomain.engines import polygons as polygon_engine
+from xdomain.engines.glyphs import render_cast
 from xdomain.errors import refuse
 from xdomain.paths import data_root
 
@@ -133,3 +134,41 @@ class PolygonPhotos(DrawnDomain):
 
     def render(self, u: Tensor, indices: Tensor, seed: int) -> Tensor:
         return polygon_engine.render_photo(u, indices, seed, self.image_size)
+
+
+class CastDigits(DrawnDomain):
+    """Drawn digits in coloured light that gives their class away: ``digits``, RGB, classes 0-9.
+
+    The digits are those of :class:`xdomain.engines.Glyphs`, in grey on grey. In all parts the light has, with
+    probability ``correlation``, the colour of the class, otherwise one of the ten at random. :meth:`shuffled` shows the
+    same digits in light that has nothing to do with the class.
+
+    Args:
+        correlation: probability that the light is that of the class.
+        options: see :class:`DrawnDomain`.
+    """
+
+    domains = ("digits",)
+    channels = (3,)
+    stream = 0
+
+    def __init__(self, correlation: float = 0.95, **options: Any) -> None:
+        super().__init__(**options)
+        if not 0 <= correlation <= 1:
+            refuse(self, "correlation", correlation, "give a probability from 0 to 1.")
+        self.engine, self.correlation = Glyphs(), correlation
+        self._shuffled: dict[Split, ImageData] = {}
+
+    def render(self, u: Tensor, indices: Tensor, seed: int) -> Tensor:
+        return render_cast(u, indices, seed, self.image_size, self.correlation)
+
+    def shuffled(self, split: Split) -> ImageData:
+        """The digits of a part in light of any colour."""
+        if split not in self._shuffled:
+            twin = CastDigits(0.0, image_size=self.image_size, world_seed=self.world_seed)
+            twin.sizes = self.sizes
+            self._shuffled[split] = twin.data("a", split)
+        return self._shuffled[split]
+
+    def _key(self) -> str:
+        return f"{super()._key()} in light {self.correlation}"

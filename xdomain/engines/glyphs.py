@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from xdomain.engines.drawing import Draws, pixels
+from xdomain.engines.drawing import Draws, blend, pixels
 from xdomain.engines.engine import Engine
 from xdomain.engines.schema import Parameter, Schema
 from xdomain.engines.strokes import FORMS, Points
@@ -33,6 +33,19 @@ SCHEMA = Schema(
 
 SUPERSAMPLING = 2
 TOLERANCE = 0.01  # largest distance of the skeleton to its chain of segments, as a share of half the height
+CASTS = (
+    (0.9, 0.2, 0.2),
+    (0.9, 0.5, 0.1),
+    (0.8, 0.8, 0.1),
+    (0.4, 0.8, 0.1),
+    (0.1, 0.8, 0.4),
+    (0.1, 0.7, 0.8),
+    (0.1, 0.3, 0.9),
+    (0.4, 0.1, 0.9),
+    (0.8, 0.1, 0.8),
+    (0.1, 0.1, 0.1),
+)
+"""Colour of the light for each digit: nine hues and the dark."""
 CHUNK = 256  # images drawn at a time: bounds the memory
 
 
@@ -47,6 +60,27 @@ def render(u: Tensor, size: int = 32) -> Tensor:
     for start in range(0, len(u), CHUNK):
         images[start : start + CHUNK] = _render(u[start : start + CHUNK], size)
     return images
+
+
+def render_cast(u: Tensor, indices: Tensor, seed: int, size: int = 32, correlation: float = 0.95) -> Tensor:
+    """Draws light digits on a darker ground, both grey with some noise, in coloured light.
+
+    Args:
+        u: parameters of the digits [n, 6].
+        indices: int64 [n]; with the seed they determine everything that u does not.
+        seed: stream of grounds, inks, noise and light.
+        size: side of the square images in pixels.
+        correlation: probability that the light has the colour of the digit in :data:`CASTS`; otherwise any of them.
+
+    Returns:
+        uint8 [n, 3, size, size], RGB.
+    """
+    draw = Draws(indices, seed)
+    ground, contrast = draw.uniform(0.1, 0.5), draw.uniform(0.3, 0.5)
+    digit, other = u[:, SCHEMA.index("digit")].round().long(), draw.integers(len(CASTS))
+    light = torch.tensor(CASTS, device=u.device)[torch.where(draw.chance(correlation).bool(), digit, other)]
+    grey = pixels(ground) + pixels(contrast) * (render(u, size) / 255) + 0.05 * draw.noise(1, size, size)
+    return (blend(grey, pixels(light), pixels(draw.uniform(0.2, 0.4))) * 255).round().clamp(0, 255).byte()
 
 
 def _render(u: Tensor, size: int) -> Tensor:

@@ -1,7 +1,8 @@
 """Losses: pure functions of tensors."""
 
-from xdomain.losses.content import l_domain
+from xdomain.losses.consistency import jensen_shannon
 from xdomain.losses.distance import half_distances, l_distance, pair_distances
+from xdomain.losses.domain import l_domain
 from xdomain.losses.dtn import l_d, l_gang
 from xdomain.losses.gan import bce_gan, lsgan
 from xdomain.losses.parameters import l_parameters
@@ -14,6 +15,7 @@ __all__ = [
     "bce_gan",
     "gradient_penalty",
     "half_distances",
+    "jensen_shannon",
     "kl_divergence",
     "l_critic",
     "l_d",

@@ -1,5 +1,6 @@
 """Methods: one file per paper."""
 
+from xdomain.methods.adda import ADDA
 from xdomain.methods.attgan import AttGAN
 from xdomain.methods.attributes import AttributeClassifier
 from xdomain.methods.base import Method
@@ -8,13 +9,16 @@ from xdomain.methods.consingan import ConSinGAN
 from xdomain.methods.content import ContentMethod
 from xdomain.methods.cut import CUT
 from xdomain.methods.cyclegan import CycleGAN
+from xdomain.methods.dann import DANN
 from xdomain.methods.didd import DIDD
 from xdomain.methods.distance_gan import DistanceGAN
+from xdomain.methods.domain_confusion import DomainConfusion
 from xdomain.methods.dtn import DTN
 from xdomain.methods.fader import FaderNetwork
 from xdomain.methods.gram import GramStyleTransfer
 from xdomain.methods.guided import GuidedTransfer
 from xdomain.methods.identity import IdentityEmbedder
+from xdomain.methods.image_classifier import ImageClassifier
 from xdomain.methods.masked import MaskedTransfer
 from xdomain.methods.ost import OST
 from xdomain.methods.patch_vaegan import PatchVAEGAN
@@ -34,7 +38,9 @@ from xdomain.methods.unit import UNIT
 from xdomain.methods.video_baselines import ConSinGAN3D, SinGAN3D
 
 __all__ = [
+    "ADDA",
     "CUT",
+    "DANN",
     "DIDD",
     "DTN",
     "OST",
@@ -49,11 +55,13 @@ __all__ = [
     "ContentMethod",
     "CycleGAN",
     "DistanceGAN",
+    "DomainConfusion",
     "Erasure",
     "FaderNetwork",
     "GramStyleTransfer",
     "GuidedTransfer",
     "IdentityEmbedder",
+    "ImageClassifier",
     "MaskedTransfer",
     "Method",
     "ParameterReader",

@@ -71,5 +71,8 @@ class Classifier(Method):
         x, label = batch["a"].image, batch["a"].label
         if label is None:
             raise UserError(f"a classifier needs labels, but {self.domains[0]} has none.")
-        loss = self.step("c", lambda: F.cross_entropy(self(x), label, label_smoothing=self.label_smoothing))
-        self.log("loss", loss, prog_bar=True)
+        self.log("loss", self.step("c", lambda: self.classification_loss(x, label)), prog_bar=True)
+
+    def classification_loss(self, images: Tensor, label: Tensor) -> Tensor:
+        """Cross-entropy of images [N, C, H, W] and their classes [N]."""
+        return F.cross_entropy(self(images), label, label_smoothing=self.label_smoothing)

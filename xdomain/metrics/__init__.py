@@ -10,7 +10,7 @@ from xdomain.metrics.masks import MaskIoU
 from xdomain.metrics.nearest import NearestNeighbourAccuracy
 from xdomain.metrics.parameters import ParameterErrors
 from xdomain.metrics.perceptual import LPIPS, ContentDistance, GramStyleDistance, PerceptualDistance
-from xdomain.metrics.probes import probe_balanced_accuracy
+from xdomain.metrics.probes import probe_balanced_accuracy, proxy_a_distance
 from xdomain.metrics.retrieval import RetrievalRanks
 from xdomain.metrics.single import SIFID, SVFID, PatchCopyRate, PixelDiversity
 from xdomain.metrics.verification import IdentificationRate, IdentitySimilarity, VerificationAUC
@@ -43,4 +43,5 @@ __all__ = [
     "frechet_distance",
     "gradcam",
     "probe_balanced_accuracy",
+    "proxy_a_distance",
 ]

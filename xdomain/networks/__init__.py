@@ -1,5 +1,6 @@
 """Networks: nn.Module only."""
 
+from xdomain.networks.adaptation import DomainDiscriminator, LeNet, MNISTNet, SVHNNet
 from xdomain.networks.codes import CodeDecoder, CodeDiscriminator, CodeEncoder, FaderDiscriminator
 from xdomain.networks.dcgan import ConvClassifier, ConvDiscriminator, ConvEncoder, UpConvDecoder
 from xdomain.networks.editors import (
@@ -44,6 +45,7 @@ __all__ = [
     "DenseNet",
     "DigitAutoencoders",
     "DigitDiscriminator",
+    "DomainDiscriminator",
     "DrawingAutoencoders",
     "FaceEmbedder",
     "FaderDiscriminator",
@@ -52,8 +54,10 @@ __all__ = [
     "HalfResolutionDiscriminator",
     "ImagePool",
     "LatentEncoder",
+    "LeNet",
     "LinearDiscriminant",
     "LinearErasure",
+    "MNISTNet",
     "MultiScaleDiscriminator",
     "PairDiscriminator",
     "ParameterClassifier",
@@ -66,6 +70,7 @@ __all__ = [
     "ResNetClassifier",
     "ResnetGenerator",
     "STGANGenerator",
+    "SVHNNet",
     "SegmentationNet",
     "SelectiveTransferUnit",
     "StarGANDiscriminator",

@@ -6,7 +6,7 @@ seed alone. Factors must be independent of each other: sample them so, with an e
 floor (noise, or principal components of pixels) and a ceiling (the factors themselves) with the same rows.
 """
 
-from xdomain.metrics.disentanglement.blocks import block_gap, block_importance, moved
+from xdomain.metrics.disentanglement.blocks import block_gap, block_importance, group_importance, moved
 from xdomain.metrics.disentanglement.dimensions import (
     DCI,
     completeness,
@@ -39,6 +39,7 @@ __all__ = [
     "factor_vae_score",
     "gaussian_total_correlation",
     "gaussian_wasserstein_correlation",
+    "group_importance",
     "irs",
     "mig",
     "modularity",

@@ -30,12 +30,22 @@ def moved(codes: Array, changed: Array, donors: Array) -> float:
 def block_importance(importance: Array, sizes: Sequence[int]) -> Array:
     """Importances [B, K] of blocks, from those of dimensions [D, K] in the order of blocks of these sizes.
 
-    :func:`xdomain.metrics.disentanglement.disentanglement` of it says whether each block serves one kind of factor, and
-    ``completeness`` whether each factor stands in one block: 1 if it does, 0 if all blocks are equal.
+    :func:`xdomain.metrics.disentanglement.completeness` of it says whether each factor stands in one block: 1 if it
+    does, 0 if all blocks are equal. Since a block may serve several factors, ``disentanglement`` takes
+    :func:`group_importance` of it.
     """
     if sum(sizes) != len(importance):
         raise ValueError(f"blocks of {list(sizes)} dimensions are not the {len(importance)} of the importances")
     return np.stack([block.sum(0) for block in np.split(importance, np.cumsum(sizes)[:-1])])
+
+
+def group_importance(importance: Array, groups: Sequence[int]) -> Array:
+    """Importances [B, G] of groups of factors: means of those of the factors, [B, K], whose groups are given, [K].
+
+    :func:`xdomain.metrics.disentanglement.disentanglement` of it says whether each block serves a single group.
+    """
+    found = [importance[:, np.array(groups) == group].mean(1) for group in sorted(set(groups))]
+    return np.stack(found, 1)
 
 
 def block_gap(scores: Array, belongs: Sequence[int]) -> float:

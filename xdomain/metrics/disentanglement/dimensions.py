@@ -6,7 +6,7 @@ import numpy as np
 from scipy.stats import entropy
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import balanced_accuracy_score, mutual_info_score, roc_auc_score
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from sklearn.svm import LinearSVC
 
 from xdomain.metrics.disentanglement.inputs import Array, alive, checked, parts, standardised
@@ -18,8 +18,20 @@ def mutual_information(codes: Array, factors: Array, bins: int = 20) -> Array:
     Dimensions are put into ``bins`` bins of equal width between their smallest and their largest value. For N rows and
     independent variables the estimate is too high by about (bins - 1)(values - 1) / (2 N).
     """
-    found = [[mutual_info_score(binned(z, bins), v) for v in factors.T] for z in codes.T]
+    found = [[_information(binned(z, bins), v) for v in factors.T] for z in codes.T]
     return np.array(found)
+
+
+def _information(x: Array, y: Array) -> float:
+    """Mutual information in nats of two rows of small integers."""
+    return _entropy(x) + _entropy(y) - _entropy(x * (y.max() + 1) + y)
+
+
+def _entropy(x: Array) -> float:
+    """Entropy in nats of a row of small integers."""
+    counts = np.bincount(x)
+    shares = counts[counts > 0] / len(x)
+    return float(-(shares * np.log(shares)).sum())
 
 
 def binned(values: Array, bins: int) -> Array:
@@ -44,7 +56,7 @@ def mig(codes: Array, factors: Array, bins: int = 20) -> float:
     """
     codes, factors = checked(codes, factors)
     information = np.sort(mutual_information(codes, factors, bins), axis=0)
-    entropies = [entropy(np.bincount(v)) for v in factors.T]
+    entropies = [_entropy(v) for v in factors.T]
     return float(np.mean((information[-1] - information[-2]) / entropies))
 
 

@@ -16,9 +16,9 @@ class Pools:
         self.starts = [np.cumsum(counts) - counts for counts in self.counts]
 
     def partners(self, rows: Array, k: int, rng: np.random.Generator) -> Array:
-        """For every row another one at random, in which factor k has the same value."""
+        """For rows of any shape others at random, in which factor k has the same value."""
         value = self.factors[rows, k]
-        at = self.starts[k][value] + (rng.random(len(rows)) * self.counts[k][value]).astype(np.int64)
+        at = self.starts[k][value] + (rng.random(rows.shape) * self.counts[k][value]).astype(np.int64)
         chosen: Array = self.order[k][at]
         return chosen
 
@@ -28,7 +28,7 @@ def beta_vae_score(codes: Array, factors: Array, points: int = 800, batch: int =
 
     Higgins et al., "beta-VAE", ICLR 2017, section 3, with logistic regression. A point is the mean absolute difference
     of ``batch`` pairs of codes that share the value of one factor. Codes are standardised first. Pairs are drawn from
-    the given rows, which must have factors independent of each other; the factors take turns.
+    the given rows, which must have factors independent of each other. Every factor has equally many points.
 
     Args:
         codes: [N, D].
@@ -44,12 +44,12 @@ def beta_vae_score(codes: Array, factors: Array, points: int = 800, batch: int =
     codes, rng = standardised(codes), np.random.default_rng(seed)
 
     def drawn(rows: Array, count: int) -> tuple[Array, Array]:
-        pools, which = Pools(factors, rows), np.arange(count) % factors.shape[1]
-        features = []
-        for k in which:
-            one = rng.choice(rows, batch)
-            features.append(np.abs(codes[one] - codes[pools.partners(one, k, rng)]).mean(0))
-        return np.array(features), which
+        pools, features = Pools(factors, rows), []
+        which = np.repeat(np.arange(factors.shape[1]), -(-count // factors.shape[1]))
+        for k in range(factors.shape[1]):
+            one = rng.choice(rows, (len(which) // factors.shape[1], batch))
+            features.append(np.abs(codes[one] - codes[pools.partners(one, k, rng)]).mean(1))
+        return np.concatenate(features), which
 
     fitted, tested = parts(len(codes), seed)
     x, y = drawn(fitted, points)
@@ -60,7 +60,7 @@ def factor_vae_score(codes: Array, factors: Array, votes: int = 800, batch: int 
     """Accuracy of a majority vote that names the shared factor by the dimension that varies least.
 
     Kim and Mnih, "Disentangling by Factorising", ICML 2018, section 4. Variances of a batch are divided by those of all
-    rows; constant dimensions have no vote; the factors take turns.
+    rows; constant dimensions have no vote. Every factor has equally many votes.
 
     Args:
         codes: [N, D].
@@ -79,11 +79,13 @@ def factor_vae_score(codes: Array, factors: Array, votes: int = 800, batch: int 
     total = codes.var(0, ddof=1)
 
     def drawn(rows: Array, count: int) -> Array:
-        pools, table = Pools(factors, rows), np.zeros((codes.shape[1], factors.shape[1]), dtype=np.int64)
-        for k in np.arange(count) % factors.shape[1]:
-            same = pools.partners(np.repeat(rng.choice(rows), batch), k, rng)
-            table[(codes[same].var(0, ddof=1) / total).argmin(), k] += 1
-        return table
+        pools, columns = Pools(factors, rows), []
+        for k in range(factors.shape[1]):
+            one = rng.choice(rows, (-(-count // factors.shape[1]), 1))
+            same = pools.partners(one.repeat(batch, 1), k, rng)
+            least = (codes[same].var(1, ddof=1) / total).argmin(1)
+            columns.append(np.bincount(least, minlength=codes.shape[1]))
+        return np.stack(columns, 1)
 
     fitted, tested = parts(len(codes), seed)
     named = drawn(fitted, votes).argmax(1)

@@ -45,7 +45,7 @@ def parts(count: int, seed: int) -> tuple[Array, Array]:
 
 def alive(codes: Array) -> Array:
     """Which dimensions vary, bool [D]; rounding is no variation."""
-    spread = codes.std(0)
+    spread = codes.std(0, dtype=np.float64)
     result: Array = spread > 1e-9 * np.maximum(1e-12, np.abs(codes).max(0))
     return result
 

@@ -1,4 +1,4 @@
-"""The latent adversarial loss of content transfer: is a code from domain a or from domain b?"""
+"""The adversarial loss of codes and features: are they from domain a or from domain b?"""
 
 import torch
 from torch import Tensor
