@@ -19,6 +19,8 @@ from tests.callbacks.test_guided_accuracy import Brush, Judge
 from tests.callbacks.test_guided_accuracy import Shades as Colours
 from tests.methods import adaptation
 from tests.methods.domains import tiny
+from tests.methods.editors import Heads
+from tests.methods.editors import make as editor
 from tests.methods.faces import Faces, make
 from tests.methods.single import OneClip, OneImage, TwoImages, facts
 from tests.methods.test_ost import make as ost
@@ -40,6 +42,7 @@ from xdomain.methods import (
     ADDA,
     DANN,
     DIDD,
+    AttGAN,
     ConSinGAN,
     CycleGAN,
     DomainConfusion,
@@ -527,6 +530,7 @@ DOMAINS = {
     "OST digits": lambda: one_shot("digits"),
     "TwoStep": lambda: (two_step(gan_steps=4, encoder_steps=4, ema=0.9, optimizer=GANAdam), Faces(batch_size=1)),
     "TOS": lambda: through_all_phases(),
+    "AttGAN": lambda: (editor(AttGAN, critic_updates=1, optimizer=GANAdam), Heads(batch_size=2)),
     "ADDA": lambda: adapting(ADDA, source_steps=4, steps=4),
     "DANN": lambda: adapting(DANN, steps=8),
     "DomainConfusion": lambda: adapting(DomainConfusion),

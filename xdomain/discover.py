@@ -193,8 +193,14 @@ def tasks() -> dict[str, TaskEntry]:
             function = _member(name, member, nodes)
             if function is None or "NotImplementedError" in ast.unparse(function):
                 continue
-            entry = found.setdefault(task, TaskEntry(_doc(_first_member(name, task, nodes)).split("\n", 1)[0], {}))
-            for option, value in _options(function).items():
+            doc = _doc(_first_member(name, task, nodes)).split("\n", 1)[0]
+            options, entry = _options(function), found.get(task)
+            if entry is None:
+                entry = TaskEntry(doc, {})
+            elif entry.options.keys() & options.keys() == {"images"}:  # another kind of method, another meaning
+                entry = entry._replace(doc=f"{entry.doc} Or: {doc}")
+            found[task] = entry
+            for option, value in options.items():
                 if option not in entry.options or (value.doc and not entry.options[option].doc):
                     entry.options[option] = value
     return found

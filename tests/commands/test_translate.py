@@ -8,12 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.methods.editors import make as make_editor
 from xdomain.batch import to_float, to_uint8
 from xdomain.commands.main import main
 from xdomain.data.images import read_image, write_image
 from xdomain.errors import UserError
 from xdomain.inference.loading import load
-from xdomain.methods import DTN, Classifier
+from xdomain.methods import DTN, AttGAN, Classifier
 from xdomain.networks import ConvClassifier, UpConvDecoder
 from xdomain.running.trainer import Trainer
 
@@ -274,3 +275,32 @@ def test_help_does_not_import_torch():
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert "--overwrite" in result.stdout
     assert result.stdout.endswith("0 False\n")
+
+
+# ---------------------------------------------------------------- edits by name
+
+
+def test_attributes_are_edited_by_name(pictures, tmp_path, capsys):
+    method = make_editor(AttGAN)
+    torch.nn.init.normal_(method.D.classifier[-1].weight)
+    networks = {
+        "generator": {"class_path": "xdomain.networks.AttGANGenerator", "init_args": {"width": 4}},
+        "discriminator": {"class_path": "xdomain.networks.AttGANDiscriminator", "init_args": {"width": 4, "hidden": 8}},
+    }
+    save(method, tmp_path / "run/checkpoints/best.ckpt", **networks)
+    method.eval()
+    for attributes, strength in (("+Glasses,-Black", "1.5"), ("-Blond", None)):
+        more = ["--task", "edit", "--attributes", attributes, *(["--strength", strength] if strength else [])]
+        assert translate(tmp_path / "run", pictures / "0.png", tmp_path / attributes, *more) == 0
+        x = to_float(read_image(pictures / "0.png", 3))[None]
+        with torch.no_grad():
+            expected = to_uint8(method.edit(x, attributes, float(strength or 1)))[0]
+        assert torch.equal(read_image(tmp_path / attributes / "0.png", 3), expected)
+    capsys.readouterr()
+    for more, sentence in [
+        (["--attributes", "+Hat"], "--attributes is Hat, which this AttGAN does not change: give Black, Blond or"),
+        ([], "--attributes is needed by edit: give a value."),
+        (["--attributes", "-Blond", "--mask", "m"], "--mask is no option of edit by this AttGAN"),
+    ]:
+        found = refused(capsys, tmp_path / "run", pictures, tmp_path / "out", "--task", "edit", *more)
+        assert found.startswith(sentence)

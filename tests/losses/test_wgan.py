@@ -35,6 +35,30 @@ def test_penalty_is_taken_between_real_and_fake():
     assert gradient_penalty(D, real, fake).item() == pytest.approx(u**2, rel=1e-4)  # (|1 - u| - 1)^2
 
 
+def test_penalty_per_image_of_a_linear_critic():
+    """D(x) is the sum of a x over all values, so that the gradient of every image is a."""
+    slopes = torch.randn(3, 5, 4)
+    expected = (slopes.square().sum().sqrt() - 1) ** 2
+
+    def D(x):
+        return (slopes * x).sum((1, 2, 3))
+
+    found = gradient_penalty(D, torch.randn(2, 3, 5, 4), torch.randn(2, 3, 5, 4), per_image=True)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_penalty_per_image_is_taken_at_a_place_of_its_own_for_every_image():
+    # D(x) = |x|^2 / 2, so the gradient is x itself: (1 - u) times fake, whose norm is 3.
+    fake = torch.zeros(4, 1, 3, 3)
+    fake[:, 0] = 1.0
+    torch.manual_seed(3)
+    u = torch.rand(4)
+    torch.manual_seed(3)
+    found = gradient_penalty(lambda x: x.square().sum((1, 2, 3)) / 2, torch.zeros(4, 1, 3, 3), fake, per_image=True)
+    assert found.item() == pytest.approx((3 * (1 - u) - 1).square().mean().item(), rel=1e-4)
+    assert len(set(u.tolist())) == 4
+
+
 def test_gradients_of_the_penalty_equal_finite_differences():
     torch.manual_seed(0)
     D = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Softplus(), nn.Conv2d(4, 1, 3)).double()
@@ -89,10 +113,11 @@ def test_penalty_in_mixed_precision_is_that_in_float32():
     torch.manual_seed(0)
     D = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Softplus(), nn.Conv2d(4, 1, 3))
     real, fake = torch.randn(1, 3, 7, 7), torch.randn(1, 3, 7, 7).bfloat16()
-    torch.manual_seed(0)
-    expected = gradient_penalty(D, real, fake.float())
-    torch.manual_seed(0)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        penalty = gradient_penalty(D, real, fake)
-    assert penalty.dtype == torch.float32
-    assert penalty.item() == expected.item()
+    for per_image in (False, True):
+        torch.manual_seed(0)
+        expected = gradient_penalty(D, real, fake.float(), per_image)
+        torch.manual_seed(0)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            penalty = gradient_penalty(D, real, fake, per_image)
+        assert penalty.dtype == torch.float32
+        assert penalty.item() == expected.item()

@@ -18,6 +18,12 @@ def images(size):
 
 
 def gradients_of_a_batch(method, x, y, step=0):
+    """Name and gradients of every update of one batch of two domains; no weight moves."""
+    batch = {role: SimpleNamespace(image=image) for role, image in zip("ab", (x, y), strict=True)}
+    return gradients_of(method, batch, step)
+
+
+def gradients_of(method, batch, step=0):
     """Name and gradients of every update of one batch; no weight moves."""
     optimizers, updates = method.build_optimizers(), []
     method._trainer = SimpleNamespace(global_step=step)
@@ -33,7 +39,7 @@ def gradients_of_a_batch(method, x, y, step=0):
         return value.detach()
 
     method.step = step_of
-    method.training_step({role: SimpleNamespace(image=image) for role, image in zip("ab", (x, y), strict=True)}, 0)
+    method.training_step(batch, 0)
     return updates
 
 

@@ -3,6 +3,7 @@
 from xdomain.callbacks.accuracy import ClassificationAccuracy, GuidedAccuracy, ShuffledCastAccuracy, TransferAccuracy
 from xdomain.callbacks.adaptation import AdaptationScores
 from xdomain.callbacks.analogy import AnalogyQuality
+from xdomain.callbacks.attribute_edits import AttributeEdits, EditPictures
 from xdomain.callbacks.attribute_transfer import AttributeTransfer
 from xdomain.callbacks.attributes import AttributeAccuracy
 from xdomain.callbacks.channels_last import ChannelsLast
@@ -33,6 +34,7 @@ __all__ = [
     "AdaptationScores",
     "AnalogyQuality",
     "AttributeAccuracy",
+    "AttributeEdits",
     "AttributeTransfer",
     "ChannelsLast",
     "ClassificationAccuracy",
@@ -42,6 +44,7 @@ __all__ = [
     "ContentTransfer",
     "CorruptionRobustness",
     "DistributionDistance",
+    "EditPictures",
     "FaceSwapScores",
     "GeneratorEMA",
     "GuidedAccuracy",

@@ -1,6 +1,5 @@
 """Evaluation of translations between domains that differ in an attribute: is it changed, are the others kept?"""
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from xdomain.callbacks.evaluation import (
     fetch_judge,
 )
 from xdomain.callbacks.reading import draw_pairs, limited, part_of, pieces, read, share
-from xdomain.data.attributes import AttributeDomains, attributes_of, holds
+from xdomain.data.attributes import AttributeDomains, attributes_of, holds, truth
 from xdomain.data.base import ImageData, Split
 from xdomain.errors import UserError, refuse
 from xdomain.features.helpers import Helper, helper_targets
@@ -97,7 +96,7 @@ class AttributeTransfer(DrawnEvaluation):
         for piece in pieces(pairs, data.eval_batch_size):
             x, table = read(images, piece[:, 0], module), images.attributes
             assert table is not None
-            truth = _truth(rules, table[piece[:, 0]], data.attribute_names).to(module.device)
+            wanted = truth(rules.values(), data.attribute_names, table[piece[:, 0]]).to(module.device)
             shown = {"": module.translate(x, source, target).float().clamp(-1, 1), "_untranslated": x}
             if testing:
                 shown["_random"] = read(others, piece[:, 1], module)
@@ -109,9 +108,9 @@ class AttributeTransfer(DrawnEvaluation):
                 matches, logits = self._seen(shown[suffix], data.rules[target])
                 hits[suffix].update(matches, torch.ones_like(matches))
                 logits = logits[:, [self.targets.index(name) for name in rules]]
-                kept[suffix].update(logits, truth)
+                kept[suffix].update(logits, wanted)
                 if not suffix:
-                    balanced.update(logits, truth)
+                    balanced.update(logits, wanted)
         at = f"{source}_to_{target}"
         values: dict[str, Tensor] = {}
         for suffix in suffixes:
@@ -127,7 +126,7 @@ class AttributeTransfer(DrawnEvaluation):
     def _rules(self, images: ImageData, names: tuple[str, ...]) -> dict[str, str]:
         """The rules of the other targets that some images have and others lack."""
         assert images.attributes is not None
-        share = _truth(self.rules, images.attributes, names).double().mean(0).tolist()
+        share = truth(self.rules.values(), names, images.attributes).double().mean(0).tolist()
         return {name: rule for (name, rule), part in zip(self.rules.items(), share, strict=True) if 0 < part < 1}
 
     def _seen(self, images: Tensor, rule: str) -> tuple[Tensor, Tensor]:
@@ -136,9 +135,3 @@ class AttributeTransfer(DrawnEvaluation):
         logits = self.judge(images).float()
         matches = holds(rule, self.targets, (logits > 0).long().cpu().numpy())
         return torch.from_numpy(matches).to(logits) * 2 - 1, logits
-
-
-def _truth(rules: dict[str, str], table: np.ndarray, names: tuple[str, ...]) -> Tensor:
-    """Which images match which rules, 0 and 1, ``int64`` [N, K]."""
-    columns = [holds(rule, names, table) for rule in rules.values()]
-    return torch.from_numpy(np.stack(columns, 1) if columns else np.zeros((len(table), 0))).long()

@@ -3,19 +3,17 @@
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torchvision.utils import make_grid
 
-from xdomain.batch import to_channels, to_uint8
+from xdomain.batch import to_channels
 from xdomain.callbacks.content_checks import content_method
-from xdomain.callbacks.pictures import log_image, save_png
+from xdomain.callbacks.pictures import NamedPictures, grid_of
 from xdomain.callbacks.reading import read, spread
 from xdomain.data.base import Split
 from xdomain.errors import refuse
-from xdomain.methods import ContentMethod
-from xdomain.running.folder import run_dir
+from xdomain.methods import Method
 
 
-class TransferPictures(pl.Callback):
+class TransferPictures(NamedPictures):
     """Image grids of content transfer at every validation and in the test, in ``samples`` and in the loggers.
 
     ``transfer_D_*.png``, per direction whose target has content: guides in the top row, sources in the left column.
@@ -39,10 +37,8 @@ class TransferPictures(pl.Callback):
         if stage != "predict":
             content_method(pl_module)
 
-    @torch.no_grad()
-    def pictures(self, module: ContentMethod, split: Split) -> dict[str, Tensor]:
-        """All image grids by name, ``uint8`` [3, H, W]."""
-        images = {}
+    def pictures(self, module: Method, split: Split) -> dict[str, Tensor]:
+        module, images = content_method(module), {}
         for domain in module.domains:
             data = module.data.data(module.data.role_of(domain), split)
             images[domain] = read(data, spread(len(data), self.count), module)
@@ -54,43 +50,26 @@ class TransferPictures(pl.Callback):
                 outputs = module.translate(targets, source, target, guide=guides)
                 top, left = torch.cat([torch.ones_like(y[:1]), y]), x[:, None]
                 body = torch.cat([left, outputs.view(len(x), len(y), *x.shape[1:])], 1).flatten(0, 1)
-                shown[f"transfer_{source}_to_{target}"] = _grid(torch.cat([top, body]), len(y) + 1)
+                shown[f"transfer_{source}_to_{target}"] = grid_of(torch.cat([top, body]), len(y) + 1)
             if source in module.contents:
                 removal = module.translate(x, source, target, task="remove")
-                shown[f"removal_{source}"] = _grid(torch.cat([x, removal]), len(x))
+                shown[f"removal_{source}"] = grid_of(torch.cat([x, removal]), len(x))
         if module.guided and len(module.contents) == 2:
             first, second = module.domains
             x, y = (part[: min(map(len, images.values()))] for part in images.values())
             union = module.translate(x, first, second, guide=y, task="add")
-            shown["union"] = _grid(torch.cat([x, y, union]), len(x))
+            shown["union"] = grid_of(torch.cat([x, y, union]), len(x))
         x = images[module.contents[0]]
         if module.masked:
             colours = to_channels(x, 3)
             red = colours.new_tensor([1.0, -1.0, -1.0]).view(3, 1, 1)
-            shown["masks"] = _grid(torch.cat([colours, colours.lerp(red, 0.7 * module.mask(x))]), len(x))
+            shown["masks"] = grid_of(torch.cat([colours, colours.lerp(red, 0.7 * module.mask(x))]), len(x))
         if split == "test":
             others = images[module.contents[-1]].roll(1, 0)
             lines = 1 if len(module.codes(x[:1])) > 2 else min(len(x), len(others))
             cells = module.interpolate(x[:lines], others[:lines], "common", self.count)
-            shown["interpolation"] = _grid(cells.flatten(0, 2), cells.shape[2])
+            shown["interpolation"] = grid_of(cells.flatten(0, 2), cells.shape[2])
         return shown
 
-    def _show(self, trainer: pl.Trainer, module: pl.LightningModule, split: Split, when: str) -> None:
-        folder = run_dir(trainer)
-        if not trainer.is_global_zero or trainer.sanity_checking or folder is None:
-            return
-        for name, picture in self.pictures(content_method(module), split).items():
-            file = f"{name}.png" if name == "interpolation" else f"{name}_{when}.png"
-            save_png(picture, folder / "samples" / file)
-            log_image(trainer, name, picture)
-
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._show(trainer, pl_module, "val", f"{trainer.global_step:07d}")
-
-    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._show(trainer, pl_module, "test", "test")
-
-
-def _grid(images: Tensor, columns: int) -> Tensor:
-    picture: Tensor = make_grid(to_uint8(to_channels(images, 3)), nrow=columns, padding=1)
-    return picture
+    def file(self, name: str, when: str) -> str:
+        return f"{name}.png" if name == "interpolation" else super().file(name, when)

@@ -11,7 +11,7 @@ from torchvision.utils import make_grid
 
 from xdomain.batch import to_channels, to_float, to_uint8
 from xdomain.callbacks.evaluation import check_translates_alone
-from xdomain.data.base import BaseDataModule
+from xdomain.data.base import BaseDataModule, Split
 from xdomain.files import whole_file
 from xdomain.methods.base import Method
 from xdomain.running.folder import run_dir
@@ -86,3 +86,37 @@ class SampleGrid(pl.Callback):
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._show(trainer, pl_module, "test", testing=True)
+
+
+class NamedPictures(pl.Callback):
+    """Base class of image grids with names, at every validation and in the test, in ``samples`` and in the loggers."""
+
+    def pictures(self, module: Method, split: Split) -> dict[str, Tensor]:
+        """All image grids by name, ``uint8`` [3, H, W]."""
+        raise NotImplementedError(f"{type(self).__name__} must implement pictures()")
+
+    def file(self, name: str, when: str) -> str:
+        """The file of a grid; ``when`` is the step or ``test``."""
+        return f"{name}_{when}.png"
+
+    @torch.no_grad()
+    def _show(self, trainer: pl.Trainer, module: pl.LightningModule, split: Split, when: str) -> None:
+        folder = run_dir(trainer)
+        if not trainer.is_global_zero or trainer.sanity_checking or folder is None:
+            return
+        assert isinstance(module, Method)
+        for name, picture in self.pictures(module, split).items():
+            save_png(picture, folder / "samples" / self.file(name, when))
+            log_image(trainer, name, picture)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._show(trainer, pl_module, "val", f"{trainer.global_step:07d}")
+
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._show(trainer, pl_module, "test", "test")
+
+
+def grid_of(images: Tensor, columns: int) -> Tensor:
+    """A grid, ``uint8`` [3, H, W], of images [N, C, h, w] in [-1, 1], row by row."""
+    picture: Tensor = make_grid(to_uint8(to_channels(images, 3)), nrow=columns, padding=1)
+    return picture

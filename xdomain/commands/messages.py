@@ -210,6 +210,8 @@ def quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
+            # Not for methods whose first batches train only some of the networks: schedules count batches.
+            warnings.filterwarnings("ignore", r"Detected call of `lr_scheduler.step", UserWarning)
             # Only affects the progress bar: batches are counted over all epochs, and few images make short ones.
             warnings.filterwarnings("ignore", r"The number of training batches \(\d+\) is smaller than the logging")
             yield

@@ -31,6 +31,8 @@ shrinks them to the size of its training first.
 --task says what is made of an image; every method knows some of them:
 {tasks}
 
+edit --attributes +Eyeglasses,-Smiling --strength 1.5 changes what images show by name (AttGAN, STGAN, StarGAN).
+
 Content is what only images of one domain have, such as glasses; guides are images that show it. Image number i takes
 guide number i, both in the order of their names; after the last guide comes the first again. Masks are grey PNG
 files."""
@@ -66,6 +68,17 @@ def _parser(known: dict[str, TaskEntry]) -> Parser:
     return parser
 
 
+def _signed(args: list[str]) -> list[str]:
+    """The same with edits such as ``-Smiling`` joined to their option: argparse takes them for options otherwise."""
+    joined: list[str] = []
+    for word in args:
+        if joined and joined[-1] == "--attributes" and word[:1] == "-" and word[:2] != "--":
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
 def translate_command(args: list[str]) -> int:
     """Run ``xdomain translate``; returns the exit status: 0, or 1 if files were skipped.
 
@@ -73,7 +86,7 @@ def translate_command(args: list[str]) -> int:
         UserError: if nothing can be translated, or files would be overwritten; nothing is written then.
     """
     known = {name: entry for name, entry in tasks().items() if "images" in entry.options}
-    options = _parser(known).parse_args(args)
+    options = _parser(known).parse_args(_signed(args))
     check_numbers(options, batch_size=1, seed=0)
 
     from xdomain.inference.folder import translate_folder

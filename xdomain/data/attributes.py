@@ -3,7 +3,7 @@
 import difflib
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -125,6 +125,12 @@ def holds(rule: str, names: Sequence[str], table: np.ndarray) -> np.ndarray:
     if tokens:
         raise unreadable()
     return result
+
+
+def truth(rules: Iterable[str], names: Sequence[str], table: np.ndarray) -> Tensor:
+    """Which images match which rules, 0 and 1, ``int64`` [N, R]; see :func:`holds`."""
+    columns = [holds(rule, names, table) for rule in rules]
+    return torch.from_numpy(np.stack(columns, 1) if columns else np.zeros((len(table), 0))).long()
 
 
 def attributes_of(rule: str) -> list[str]:

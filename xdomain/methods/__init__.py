@@ -1,6 +1,7 @@
 """Methods: one file per paper."""
 
 from xdomain.methods.adda import ADDA
+from xdomain.methods.attgan import AttGAN
 from xdomain.methods.attributes import AttributeClassifier
 from xdomain.methods.base import Method
 from xdomain.methods.classifier import Classifier
@@ -29,6 +30,8 @@ from xdomain.methods.reader import ParameterReader
 from xdomain.methods.readouts import Change, Erasure, Regions, Strength
 from xdomain.methods.segmenter import Segmenter
 from xdomain.methods.singan import SinGAN
+from xdomain.methods.stargan import StarGAN
+from xdomain.methods.stgan import STGAN
 from xdomain.methods.structural_analogy import StructuralAnalogy
 from xdomain.methods.tos import TOS
 from xdomain.methods.translation import TranslationMethod
@@ -44,8 +47,10 @@ __all__ = [
     "DTN",
     "FADA",
     "OST",
+    "STGAN",
     "TOS",
     "UNIT",
+    "AttGAN",
     "AttributeClassifier",
     "Change",
     "Classifier",
@@ -72,6 +77,7 @@ __all__ = [
     "Segmenter",
     "SinGAN",
     "SinGAN3D",
+    "StarGAN",
     "Strength",
     "StructuralAnalogy",
     "TranslationMethod",

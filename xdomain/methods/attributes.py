@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from xdomain.batch import Batch, Sample, to_channels
-from xdomain.data.attributes import AttributeDomains, holds
+from xdomain.data.attributes import AttributeDomains, truth
 from xdomain.errors import UserError, refuse
 from xdomain.methods.base import Method
 
@@ -52,8 +52,7 @@ class AttributeClassifier(Method):
         data, table = self.data, attributes.cpu().numpy()
         if not isinstance(data, AttributeDomains):
             raise UserError(f"AttributeClassifier needs attributed data such as Avatars, not {type(data).__name__}.")
-        columns = [torch.from_numpy(holds(rule, data.attribute_names, table)) for rule in self.targets.values()]
-        return torch.stack(columns, 1).float()
+        return truth(self.targets.values(), data.attribute_names, table).float()
 
     def build_optimizers(self) -> dict[str, Optimizer]:
         return {"c": self.optimizer(self.network.parameters())}

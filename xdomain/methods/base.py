@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.trainer.states import TrainerFn
@@ -15,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from xdomain.batch import Batch, Sample, to_uint8
 from xdomain.data.base import BaseDataModule, Split
+from xdomain.data.sampler import derive_seed
 from xdomain.errors import SettingError, UserError, choice, did_you_mean, refuse
 from xdomain.features.helpers import Helper
 from xdomain.optim import GANAdam, advance, carried_over, go_on, settings_of, settings_of_schedule
@@ -288,6 +290,19 @@ class Method(pl.LightningModule):
         if self.logs_now or shown or options.get("on_epoch"):
             super().log(name, value, *args, **options)
 
+    def summed(self, losses: dict[str, Tensor], weights: dict[str, float] | None = None) -> Tensor:
+        """The sum of losses, times their weights if they have some; each is logged without its weight."""
+        self.log_dict({name: loss.detach() for name, loss in losses.items()})
+        factors = weights or {}
+        return torch.stack([factors.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
+
+    # Random numbers
+
+    def separate_noise(self) -> None:
+        """Let every rank draw random numbers of its own; for ``on_train_start``. Resumed runs have them already."""
+        if self.trainer.world_size > 1 and self.trainer.global_step == 0:
+            torch.manual_seed(derive_seed(torch.initial_seed(), self.global_rank))
+
     # Phases
 
     def phase_at(self, step: int) -> Phase:
@@ -526,6 +541,16 @@ class Method(pl.LightningModule):
             super().on_validation_model_zero_grad()
 
     # Evaluation: metrics and image grids are callbacks that call translate()
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Switch to evaluation mode, and back afterwards."""
+        training = self.training
+        self.eval()
+        try:
+            yield
+        finally:
+            self.train(training)
 
     @property
     def watched(self) -> tuple[Split, ...]:

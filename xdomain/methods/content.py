@@ -1,7 +1,6 @@
 """Base class for content transfer: common codes, separate codes, and the tasks that recombine them."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, get_args
 
@@ -262,16 +261,6 @@ class ContentMethod(Method):
             refuse(self, "fixed", fixed, f", which is no code{did_you_mean(fixed, codes, f': give {choice(codes)}.')}")
         if not 2 <= steps <= MOST_TILES:
             refuse(self, "steps", steps, f"give a number of tiles from 2 to {MOST_TILES}.")
-
-    @contextmanager
-    def evaluating(self) -> Iterator[None]:
-        """Switch to evaluation mode, and back afterwards."""
-        training = self.training
-        self.eval()
-        try:
-            yield
-        finally:
-            self.train(training)
 
     # Inference, through the read-outs
 

@@ -9,7 +9,6 @@ from pytorch_lightning.cli import OptimizerCallable
 from torch import Tensor
 
 from xdomain.batch import Batch
-from xdomain.data.sampler import derive_seed
 from xdomain.errors import SettingError, UserError, refuse
 from xdomain.methods.base import Method, Phase
 from xdomain.networks.pyramid import Size, resize, soft_mask
@@ -175,9 +174,8 @@ class PyramidMethod(Method):
         self._constants_of = None
 
     def on_train_start(self) -> None:
-        """Let every rank draw its own noise: all have the same sample. After a resume the saved states do that."""
-        if self.trainer.world_size > 1 and self.trainer.global_step == 0:
-            torch.manual_seed(derive_seed(torch.initial_seed(), self.global_rank))
+        """Let every rank draw its own noise: all have the same sample."""
+        self.separate_noise()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Start a scale at its first batch, and set the learning rates of its optimisers."""

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from xdomain.batch import Batch, to_channels
-from xdomain.data.sampler import derive_seed
 from xdomain.errors import UserError, refuse
 from xdomain.losses import bce_gan
 from xdomain.methods.base import Method, Phase
@@ -105,9 +104,8 @@ class TwoStep(Method):
         return tuple(sorted(pairs, key=lambda pair: pair[0] == pair[1]))
 
     def on_train_start(self) -> None:
-        """Let every rank draw z of its own. After a resume the saved states do that."""
-        if self.trainer.world_size > 1 and self.trainer.global_step == 0:
-            torch.manual_seed(derive_seed(torch.initial_seed(), self.global_rank))
+        """Let every rank draw z of its own."""
+        self.separate_noise()
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         if self.phase.name == "adversarial":
@@ -203,11 +201,6 @@ class TwoStep(Method):
             yield G
         finally:
             G.train(training)
-
-    def summed(self, losses: dict[str, Tensor]) -> Tensor:
-        """The sum of losses; each is logged."""
-        self.log_dict({name: loss.detach() for name, loss in losses.items()})
-        return torch.stack([*losses.values()]).sum()
 
     # Inference
 

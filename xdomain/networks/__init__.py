@@ -3,6 +3,14 @@
 from xdomain.networks.adaptation import DomainDiscriminator, LeNet, MNISTNet, SVHNNet
 from xdomain.networks.codes import CodeDecoder, CodeDiscriminator, CodeEncoder, FaderDiscriminator
 from xdomain.networks.dcgan import ConvClassifier, ConvDiscriminator, ConvEncoder, UpConvDecoder
+from xdomain.networks.editors import (
+    AttGANDiscriminator,
+    AttGANGenerator,
+    SelectiveTransferUnit,
+    StarGANDiscriminator,
+    StarGANGenerator,
+    STGANGenerator,
+)
 from xdomain.networks.faces import AttributeNet, FaceEmbedder
 from xdomain.networks.half_resolution import (
     HalfResolutionClassifier,
@@ -29,6 +37,8 @@ from xdomain.networks.two_step import ConditionalGenerator, LatentEncoder, TwoHe
 from xdomain.networks.unet import UNetGenerator
 
 __all__ = [
+    "AttGANDiscriminator",
+    "AttGANGenerator",
     "AttributeNet",
     "CodeDecoder",
     "CodeDiscriminator",
@@ -68,9 +78,13 @@ __all__ = [
     "ResNetClassifier",
     "ResNetFeatures",
     "ResnetGenerator",
+    "STGANGenerator",
     "SVHNNet",
     "SegmentationNet",
+    "SelectiveTransferUnit",
     "SmallFeatures",
+    "StarGANDiscriminator",
+    "StarGANGenerator",
     "TwoHeadDiscriminator",
     "UNetGenerator",
     "UpConvDecoder",

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from xdomain.networks.classifier import FeatureClassifier
 
 
-def _halvings(image_size: int, smallest: int = 4) -> int:
+def halvings(image_size: int, smallest: int = 4) -> int:
     """How often a size can be halved down to ``smallest``.
 
     Raises:
@@ -87,7 +87,7 @@ class ConvEncoder(nn.Sequential):
     def __init__(self, in_channels: int, dim: int, image_size: int, width: int = 64) -> None:
         layers: list[nn.Module] = []
         previous = in_channels
-        for level in range(_halvings(image_size)):
+        for level in range(halvings(image_size)):
             layers += [nn.Conv2d(previous, width << level, 3, 2, 1, bias=False), nn.BatchNorm2d(width << level)]
             layers.append(nn.ReLU())
             previous = width << level
@@ -111,7 +111,7 @@ class UpConvDecoder(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         previous = dim
-        for level in range(_halvings(image_size)):
+        for level in range(halvings(image_size)):
             out = width >> level
             stride, padding = (2, 1) if level else (1, 0)
             up = nn.ConvTranspose2d(previous, out, 4, stride, padding, bias=False)
@@ -156,7 +156,7 @@ class ConvDiscriminator(nn.Module):
         self.noise = noise
         layers: list[nn.Module] = []
         previous = in_channels
-        for level in range(_halvings(image_size)):
+        for level in range(halvings(image_size)):
             normalise = batch_norm and level > 0
             layers.append(nn.Conv2d(previous, width << level, 3, 2, 1, bias=not normalise))
             if normalise:

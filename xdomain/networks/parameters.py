@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xdomain.networks.classifier import FeatureClassifier
-from xdomain.networks.dcgan import _halvings
+from xdomain.networks.dcgan import halvings
 
 Layout = Sequence[tuple[str, int]]
 """Kind and number of columns of every parameter, see :class:`xdomain.engines.Schema`."""
@@ -83,7 +83,7 @@ class ParameterDecoder(nn.Module):
         layers: list[nn.Module] = [nn.Linear(size, hidden), nn.ReLU(), nn.Linear(hidden, 16 * width)]
         layers.append(nn.Unflatten(1, (width, 4, 4)))
         previous = width
-        for level in range(_halvings(image_size)):
+        for level in range(halvings(image_size)):
             out = width >> (level + 1)
             layers += [nn.GroupNorm(_groups(previous), previous), nn.ReLU(), nn.Upsample(scale_factor=2)]
             layers.append(nn.Conv2d(previous, out, 3, padding=1))
@@ -121,7 +121,7 @@ def _down(in_channels: int, image_size: int, width: int, dim: int) -> list[nn.Mo
     """Layers from an image to a vector of length dim."""
     layers: list[nn.Module] = []
     previous = in_channels
-    for level in range(_halvings(image_size)):
+    for level in range(halvings(image_size)):
         out = width << level
         layers += [nn.Conv2d(previous, out, 4, 2, 1), nn.GroupNorm(_groups(out), out), nn.LeakyReLU(0.2)]
         previous = out

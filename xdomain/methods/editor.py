@@ -1,0 +1,210 @@
+"""What the methods share that change attributes of images by name."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from xdomain.batch import Sample
+from xdomain.data.attributes import AttributeDomains, truth
+from xdomain.errors import UserError, choice, did_you_mean, refuse
+from xdomain.losses import gradient_penalty
+from xdomain.methods.base import Method
+
+NetworkFactory = Callable[[int, int, int], nn.Module]
+"""Makes a network from the channels of the images, their size in pixels and the number of attributes."""
+
+
+class AttributeEditor(Method):
+    """Base class of methods with one generator for any changes of named attributes, trained against WGAN-GP's critic.
+
+    The images are one domain of data with attributes. In training, G edits them to the attributes of other images of
+    the batch. D scores images and classifies their attributes; it learns both from real images, and the scores from
+    edited ones. After training its classifier reads which attributes an image has before the change.
+
+    Args:
+        generator: makes G from (channels, image size, number of attributes).
+        discriminator: makes D, likewise; its output is a pair of scores and logits of the attributes.
+        attributes: the attributes that can be changed: names of the data's, or rules over these by name, such as
+            ``{Facial_Hair: Mustache or Goatee or not No_Beard}``.
+        exclusive: groups of attributes of which an image has at most one; an edit that adds one takes away the others.
+        critic_updates: updates of D per update of G.
+        penalty: weight of D's gradient penalty.
+        options: see :class:`xdomain.methods.base.Method`.
+
+    Attributes:
+        weights: maps the name of a loss to its weight.
+    """
+
+    def __init__(
+        self,
+        generator: NetworkFactory,
+        discriminator: NetworkFactory,
+        attributes: list[str] | dict[str, str],
+        exclusive: list[list[str]] | None = None,
+        critic_updates: int = 5,
+        penalty: float = 10.0,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        if len(self.domains) != 1:
+            kind = type(self).__name__
+            raise UserError(f"{kind} edits the images of one domain, but the data has {len(self.domains)}: use one.")
+        if not attributes:
+            refuse(self, "attributes", attributes, "give at least one attribute.")
+        if critic_updates < 1:
+            refuse(self, "critic_updates", critic_updates, "give a number of at least 1.")
+        self.attributes = attributes if isinstance(attributes, dict) else {name: name for name in attributes}
+        self.names = tuple(self.attributes)
+        self.exclusive = tuple(tuple(group) for group in exclusive or ())
+        for name in (name for group in self.exclusive for name in group):
+            self._known(name, "exclusive")
+        self.critic_updates, self.weights = critic_updates, {"l_penalty": penalty}
+        self.G = generator(self.channels[0], self.image_size, len(self.names))
+        self.D = discriminator(self.channels[0], self.image_size, len(self.names))
+
+    def build_optimizers(self) -> dict[str, Optimizer]:
+        return {"d": self.optimizer(self.D.parameters()), "g": self.optimizer(self.G.parameters())}
+
+    @property
+    def directions(self) -> tuple[tuple[str, str], ...]:
+        """From the domain to itself."""
+        return ((self.domains[0], self.domains[0]),)
+
+    @property
+    def tasks(self) -> dict[str, Callable[..., Any]]:
+        return {"edit": self.edit}
+
+    # Training
+
+    def setup(self, stage: str) -> None:
+        """Refuse data without these attributes."""
+        if stage == "fit":
+            self.own(torch.zeros(0, len(self.attributed().attribute_names)))
+
+    def on_fit_start(self) -> None:
+        """Refuse attributes that all training images have, or none."""
+        table = self.data.data("a", "train").attributes
+        assert table is not None
+        for name, share in zip(self.names, self.own(torch.from_numpy(table)).mean(0).tolist(), strict=True):
+            if share in (0.0, 1.0):
+                raise UserError(f"the attribute {name} holds for {share:.0%} of the training images: leave it out.")
+
+    def on_train_start(self) -> None:
+        """Let every rank draw target attributes of its own."""
+        self.separate_noise()
+
+    def attributed(self) -> AttributeDomains:
+        """The data module, refused without attributes."""
+        if not isinstance(data := self.data, AttributeDomains):
+            kind = type(self).__name__
+            raise UserError(f"{kind} needs data with attributes such as Avatars or CelebA, not {type(data).__name__}.")
+        return data
+
+    def own(self, attributes: Tensor) -> Tensor:
+        """What images have of :attr:`names`, float [N, K] of 0 and 1, by the data's attributes [N, A]."""
+        table = attributes.cpu().numpy()
+        return truth(self.attributes.values(), self.attributed().attribute_names, table).float().to(attributes.device)
+
+    def sampled(self, sample: Sample) -> tuple[Tensor, Tensor, Tensor]:
+        """Images, their attributes, and those of other images of the batch as targets."""
+        assert sample.attributes is not None
+        own = self.own(sample.attributes)
+        return sample.image, own, own[torch.randperm(len(own), device=own.device)]
+
+    def d_loss(self, images: Tensor, edited: Tensor, own: Tensor) -> Tensor:
+        """D's loss: WGAN-GP on images and edited ones, and the classification of the images' own attributes."""
+        real, logits = self.D(images)
+        fake, _ = self.D(edited)
+        penalty = gradient_penalty(lambda x: self.D(x)[0], images, edited, per_image=True)
+        losses = {"l_critic": fake.mean() - real.mean(), "l_penalty": penalty}
+        return self.summed({**losses, "l_attributes": self.l_attributes(logits, own)}, self.weights)
+
+    def l_attributes(self, logits: Tensor, wanted: Tensor) -> Tensor:
+        """Binary cross-entropy of logits [N, K] with attributes [N, K] of 0 and 1, averaged over both."""
+        return F.binary_cross_entropy_with_logits(logits, wanted)
+
+    # Inference
+
+    def label(self, own: Tensor, target: Tensor) -> Tensor:
+        """What G is told of the attributes of the image and the target attributes, [N, K] both."""
+        raise NotImplementedError(f"{type(self).__name__} must implement label()")
+
+    def edited(self, images: Tensor, own: Tensor, target: Tensor, strength: float = 1.0) -> Tensor:
+        """Edit images in evaluation mode, from attributes [N, K] to others, both of 0 and 1; see :meth:`edit`."""
+        with self.evaluating():
+            result: Tensor = self.G(images, self.label(own, torch.lerp(own, target, strength)))
+            return result
+
+    def read(self, images: Tensor) -> Tensor:
+        """What D sees of :attr:`names` in images [N, C, H, W] in [-1, 1]: float [N, K] of 0 and 1."""
+        with self.evaluating():
+            logits: Tensor = self.D(images)[1]
+            return (logits > 0).float()
+
+    def changed(self, own: Tensor, changes: dict[str, bool]) -> Tensor:
+        """Attributes [N, K] with some set or taken away, and with them what they exclude."""
+        target = own.clone()
+        for name, value in changes.items():
+            if value:
+                excluded = {other for group in self.exclusive if name in group for other in group} - {name}
+                target[:, [self.names.index(other) for other in excluded]] = 0
+        for name, value in changes.items():
+            target[:, self.names.index(name)] = float(value)
+        return target
+
+    def flipped(self, own: Tensor, name: str) -> Tensor:
+        """Attributes [N, K] with one added where it lacks and taken away where not."""
+        has = own[:, [self.names.index(name)]] > 0
+        return torch.where(has, self.changed(own, {name: False}), self.changed(own, {name: True}))
+
+    def edit(self, images: Tensor, attributes: str, strength: float = 1.0) -> Tensor:
+        """Change attributes by name.
+
+        Args:
+            images: float [N, C, H, W] in [-1, 1].
+            attributes: what to add and what to take away, such as ``+Eyeglasses,-Smiling``.
+            strength: amount of the change; 0 gives a reconstruction, 1 what was trained, more exaggerates.
+
+        Returns:
+            float [N, C, H, W] in [-1, 1].
+
+        Raises:
+            SettingError: for attributes that the method does not know or that exclude each other.
+        """
+        changes = self.parsed(attributes)
+        if not math.isfinite(strength):
+            refuse(self, "strength", strength, "give a finite number, such as 1.")
+        own = self.read(images)
+        return self.edited(images, own, self.changed(own, changes), strength)
+
+    def parsed(self, attributes: str) -> dict[str, bool]:
+        """Changes by name, such as ``{Eyeglasses: True, Smiling: False}`` for ``+Eyeglasses,-Smiling``."""
+        changes: dict[str, bool] = {}
+        for word in (word.strip() for word in attributes.split(",")):
+            if word[:1] not in ("+", "-") or not word[1:]:
+                refuse(self, "attributes", attributes, f", but {word!r} lacks its + or -: give +{self.names[0]} or so.")
+            self._known(name := word[1:], "attributes")
+            if name in changes:
+                refuse(self, "attributes", attributes, f", which has {name} twice: give it once.")
+            changes[name] = word[0] == "+"
+        added = [name for name, value in changes.items() if value]
+        for group in self.exclusive:
+            if len(both := [name for name in added if name in group]) > 1:
+                refuse(self, "attributes", attributes, f", but {' and '.join(both)} exclude each other: add one.")
+        return changes
+
+    def _known(self, name: str, option: str) -> None:
+        if name not in self.names:
+            hint = did_you_mean(name, self.names, f": give {choice(self.names)}.")
+            refuse(self, option, name, f", which this {type(self).__name__} does not change{hint}")
+
+    def translate(self, images: Tensor, source: str, target: str) -> Tensor:
+        """Reconstruct images: an edit that changes nothing."""
+        self.direction("transfer", source, target)
+        own = self.read(images)
+        return self.edited(images, own, own)
