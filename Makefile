@@ -5,7 +5,7 @@ STAMP := $(VENV)/.stamp
 DOCS_STAMP := $(VENV)/.stamp-docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage lint type smoke ddp bench bolts results docs format clean
+.PHONY: help demo test coverage lint type smoke ddp bench bolts judges results docs format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ bench: $(STAMP) ## measure overhead, sharing, schedules, resuming, drawing, deco
 # Its pins ask for Lightning 1, and what it needs to be imported is there already.
 bolts: $(STAMP) ## install lightning-bolts for its pix2pix networks, see docs/bolts.md
 	$(BIN)/python -m pip install --no-deps lightning-bolts==0.7.0
+
+judges: $(STAMP) ## install the judges from outside, see docs/judges.md
+	$(BIN)/python -m pip install dlib-bin face-recognition-models
 
 results: $(STAMP) ## write the tables of README.md and docs/ from the files in results/
 	$(BIN)/python -m xdomain.commands.table

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pytorch_lightning.trainer.states import TrainerFn
 from scipy.ndimage import gaussian_filter
 from torch import nn
 
@@ -376,6 +377,58 @@ def test_a_validation_is_short():
     values = transferred(Surgeon(), testing=False)
     names = ("smile_to_glasses", "glasses_to_smile")
     assert set(values) == {f"{key}/{name}" for key in ("hit_rate", "removed", "added", "l1") for name in names}
+
+
+def on_validation_images(callback, method, data):
+    """What the command ``validate`` reports."""
+    run = attach(method, data, testing=False)
+    run.state.fn = TrainerFn.VALIDATING
+    callback.setup(run, method, "validate")
+    callback.begin(run, method)
+    return callback.report(run, False)
+
+
+def test_the_command_validate_measures_what_a_test_does_on_validation_images():
+    data, method = Blocks(), Surgeon(lazy=True).eval()
+    values = on_validation_images(ContentTransfer(pairs=60), method, data)
+    assert values.keys() == evaluated(ContentTransfer(pairs=60), method, data).keys()
+    images, guides = (data.data(role, "val").images.astype(float) / 127.5 for role in "ab")
+    pairs = draw_pairs(len(images), len(guides), 60, 0)
+    ground, block = images[pairs[:, 0], :, 0, 0], images[pairs[:, 0], :, 3, 3]
+    change = np.abs(block - ground).mean() * 15 + np.abs(guides[pairs[:, 1], :, 10, 10] - ground).mean() * 25
+    assert values["l1/smile_to_glasses"] == pytest.approx(change / 256, rel=1e-4)
+    assert values["n_real/smile_to_glasses@random-conv"] == len(guides)
+
+
+class Faces:
+    """A judge from outside that knows the ground."""
+
+    name = "dlib"
+
+    def features(self, images):
+        return images[:, :, 0, 0]
+
+
+def test_a_judge_from_outside_looks_at_the_first_pairs(monkeypatch):
+    monkeypatch.setattr("xdomain.callbacks.content.OUTSIDE", 14)
+    monkeypatch.setattr("xdomain.callbacks.content.DlibEmbedder", Faces)
+    values = transferred(Surgeon(), outside="dlib", pairs=24)
+    few = transferred(Surgeon(), pairs=14)
+    for name in ("smile_to_glasses", "glasses_to_smile"):
+        for key in ("identity", "identified", "removed_identified", "added_identified"):
+            for answer in ("", "_untranslated", "_random", "_mean"):
+                assert values[f"{key}{answer}/{name}@dlib"] == pytest.approx(few[f"{key}{answer}/{name}"])
+    assert not [key for key in values if "truth" in key and "dlib" in key]
+
+
+def test_a_judge_that_is_not_installed_is_left_out(monkeypatch):
+    def missing():
+        raise UserError("run make judges.")
+
+    monkeypatch.setattr("xdomain.callbacks.content.DlibEmbedder", missing)
+    with pytest.warns(UserWarning, match="leaves out dlib: run make judges"):
+        values = transferred(Surgeon(), outside="dlib", pairs=10)
+    assert not [key for key in values if "dlib" in key]
 
 
 def test_without_judges():

@@ -160,6 +160,43 @@ def test_torchvision_layers_can_be_chosen(squeezenet, weights, images):
     torch.testing.assert_close(extractor.maps(images, "features.0").relu(), extractor.maps(images, "features.1"))
 
 
+@pytest.mark.parametrize(("start", "end"), [("features.1", "features.5"), ("features.5", "features.9")])
+def test_torchvision_networks_run_in_parts(weights, images, start, end):
+    extractor = build_extractor(f"torchvision:squeezenet1_0:{weights}:input=caffe")
+    first, last = extractor.pyramid(images, [start, end])
+    before = first.clone()
+    assert torch.equal(extractor.onward(first, start, end), last)
+    assert torch.equal(first, before)
+    with pytest.raises(ValueError, match=f"layer '{start}' of squeezenet1-0 does not come after layer '{end}'"):
+        extractor.onward(last, end, start)
+
+
+def test_random_convolutions_run_in_parts(images):
+    extractor = build_extractor("random-conv")
+    first, last = extractor.pyramid(images, ["1", "3"])
+    first.requires_grad_()
+    made = extractor.onward(first, "1", "3")
+    assert torch.equal(made, last)
+    made.sum().backward()
+    assert first.grad.abs().sum() > 0
+    with pytest.raises(ValueError, match="random-conv has no layer '5'"):
+        extractor.onward(last, "3", "5")
+
+
+def test_a_network_that_is_no_chain_does_not_run_in_parts(images):
+    class Branches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
+
+        def forward(self, x):
+            return self.two(self.one(x))
+
+    extractor = HookedExtractor("toy", Branches(), lambda x: x)
+    with pytest.raises(ValueError, match="toy cannot be run from one layer to another"):
+        extractor.onward(extractor.maps(images, "one"), "one", "two")
+
+
 def test_maps_run_no_further_than_needed(images):
     class Trap(nn.Module):
         def forward(self, x):

@@ -5,13 +5,24 @@ import copy
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
 from tests.methods.faces import Faces, assert_gradients, first_batch, fitted, make, one_step, pictures
 from tests.methods.test_didd import WEIGHTS, autoencoder_losses, discriminator_loss
 from tests.toys import trainer
 from xdomain.data import ImageData
 from xdomain.errors import UserError
-from xdomain.methods import DIDD, Erasure, FaderNetwork, GuidedTransfer, MaskedTransfer, Regions, Strength
+from xdomain.methods import (
+    DIDD,
+    Change,
+    ContentMethod,
+    Erasure,
+    FaderNetwork,
+    GuidedTransfer,
+    MaskedTransfer,
+    Regions,
+    Strength,
+)
 from xdomain.networks import ContentRegions, LinearErasure
 
 
@@ -77,6 +88,70 @@ def test_strength_draws_content_farther_from_none():
     torch.testing.assert_close(results[0], expected)
     united = [m.translate(x, "plus", "plain", guide=guide, task="add") for m in (method, plain)]
     torch.testing.assert_close(united[0], (removed[1] + 1.5 * (united[1] - removed[1])).clamp(-1, 1))
+
+
+@pytest.mark.parametrize("strength", [[], [Strength(2.0)]], ids=["alone", "with_strength"])
+def test_change_adds_the_difference_of_two_decodings(strength):
+    method = make(DIDD, spectral=False, slot_dropout=0.1, readouts=[*strength, Change(1.5)]).eval()
+    x, guide, other = (pictures(i)[:2] for i in (1, 2, 3))
+    c, a, b = method.E_c(x), method.E_a(x), method.E_b(guide)
+    empty, twice = drawn(method, c), 2 if strength else 1
+    y = {  # with both slots, Strength exaggerates both contents
+        "own": empty + twice * (drawn(method, c, a) - empty),
+        "transfer": empty + twice * (drawn(method, c, slot_b=b) - empty),
+        "remove": empty,
+        "add": empty + twice * (drawn(method, c, a, b) - empty),
+        "swap": empty + twice * (drawn(method, c, method.E_a(other)) - empty),
+    }
+    y = {task: picture.clamp(-1, 1) for task, picture in y.items()}
+    guides = {"transfer": guide, "remove": None, "add": guide, "swap": other}
+    for task, given in guides.items():
+        expected = (x + 1.5 * (y[task] - y["own"])).clamp(-1, 1)
+        assert (expected - x).abs().max() > 0.01
+        result = method.translate(x, "plus", "plain", guide=given, task=task)
+        torch.testing.assert_close(result, expected, msg=task)
+    assert torch.equal(method.translate(x, "plus", "plus"), x)  # nothing changes
+
+
+class Flat(ContentMethod):
+    """Draws faces, the left half, in one grey; contents are the grey of a quarter at the right, one per domain."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.contents = self.domains
+        self.build_readouts(1, 1)
+
+    def common(self, images):
+        return images[..., :8].mean((1, 2, 3))[:, None]
+
+    def separate(self, images, domain):
+        left = 8 + 4 * self.domains.index(domain)
+        return images[:, 0, 0, left, None]
+
+    def decode(self, codes, images):
+        y = torch.zeros_like(images)
+        y[..., :8] += codes["common"][:, None, None]
+        for i, domain in enumerate(self.domains):
+            if domain in codes:
+                y[..., 8 + 4 * i : 12 + 4 * i] += codes[domain][:, None, None]
+        return y
+
+
+def test_change_keeps_what_the_decoder_cannot_draw():
+    torch.manual_seed(0)
+    face, contents = torch.rand(4, 3, 16, 8) - 0.5, torch.tensor([0.3, -0.4, 0.2, 0.5]).view(4, 1, 1, 1)
+    quarter, none = contents.expand(4, 3, 16, 4), torch.zeros(4, 3, 16, 4)
+    with_a, with_b = (torch.cat(parts, 3) for parts in ((face, quarter, none), (face, none, quarter)))
+    options = {"domains": Faces.domains, "channels": Faces.channels, "image_size": 16}
+    method = Flat(readouts=[Change(1.0)], **options)
+    torch.testing.assert_close(method.translate(with_a, "plus", "plain", guide=with_b), with_b)
+    removed = method.translate(with_a, "plus", "plain", task="remove")
+    torch.testing.assert_close(removed, torch.cat((face, none, none), 3))
+    blurred = Flat(**options).translate(with_a, "plus", "plain", guide=with_b)
+    assert (blurred - with_b).abs().mean() > 0.1
+    strong = Flat(readouts=[Change(10.0)], **options).translate(with_a, "plus", "plain", guide=with_b)
+    assert strong[..., 12:].abs().max() == 1  # the image range
+    assert torch.equal(strong[..., :8], face)
 
 
 class UnequalFaces(Faces):
@@ -176,6 +251,30 @@ def test_translations_change_their_regions_alone():
     moved = method.interpolate(x, guide, "plus", 2)[:, 0, 0]  # all three codes are the image's own: nothing is kept
     own_codes = {"common": c, "plus": codes[0], "plain": own_of_guide[0]}
     torch.testing.assert_close(moved, method.draw(own_codes, x))
+
+
+def test_regions_show_what_is_removed_and_add_the_change():
+    method, a, b = with_regions(readouts=[Regions(0.7), Change(1.5)])
+    known, x, guide = method.readouts["regions"].statistics, a[:3], b[:3]
+    left = torch.linspace(1, 0, 16).expand(16, 16)
+    change = torch.zeros(3, 16, 16)
+    change[:, 4:12, 2:14] = 1
+    known.fit(change, torch.stack([left, left.flip(1)]), a.mean(0))
+    c, seen = method.E_c(x), [known.seen_by(i, image) for i, image in enumerate((x, guide))]
+    own, new = drawn(method, c, method.E_a(seen[0])), drawn(method, c, slot_b=method.E_b(seen[1]))
+    added = (x + 1.5 * (new - own)).clamp(-1, 1)
+    missed = gaussian_filter((x - own).numpy(), (0, 0, 0.5, 0.5), mode="mirror", radius=2)  # 2 64ths of 16 pixels
+    toned = (new + torch.from_numpy(missed)).clamp(-1, 1)
+    old, both, mine = known.owned_by(0), known.within(0, 1), known.owned_by(1)
+    assert (both > old).any()
+    result = method.translate(x, "plus", "plain", guide=guide)
+    torch.testing.assert_close(result, x + both * (added + old * (toned - added) - x))
+    result = method.translate(x, "plus", "plain", guide=guide, task="add")
+    torch.testing.assert_close(result, x + mine * (added - x))
+    plain = with_regions(readouts=[Regions(0.7)])[0]
+    plain.load_state_dict(method.state_dict())
+    removed = [m.translate(x, "plus", "plain", task="remove") for m in (method, plain)]
+    assert torch.equal(*removed)
 
 
 def with_all(**options):
@@ -298,6 +397,14 @@ def test_guided_transfer_draws_more_strongly():
     torch.testing.assert_close(method.translate(x, "plus", "plain"), n)
 
 
+def test_guided_transfer_adds_the_change_to_images_without_content():
+    method, x, guide = make(GuidedTransfer, readouts=[Change(1.5)]).eval(), pictures(1), pictures(2)
+    y, n = (torch.tanh(method.D(torch.cat([method.E_1(x), s], 1))) for s in (method.E_2(guide), 0 * method.E_2(guide)))
+    result = method.translate(x, "plain", "plus", guide=guide)
+    torch.testing.assert_close(result, (x + 1.5 * (y - n)).clamp(-1, 1))
+    assert torch.equal(method.translate(x, "plain", "plain"), x)
+
+
 NO_UNIONS = "holds Regions, but .* does not have two contents that come from guides: leave Regions out"
 
 
@@ -312,6 +419,8 @@ NO_UNIONS = "holds Regions, but .* does not have two contents that come from gui
             "holds Strength, but MaskedTransfer draws content by a mask .*: leave Strength",
         ),
         (FaderNetwork, Strength(2.0), "holds Strength, but FaderNetwork has no separate codes"),
+        (FaderNetwork, Change(2.0), "holds Change, but FaderNetwork has no separate codes"),
+        (MaskedTransfer, Change(2.0), "holds Change, but MaskedTransfer draws content by a mask .*: leave Change"),
         *((kind, Regions(0.3), NO_UNIONS) for kind in (GuidedTransfer, MaskedTransfer, FaderNetwork)),
     ],
 )
@@ -324,6 +433,7 @@ def test_what_a_method_cannot_support_is_refused(kind, readout, sentence):
     ("ask", "sentence"),
     [
         (lambda: Strength(0.0), "factor is 0.0: give a number above 0"),
+        (lambda: Change(0.0), "factor is 0.0: give a number above 0"),
         (lambda: Regions(1.0), "share is 1.0: give a number between 0 and 1"),
     ],
 )

@@ -32,9 +32,9 @@ class AnalogyQuality(BatchEvaluation):
 
     ``sifid@F/LAYER`` and ``style@F`` are distances between the result and b (SIFID and Gram matrices); those with
     ``_source`` are between a and b, which a result should beat. ``layout_luminance`` and ``layout_edges`` are
-    correlations between the layouts of the result and of a. ``cycle_l1``, for methods that also translate back, is the
-    mean absolute difference in [0, 2] between a and the result translated back. ``n`` is the number of results; for a
-    clip, of their frames.
+    correlations between the layouts of the result and of a. ``cycle_l1``, for methods that also translate results back,
+    is the mean absolute difference in [0, 2] between a and the result translated back. ``n`` is the number of results;
+    for a clip, of their frames.
 
     Writes ``samples/analogy.png``: a, b, the result, and b in the style of a if the method can translate back. For a
     clip it shows the middle frame, and ``samples/analogy.gif`` all frames.
@@ -100,7 +100,7 @@ class AnalogyQuality(BatchEvaluation):
                     look.update(b, pictures)
                 for layout in self.layouts:  # the result may have the size of the method's finest scale
                     layout.update(originals, resize(pictures, originals.shape[-2:]))
-                if self.reversible:
+                if self.reversible and not module.transductive:
                     back = module.translate(result, target, source, **self.asked)
                     self.cycle.update((back.clamp(-1, 1) - a).abs().mean())
             if self.reversible:
@@ -116,7 +116,7 @@ class AnalogyQuality(BatchEvaluation):
         values = {metric.name: metric.compute() for metric in (*self.looks, *self.layouts)}
         for metric in self.looks_of_source:
             values[metric.name.replace("@", "_source@")] = metric.compute()
-        if self.reversible:
+        if self.cycle.update_count:
             values["cycle_l1"] = self.cycle.compute()
         return values | {"n": torch.tensor(float(self.looks[0].n.fake))}
 

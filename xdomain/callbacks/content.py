@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from xdomain.batch import to_float
@@ -34,16 +35,18 @@ from xdomain.callbacks.measures import (
     UnmaskedChange,
 )
 from xdomain.callbacks.nulls import NullRows
-from xdomain.callbacks.reading import draw_pairs, has_training_part, limited, part_of, pieces, read, share
+from xdomain.callbacks.reading import draw_pairs, has_training_part, limited, part_of, pieces, read, share, thorough
 from xdomain.data.avatars import CONTENT
 from xdomain.data.base import ImageData, Split
 from xdomain.errors import UserError, choice, refuse
 from xdomain.features import Extractor
+from xdomain.features.dlib_faces import DlibEmbedder
 from xdomain.features.helpers import Helper, helper_targets
 from xdomain.methods import ContentMethod, Method
 from xdomain.methods.content import Task
 
 MEAN_OF = 1000  # images of the target domain, for the null row of their mean
+OUTSIDE = 200  # pairs of a direction that a judge from outside looks at: it takes long
 QUICK = ("hit_rate", "removed", "added", "l1", "l1_reconstruction")  # metrics of a validation
 
 
@@ -98,8 +101,9 @@ class ContentTransfer(DrawnEvaluation):
     """How well content is removed and added, and how well everything else is kept.
 
     Random pairs of a source image and a guide, the same at every call, are translated. Metrics are reported per
-    direction D, such as ``hit_rate/smile_to_glasses``. Metrics without a judge are left out. A validation reports only
-    ``hit_rate``, ``removed``, ``added``, ``l1`` and ``l1_reconstruction``.
+    direction D, such as ``hit_rate/smile_to_glasses``. Metrics without a judge are left out. A validation during a
+    training reports only ``hit_rate``, ``removed``, ``added``, ``l1`` and ``l1_reconstruction``; the command
+    ``validate`` reports all that a test does, on the validation part.
 
     ===================================  ===========================================================================
     ``hit_rate/D``                       share classified as the target domain by ``domain_classifier`` (Benaim et
@@ -118,6 +122,7 @@ class ContentTransfer(DrawnEvaluation):
     ``removed_identified/D``,            shares that are both: the content removed, or added, and still the same person
     ``added_identified/D``
     ``identity_truth/D`` and so on       the same of the true result
+    ``identity/D@dlib`` and so on        ``identity`` to ``added_identified`` by ``outside`` on the first 200 pairs
     ``removed_untranslated/D``,          the same metrics of answers without a model, on the same pairs: the source as
     ``_blurred``, ``_random``, ``_mean`` it is; blurred (``blur/D``: by how many 64ths of its height, the best of four);
                                          a random image of the target domain; the mean image of that domain
@@ -139,9 +144,11 @@ class ContentTransfer(DrawnEvaluation):
             is positive.
         attributes: recipe of a classifier of attributes.
         embedder: recipe of a network whose features encode identity.
+        outside: a judge of identity from outside of the project, for faces aligned as in CelebA; left out with a
+            warning where it is not installed. See :class:`xdomain.features.dlib_faces.DlibEmbedder`.
         features: the feature network F; see :func:`xdomain.features.build_extractor`.
-        pairs: number of pairs per direction in the test; without guides, at most the number of source images.
-        val_pairs: number of pairs in a validation.
+        pairs: number of pairs per direction; without guides, at most the number of source images.
+        val_pairs: number of pairs in a validation during a training.
         seed: seed of the choice of pairs.
         directions: pairs [source, target] of domain names; both by default.
         content: maps a domain to the target of ``attributes`` that is its content; smile, glasses, beard and hat are
@@ -153,6 +160,7 @@ class ContentTransfer(DrawnEvaluation):
         domain_classifier: str | None = None,
         attributes: str | None = None,
         embedder: str | None = None,
+        outside: Literal["dlib"] | None = None,
         features: str = "random-conv",
         pairs: int = 1000,
         val_pairs: int = 200,
@@ -170,6 +178,8 @@ class ContentTransfer(DrawnEvaluation):
         self.judges: dict[str, Helper] = {}
         self.targets: tuple[str, ...] = ()
         self.extractor: Extractor | None = None
+        self.outside = outside
+        self.faces: DlibEmbedder | None = None
 
     def check(self, module: Method, split: Split) -> None:
         method = content_method(module)
@@ -206,6 +216,11 @@ class ContentTransfer(DrawnEvaluation):
                 )
         if self.extractor is None:
             self.extractor = build_features(self.features)
+        if self.outside is not None and self.faces is None:
+            try:
+                self.faces = DlibEmbedder()
+            except UserError as error:
+                rank_zero_warn(f"ContentTransfer leaves out {self.outside}: {error}")
         self.probing = split == "val" or has_training_part(method.data, "probe/... of ContentTransfer")
 
     def measure(self, trainer: pl.Trainer, module: Method) -> dict[str, Tensor]:
@@ -217,17 +232,17 @@ class ContentTransfer(DrawnEvaluation):
             measures = self._measures(trainer, method, direction)
             values |= self._measured(method, direction, "transfer", measures)
             known = {source, target} <= {*method.contents} & {*self.content}
-            if trainer.testing and method.guided and known:
+            if thorough(trainer) and method.guided and known:
                 for task, measures in self._measures_of_tasks(method, direction).items():
                     values |= self._measured(method, direction, task, measures)
-        if trainer.testing:
+        if thorough(trainer):
             values |= self._trust(trainer, method)
             if self.probing:
                 values |= self._probes(trainer, method)
         return {key: value.float() for key, value in values.items()}
 
     def report(self, trainer: pl.Trainer, testing: bool) -> dict[str, Tensor]:
-        return {k: v for k, v in self.values.items() if testing or k.split("/")[0] in QUICK}
+        return {k: v for k, v in self.values.items() if thorough(trainer) or k.split("/")[0] in QUICK}
 
     def _directions(self, module: ContentMethod) -> Sequence[Sequence[str]]:
         return self.directions or [module.domains, module.domains[::-1]]
@@ -235,10 +250,10 @@ class ContentTransfer(DrawnEvaluation):
     def _fetch(self, trainer: pl.Trainer, module: ContentMethod) -> None:
         """Load the weights of the networks that are used now."""
         for name, judge in self.judges.items():
-            if name == "embedder" and not trainer.testing:
+            if name == "embedder" and not thorough(trainer):
                 continue  # training it may take long
             fetch_judge(judge, trainer, module)
-        if trainer.testing and self.extractor is not None:
+        if thorough(trainer) and self.extractor is not None:
             fetch_features(self.extractor, trainer, module)
 
     def _shown(self, domain: str) -> str | None:
@@ -252,18 +267,18 @@ class ContentTransfer(DrawnEvaluation):
         roles = data.role_of(source), data.role_of(target)
         images, guides = (data.data(role, split) for role in roles)
         guided = target in module.contents and module.guided
-        count = self.pairs if trainer.testing else self.val_pairs
+        count = self.pairs if thorough(trainer) else self.val_pairs
         count = limited(trainer, count if guided else min(count, len(images)), data.eval_batch_size)
         pairs = draw_pairs(len(images), len(guides), count, self.seed)[trainer.global_rank :: trainer.world_size]
         return Direction(source, target, roles, split, images, guides, guided, pairs, count)
 
     def _measures(self, trainer: pl.Trainer, module: ContentMethod, direction: Direction) -> list[Measure]:
         """The measures of transfers; in the test also of answers that no model has given."""
-        real = self._real(trainer, module, direction) if trainer.testing else None
+        real = self._real(trainer, module, direction) if thorough(trainer) else None
         measures = self._measures_of_any(trainer, module, direction, real)
         if not isinstance(module.data, TransferTruth) and not has_attributes(module.data):
             measures.append(Reconstruction(direction.source, module))
-        if not trainer.testing:
+        if not thorough(trainer):
             return measures
         if module.masked and direction.guided:
             measures.append(UnmaskedChange(direction.name, module))
@@ -298,8 +313,11 @@ class ContentTransfer(DrawnEvaluation):
             measures.append(change)
         if truth:
             measures.append(TrueDistance(name, device))
-        if trainer.testing and (judge := self.judges.get("embedder")) is not None:
+        if thorough(trainer) and (judge := self.judges.get("embedder")) is not None:
             measures.append(Identity(name, judge, truth, change, device))
+        if thorough(trainer) and self.faces is not None:
+            at, limit = f"@{self.faces.name}", -(-OUTSIDE // trainer.world_size)
+            measures.append(Identity(name, self.faces, False, change, device, at, limit))
         if real is not None:
             assert self.extractor is not None
             measures.append(Distribution(name, self.extractor, real, device))
@@ -334,7 +352,7 @@ class ContentTransfer(DrawnEvaluation):
         return {target: rule for target in targets if target and (rule := rule_of(target, names))}
 
     def _trust(self, trainer: pl.Trainer, module: ContentMethod) -> dict[str, Tensor]:
-        """Balanced accuracies of the classifiers on the real test images of both domains."""
+        """Balanced accuracies of the classifiers on the real images of both domains in the evaluated part."""
         data, judge = module.data, self.judges.get("domain_classifier")
         trust = Trust(
             (f"domain_accuracy@{judge_name(self.sources['domain_classifier'])}", judge) if judge is not None else None,
@@ -345,7 +363,7 @@ class ContentTransfer(DrawnEvaluation):
             module.device,
         )
         for role in data.roles:
-            images = data.data(role, "test")
+            images = data.data(role, part_of(trainer))
             count = limited(trainer, len(images), data.eval_batch_size)
             for rows in pieces(share(trainer, count), data.eval_batch_size):
                 sample = images.__getitems__(rows.tolist())

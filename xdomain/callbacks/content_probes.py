@@ -5,23 +5,22 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from xdomain.callbacks.reading import limited, pieces, read, spread
+from xdomain.callbacks.reading import limited, part_of, pieces, read, spread
 from xdomain.data.attributes import AttributeDomains, holds
 from xdomain.data.base import ImageData, Split
 from xdomain.methods import ContentMethod
 from xdomain.metrics.probes import ROWS, probe_balanced_accuracy
 
-SPLITS: tuple[Split, Split] = ("train", "test")  # parts that probes are fitted to and tested on
-
 
 def probe_domains(trainer: pl.Trainer, module: ContentMethod, seed: int) -> dict[str, Tensor]:
     """How well a probe tells the domains apart by the common code (``probe/common``); the same on every process."""
-    data, codes, truth = module.data, {}, {}
-    for split in SPLITS:
+    data, tested = module.data, part_of(trainer)
+    codes, truth = {}, {}
+    for split in _parts(trainer):
         sides = [_codes(trainer, module, data.data(role, split), ROWS // 2)[0]["common"] for role in data.roles]
         codes[split] = torch.cat(sides)
         truth[split] = torch.arange(2).repeat_interleave(torch.tensor([len(side) for side in sides]))
-    score = probe_balanced_accuracy(codes["train"], truth["train"], codes["test"], truth["test"], seed=seed)
+    score = probe_balanced_accuracy(codes["train"], truth["train"], codes[tested], truth[tested], seed=seed)
     return {"probe/common": score}
 
 
@@ -37,8 +36,10 @@ def probe_contents(trainer: pl.Trainer, module: ContentMethod, rules: dict[str, 
     data = module.data
     if not isinstance(data, AttributeDomains) or not rules:
         return {}
-    (x, fit), (y, tested) = (_population_codes(trainer, module, data, split, [*rules.values()]) for split in SPLITS)
-    tables = data.table("train")[fit], data.table("test")[tested]
+    (x, fit), (y, tested) = (
+        _population_codes(trainer, module, data, split, [*rules.values()]) for split in _parts(trainer)
+    )
+    tables = data.table("train")[fit], data.table(part_of(trainer))[tested]
     values = {}
     for domain in module.contents:
         for other, rule in rules.items():
@@ -47,6 +48,11 @@ def probe_contents(trainer: pl.Trainer, module: ContentMethod, rules: dict[str, 
                 score = probe_balanced_accuracy(x[domain], seen, y[domain], unseen, seed=seed)
                 values[f"probe/{domain}/{other}"] = score
     return values
+
+
+def _parts(trainer: pl.Trainer) -> tuple[Split, Split]:
+    """The parts of the data that probes are fitted to and tested on."""
+    return "train", part_of(trainer)
 
 
 def _codes(

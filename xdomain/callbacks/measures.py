@@ -143,6 +143,13 @@ class TrueDistance:
         return {f"{key}/{self.direction}": found[key] for key in keys if key in found}
 
 
+class Embedder(Protocol):
+    """A network whose features encode identity."""
+
+    def features(self, images: Tensor) -> Tensor:
+        """Features [N, d] of images [N, C, H, W] in [-1, 1]."""
+
+
 class Identity:
     """Whether a translation still shows the same person, by features of an embedder.
 
@@ -154,18 +161,33 @@ class Identity:
         embedder: computes the features.
         truth: also measure the true result, which is the upper bound for a translation.
         change: what is asked of the content, if it is judged.
+        at: end of the names of all metrics.
+        limit: the largest number of translations that this process looks at, its first ones; None for all.
     """
 
     def __init__(
-        self, direction: str, embedder: Helper, truth: bool, change: ContentChange | None, device: torch.device
+        self,
+        direction: str,
+        embedder: Embedder,
+        truth: bool,
+        change: ContentChange | None,
+        device: torch.device,
+        at: str = "",
+        limit: int | None = None,
     ) -> None:
-        self.direction, self.embedder, self.change = direction, embedder, change
+        self.direction, self.embedder, self.change, self.at, self.left = direction, embedder, change, at, limit
         suffixes = ("", *(["_truth"] if truth else []))
         asked = change.asked if change is not None else {}
         self.kept = {suffix: IdentitySimilarity().to(device) for suffix in suffixes}
         self.found = {suffix: IdentificationRate([*asked]).to(device) for suffix in suffixes}
 
     def update(self, batch: Transfers) -> None:
+        if self.left is not None:
+            given = {name: part for name, part in batch._asdict().items() if part is not None}
+            batch = batch._replace(**{name: part[: self.left] for name, part in given.items()})
+            self.left -= len(batch.images)
+        if len(batch.images) == 0:
+            return
         source = self.embedder.features(batch.images)
         for suffix, images in (("", batch.outputs), ("_truth", batch.truth)):
             if suffix in self.kept and images is not None:
@@ -179,10 +201,10 @@ class Identity:
     def compute(self) -> dict[str, Tensor]:
         values: dict[str, Tensor] = {}
         for suffix, kept in self.kept.items():
-            values[f"identity{suffix}/{self.direction}"] = kept.compute()["source"]
+            values[f"identity{suffix}/{self.direction}{self.at}"] = kept.compute()["source"]
             found = self.found[suffix].compute()
             rates = {key: value for key, value in found.items() if key.endswith("identified")}
-            values |= {f"{key}{suffix}/{self.direction}": value for key, value in rates.items()}
+            values |= {f"{key}{suffix}/{self.direction}{self.at}": value for key, value in rates.items()}
         return values
 
 

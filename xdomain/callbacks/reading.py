@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytorch_lightning as pl
+from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
@@ -67,3 +68,8 @@ def has_training_part(data: BaseDataModule, left_out: str) -> bool:
 def part_of(trainer: pl.Trainer) -> Split:
     """The part of the data that is being evaluated."""
     return "test" if trainer.testing else "val"
+
+
+def thorough(trainer: pl.Trainer) -> bool:
+    """Whether everything is measured: in a test, and by the command ``validate``, which settings are chosen by."""
+    return trainer.testing or trainer.state.fn == TrainerFn.VALIDATING

@@ -68,9 +68,9 @@ class Interventions:
 
     def _values(self, column: int) -> Tensor:
         """Values of a parameter that :meth:`independent` draws from, ascending."""
-        seen = self.u[:, column]
+        seen = self.u[:, column].numpy()
         if self.schema.parameters[column].kind == "choice":
-            values, counts = seen.unique(return_counts=True)
-            return values[counts.argsort(descending=True, stable=True)[:VALUES]].sort().values
-        middles = (torch.arange(VALUES, device=seen.device) + 0.5) / VALUES
-        return seen.quantile(middles).unique()
+            values, counts = np.unique(seen, return_counts=True)
+            return torch.from_numpy(np.sort(values[np.argsort(-counts, kind="stable")[:VALUES]]))
+        middles = (np.arange(VALUES) + 0.5) / VALUES
+        return torch.from_numpy(np.unique(np.quantile(seen, middles).astype(seen.dtype)))

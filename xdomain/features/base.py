@@ -96,6 +96,14 @@ class Extractor(nn.Module):
         """Feature maps [N, channels, h, w] of one layer."""
         return self.pyramid(images, [layer])[0]
 
+    def onward(self, maps: Tensor, start: str, end: str) -> Tensor:
+        """The maps of a later layer that follow from maps [N, channels, h, w] of an earlier one; with gradients.
+
+        Raises:
+            ValueError: if the network cannot be run in parts, or the second layer does not come after the first.
+        """
+        raise ValueError(f"{self.name} cannot be run from one layer to another")
+
     def forward(self, images: Tensor) -> Tensor:
         """Feature vectors, so that an extractor can be the `feature` of torchmetrics' metrics."""
         return self.features(images)
@@ -119,6 +127,19 @@ class Extractor(nn.Module):
     def activations(self, images: Tensor, layers: Sequence[str]) -> list[Tensor]:
         """Like :meth:`pyramid`, for prepared images."""
         raise NotImplementedError(f"{type(self).__name__} must implement activations()")
+
+
+def between(name: str, layers: Sequence[str], start: str, end: str) -> range:
+    """Positions of the layers after one up to another one.
+
+    Raises:
+        ValueError: for layers that do not exist or are not in this order.
+    """
+    check_layers(name, [start, end], layers)
+    first, last = layers.index(start), layers.index(end)
+    if first >= last:
+        raise ValueError(f"layer {end!r} of {name} does not come after layer {start!r}")
+    return range(first + 1, last + 1)
 
 
 class _Reached(Exception):
@@ -167,3 +188,14 @@ class HookedExtractor(Extractor):
             if layer not in found or found[layer].ndim != 4:
                 raise ValueError(f"layer {layer!r} of {self.name} yields no maps [N, C, h, w]")
         return [found[layer] for layer in layers]
+
+    def onward(self, maps: Tensor, start: str, end: str) -> Tensor:
+        trunk = start.rpartition(".")[0]
+        modules = self.network.get_submodule(trunk)
+        if not isinstance(modules, nn.Sequential):
+            return super().onward(maps, start, end)
+        x = maps.clone()  # the next module may be an in-place ReLU
+        children = [f"{trunk}.{name}".lstrip(".") for name, _ in modules.named_children()]
+        for i in between(self.name, children, start, end):
+            x = modules[i](x)
+        return x

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xdomain.features.base import Extractor, check_layers
+from xdomain.features.base import Extractor, between, check_layers
 
 
 def _orthogonal(out: int, fan_in: int, generator: torch.Generator) -> Tensor:
@@ -67,16 +67,25 @@ class RandomConv(Extractor):
 
     def activations(self, images: Tensor, layers: Sequence[str]) -> list[Tensor]:
         check_layers(self.name, layers, self.layers)
-        convolve, pool = (F.conv2d, F.avg_pool2d) if self.dims == 2 else (F.conv3d, F.avg_pool3d)
         found: dict[str, Tensor] = {}
         x = images
-        for name, weight in zip(self.layers, self.weights, strict=True):
-            if found:
-                x = pool(x, 2, ceil_mode=True)  # ceil, so that no image is too small
-            x = found[name] = F.leaky_relu(convolve(x, weight, padding=1), self.slope)
+        for i, name in enumerate(self.layers):
+            x = found[name] = self._layer(i, x)
             if all(layer in found for layer in layers):
                 break
         return [found[layer] for layer in layers]
+
+    def _layer(self, i: int, x: Tensor) -> Tensor:
+        """Maps of a layer from those of the layer before, or of the first one from images."""
+        convolve, pool = (F.conv2d, F.avg_pool2d) if self.dims == 2 else (F.conv3d, F.avg_pool3d)
+        if i > 0:
+            x = pool(x, 2, ceil_mode=True)  # ceil, so that no image is too small
+        return F.leaky_relu(convolve(x, self.weights[i], padding=1), self.slope)
+
+    def onward(self, maps: Tensor, start: str, end: str) -> Tensor:
+        for i in between(self.name, self.layers, start, end):
+            maps = self._layer(i, maps)
+        return maps
 
     def vectors(self, images: Tensor) -> Tensor:
         return torch.cat([x.flatten(2).mean(2) for x in self.activations(images, self.layers)], dim=1)

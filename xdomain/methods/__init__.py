@@ -9,6 +9,7 @@ from xdomain.methods.content import ContentMethod
 from xdomain.methods.cut import CUT
 from xdomain.methods.cyclegan import CycleGAN
 from xdomain.methods.dann import DANN
+from xdomain.methods.deep_image_analogy import DeepImageAnalogy
 from xdomain.methods.didd import DIDD
 from xdomain.methods.distance_gan import DistanceGAN
 from xdomain.methods.domain_confusion import DomainConfusion
@@ -24,7 +25,7 @@ from xdomain.methods.patch_vaegan import PatchVAEGAN
 from xdomain.methods.pix2pix import Pix2Pix
 from xdomain.methods.pyramid import PyramidMethod
 from xdomain.methods.reader import ParameterReader
-from xdomain.methods.readouts import Erasure, Regions, Strength
+from xdomain.methods.readouts import Change, Erasure, Regions, Strength
 from xdomain.methods.segmenter import Segmenter
 from xdomain.methods.singan import SinGAN
 from xdomain.methods.structural_analogy import StructuralAnalogy
@@ -44,11 +45,13 @@ __all__ = [
     "TOS",
     "UNIT",
     "AttributeClassifier",
+    "Change",
     "Classifier",
     "ConSinGAN",
     "ConSinGAN3D",
     "ContentMethod",
     "CycleGAN",
+    "DeepImageAnalogy",
     "DistanceGAN",
     "DomainConfusion",
     "Erasure",

@@ -146,12 +146,14 @@ class Method(pl.LightningModule):
             ``image_size``.
         full_size: whether these are translated as they are; otherwise images that are larger than those of the training
             are shrunk to ``image_size``.
+        transductive: whether only the images of the training can be translated.
         edits: whether a translation is the image with a change, so that the change can be enlarged for large images.
         begins_with_weights: whether a new training can begin with the weights of another.
     """
 
     any_size = False
     full_size = False
+    transductive = False
     edits = False
     begins_with_weights = True
 

@@ -73,6 +73,12 @@ class Readout(nn.Module):
         """Images [N, C, H, W] of codes."""
         return decode(codes, images)
 
+    def onto(
+        self, method: "ContentMethod", images: Tensor, drawn: Tensor, source: str, removed: Tensor | None
+    ) -> Tensor:
+        """See :meth:`ContentMethod.onto`."""
+        return drawn
+
     def recombine(
         self,
         method: "ContentMethod",
@@ -289,6 +295,19 @@ class ContentMethod(Method):
             decode = partial(readout.decode, decode)
         return decode(codes, images)
 
+    def onto(self, images: Tensor, drawn: Tensor, source: str, removed: Tensor | None = None) -> Tensor:
+        """What a translation shows: by default the decoding.
+
+        Args:
+            images: the images [N, C, H, W] that are translated.
+            drawn: the decoding [N, C, H, W] of their recombined codes.
+            source: their domain.
+            removed: soft mask [1, 1, H, W] of where the source's content is removed, if that is known.
+        """
+        for readout in self._ready():
+            drawn = readout.onto(self, images, drawn, source, removed)
+        return drawn
+
     def _ready(self) -> list[Readout]:
         """The read-outs.
 
@@ -379,7 +398,7 @@ class ContentMethod(Method):
                 codes[source] = self.read_separate(images, source)
             if given is not None and guide is not None:
                 codes[given] = self.read_separate(guide, given)
-            return self.draw(codes, images)
+            return self.onto(images, self.draw(codes, images), source)
 
     def interpolate(self, images: Tensor, guide: Tensor | None = None, fixed: str = "common", steps: int = 7) -> Tensor:
         """A grid of interpolations: one code stays fixed, the others go from the image's to the guide's.

@@ -33,6 +33,7 @@ class GramStyleTransfer(Method):
     """
 
     any_size = True
+    transductive = True
     real_a: Tensor
 
     def __init__(

@@ -4,11 +4,13 @@ They are not part of the papers. A method gets them by its option ``readouts``, 
 those that it does not support.
 """
 
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision.transforms.v2.functional import gaussian_blur
 
 from xdomain.batch import to_float
 from xdomain.errors import SettingError, refuse
@@ -20,6 +22,10 @@ SEEN = 5000
 
 GUIDES, FACES = 16, 100
 """Number of guides per domain whose contents are compared, and of images per domain that they are drawn on."""
+
+
+TONE = 2.0
+"""Standard deviation of the blur that leaves the tone of an image, in 64ths of its height."""
 
 
 class Erasure(Readout):
@@ -64,10 +70,7 @@ class Strength(Readout):
         self.factor = factor
 
     def build(self, method: ContentMethod, common: int, separate: int) -> None:
-        if method.masked:
-            _refuse(self, method, "draws content by a mask over the image itself, and nothing without content")
-        if not method.guided:
-            _refuse(self, method, "has no separate codes, and an amount of its own")
+        _check_draws_content(self, method)
         _check_empty(self, method)
 
     def decode(self, decode: Decode, codes: Codes, images: Tensor) -> Tensor:
@@ -75,6 +78,44 @@ class Strength(Readout):
         if len(codes) == 1 or self.factor == 1:
             return y
         return decode({"common": codes["common"]}, images).lerp(y, self.factor).clamp(-1, 1)
+
+
+class Change(Readout):
+    """Adds to an image what translation changes in its decoding, instead of showing the decoding.
+
+    The output is x + factor (y - n), with the decodings y of the recombined codes and n of the image's own codes:
+    whatever the decoder does not draw, such as the sharpness of a face, stays that of the image. So does what it draws
+    too faintly of the content to remove, such as a thin rim. Where content is removed, known by :class:`Regions`, the
+    output is therefore y + b(x - n), with a Gaussian blur b: of what the decoder does not draw only the tone stays.
+    Interpolations show decodings. For methods with separate codes and without masks.
+
+    Args:
+        factor: strength of the change; 1 adds what was learned.
+    """
+
+    learns = False
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        if factor <= 0:
+            refuse(self, "factor", factor, "give a number above 0; 1 adds what was learned.")
+        self.factor = factor
+
+    def build(self, method: ContentMethod, common: int, separate: int) -> None:
+        _check_draws_content(self, method)
+
+    def onto(self, method: ContentMethod, images: Tensor, drawn: Tensor, source: str, removed: Tensor | None) -> Tensor:
+        codes = {"common": method.read_common(images)}
+        if source in method.contents:
+            codes[source] = method.read_separate(images, source)
+        y, own = drawn.to(images), method.draw(codes, images).to(images)
+        changed = (images + self.factor * (y - own)).clamp(-1, 1)
+        if removed is None:
+            return changed
+        sigma = TONE * images.shape[-2] / 64
+        size = 2 * math.ceil(3 * sigma) + 1
+        toned = (y + gaussian_blur(images - own, [size, size], [sigma, sigma])).clamp(-1, 1)
+        return changed.lerp(toned, removed.to(images))
 
 
 class Regions(Readout):
@@ -178,6 +219,7 @@ class Regions(Readout):
             else:
                 new = method.domains.index(given)
                 drawn = method.draw(common | {given: method.read_separate(guide, given)}, images)
+                drawn = method.onto(images, drawn, source, None if task == "add" else places.owned_by(old))
                 where = places.owned_by(new) if task == "add" else places.within(old, new)
             return images.lerp(drawn.to(images), where.to(images))
 
@@ -207,6 +249,13 @@ def _refuse(readout: Readout, method: ContentMethod, reason: str) -> None:
     raise SettingError(
         method, "readouts", f"holds {name}, but {type(method).__name__} {reason}: leave {name} out of the list."
     )
+
+
+def _check_draws_content(readout: Readout, method: ContentMethod) -> None:
+    if method.masked:
+        _refuse(readout, method, "draws content by a mask over the image itself, and nothing without content")
+    if not method.guided:
+        _refuse(readout, method, "has no separate codes, and an amount of its own")
 
 
 def _check_empty(readout: Readout, method: ContentMethod) -> None:
