@@ -40,6 +40,8 @@ class AttributeEditor(Method):
         weights: maps the name of a loss to its weight.
     """
 
+    edits = True
+
     def __init__(
         self,
         generator: NetworkFactory,
