@@ -75,6 +75,7 @@ class AnalogyQuality(BatchEvaluation):
         self.looks, self.looks_of_source = looks(), looks()
         self.layouts = [LayoutCorrelation("luminance").to(module.device), LayoutCorrelation("edges").to(module.device)]
         self.reversible = ends(module)[::-1] in module.directions
+        self.cycles = self.reversible and not module.transductive
         known = inspect.signature(module.translate).parameters
         self.asked = {name: value for name, value in self.options.items() if name in known}
         self.cycle = MeanMetric().to(module.device)
@@ -100,7 +101,7 @@ class AnalogyQuality(BatchEvaluation):
                     look.update(b, pictures)
                 for layout in self.layouts:  # the result may have the size of the method's finest scale
                     layout.update(originals, resize(pictures, originals.shape[-2:]))
-                if self.reversible and not module.transductive:
+                if self.cycles:
                     back = module.translate(result, target, source, **self.asked)
                     self.cycle.update((back.clamp(-1, 1) - a).abs().mean())
             if self.reversible:
@@ -116,7 +117,7 @@ class AnalogyQuality(BatchEvaluation):
         values = {metric.name: metric.compute() for metric in (*self.looks, *self.layouts)}
         for metric in self.looks_of_source:
             values[metric.name.replace("@", "_source@")] = metric.compute()
-        if self.cycle.update_count:
+        if self.cycles:  # the same on all ranks, also on one without images
             values["cycle_l1"] = self.cycle.compute()
         return values | {"n": torch.tensor(float(self.looks[0].n.fake))}
 
