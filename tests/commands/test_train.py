@@ -166,11 +166,11 @@ def test_a_shortened_key_is_not_guessed(capsys):
             "{x: SampleGridd}",
             "is SampleGridd, which is no class that fits there: did you mean SampleGrid?",
         ),
-        ("model", "Street", "is Street, which is no class that fits there: choose one of AttributeClassifier"),
+        ("model", "Street", "is Street, which is no class that fits there: choose one of ADDA"),
         (
             "model",
             "torch.nn.Hardswish",
-            "is torch.nn.Hardswish, which is no class that fits there: choose one of AttributeClassifier",
+            "is torch.nn.Hardswish, which is no class that fits there: choose one of ADDA",
         ),
         (
             "model",

@@ -53,7 +53,7 @@ class StopAt:
             raise Stopped
 
 
-STOPPING = {name: type(name, (StopAt, kind), {}) for name, kind in KINDS.items()}
+STOPPING = {name: type(f"Stopping{name}", (StopAt, kind), {}) for name, kind in KINDS.items()}
 
 
 def run(kind, folder, stop_at=None, resume=False):
