@@ -76,3 +76,19 @@ def test_a_constant_answer_has_the_share_of_its_class_over_the_number_of_classes
     constant = scores.largest()
     assert constant["pixel_accuracy"].item() == pytest.approx(0.6)
     assert constant["miou"].item() == pytest.approx(0.6 / 3)
+
+
+def test_all_scores_are_of_all_ranks():
+    """A rank whose images lack a class sees those of all ranks: else it would log other names than they do."""
+    here, there, both = (SegmentationScores(3) for _ in range(3))
+    mine, theirs = torch.tensor([[0, 0, 1, 1]]), torch.tensor([[2, 2, 2, 2, 0]])
+    for metric in (here, both):
+        metric.update(torch.tensor([[0, 1, 1, 1]]), mine)
+    for metric in (there, both):
+        metric.update(torch.tensor([[2, 2, 0, 1, 0]]), theirs)
+    other = there.confusion.clone()
+    here.distributed_available_fn = lambda: True
+    here.dist_sync_fn = lambda x, group=None: [x, other]
+    assert torch.equal(here.iou(), both.iou())
+    assert here.largest() == both.largest()
+    assert here.compute() == both.compute()

@@ -65,13 +65,15 @@ class SegmentationScores(Metric):
 
     def iou(self) -> Tensor:
         """Intersection over union of every class, [classes] in [0, 1]; NaN for classes that are not in the truth."""
-        counts = self.confusion.double()
+        with self.sync_context(dist_sync_fn=self.dist_sync_fn):  # of all ranks, as compute() is
+            counts = self.confusion.double()
         hits, truths, answers = counts.diagonal(), counts.sum(1), counts.sum(0)
         return torch.where(truths > 0, hits / (truths + answers - hits), torch.nan).float()
 
     def largest(self) -> dict[str, Tensor]:
         """The scores of the most frequent class of the truth everywhere."""
-        truths, constant = self.confusion.sum(1), torch.zeros_like(self.confusion)
+        with self.sync_context(dist_sync_fn=self.dist_sync_fn):
+            truths, constant = self.confusion.sum(1), torch.zeros_like(self.confusion)
         constant[:, truths.argmax()] = truths
         return _scores(constant)
 
