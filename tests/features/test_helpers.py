@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 import sys
 import threading
 import time
@@ -207,10 +208,21 @@ def test_folders_of_ones_own_belong_to_what_a_helper_is(trainings, tmp_path):
     assert train_once("small") != first
 
 
-def test_a_changed_engine_makes_another_helper(trainings, tmp_path, monkeypatch):
+def test_only_the_engines_that_draw_its_data_belong_to_a_helper(trainings, tmp_path, monkeypatch):
+    engines = shutil.copytree(Path(helpers.engines_room.__file__).parent, tmp_path / "engines")
+    monkeypatch.setattr(helpers.engines_room, "__file__", str(engines / "__init__.py"))
     first = train_once("small")
-    monkeypatch.setattr(helpers.engines_room, "__file__", str(tmp_path / "__init__.py"))
-    assert train_once("small") != first
+    for name, changes in [("facades", False), ("digits", True), ("strokes", True), ("drawing", True)]:
+        with (engines / f"{name}.py").open("a") as file:
+            file.write("# changed\n")
+        assert (train_once("small") != first) == changes, name
+        first = train_once("small")
+
+
+def test_an_engine_that_a_recipe_names_belongs_to_its_helper():
+    files = {path.stem for path in helpers._engines(helpers._configs("avatar_reader"))}
+    assert {"emoji", "avatars", "avatar_wear", "drawing"} <= files
+    assert not files & {"facades", "seasons", "digits"}
 
 
 def test_a_training_that_fails_leaves_nothing(trainings, cache, monkeypatch):

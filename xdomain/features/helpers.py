@@ -4,8 +4,10 @@ A helper is given by its recipe (``street_classifier``), a recipe with overlays 
 user's own checkpoint. Recipes and overlays can also be paths that end in ``.yaml``.
 """
 
+import ast
 import contextlib
 import hashlib
+import inspect
 import json
 import os
 import shutil
@@ -270,9 +272,39 @@ def train_once(name: str, root: Path | None = None, progress: bool = True) -> Pa
 
 def _key(configs: list[Path], root: Path | None) -> str:
     """A hash of everything that the weights of a recipe depend on."""
-    engines = sorted(Path(engines_room.__file__).parent.glob("*.py"))
-    parts = [__version__, *(path.read_text() for path in (*configs, *engines)), *_data(configs, root)]
+    parts = [__version__, *(path.read_text() for path in (*configs, *_engines(configs))), *_data(configs, root)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
+
+
+def _engines(configs: list[Path]) -> list[Path]:
+    """The files of the engines that a recipe names or that its data classes import, and of what these import."""
+    kinds = {
+        getattr(room, str(settings.get("class_path")).rpartition(".")[2], None)
+        for config in configs
+        for settings in _mappings(yaml.safe_load(config.read_text()))
+        for room in (xdomain.data, engines_room)
+    }
+    modules = {base.__module__ for kind in kinds if isinstance(kind, type) for base in kind.__mro__}
+    sources = [Path(inspect.getfile(sys.modules[name])) for name in modules if name.split(".")[0] == "xdomain"]
+    folder, found = Path(engines_room.__file__).parent, set[Path]()
+    while sources:
+        source = sources.pop()
+        if source.parent == folder:
+            found.add(source)
+        sources += [file for name in _imports(source) if (file := folder / f"{name}.py").exists() and file not in found]
+    return sorted(found)
+
+
+def _imports(source: Path) -> Iterator[str]:
+    """Names that a file imports from the engines: a module, or ``__init__`` for what the room itself hands out."""
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == engines_room.__name__:
+            parts = {alias.name for alias in node.names}
+            yield from parts
+            if any(isinstance(getattr(engines_room, part, None), type) for part in parts):
+                yield "__init__"
+        elif isinstance(node, ast.ImportFrom) and str(node.module).startswith(f"{engines_room.__name__}."):
+            yield str(node.module).rsplit(".", 1)[1]
 
 
 def _data(configs: list[Path], root: Path | None) -> Iterator[str]:
