@@ -110,6 +110,8 @@ SMALL = {
     "ParameterDecoder": {"width": 32, "hidden": 16},
     "UNIT": {"width": 4, "blocks": 1},
     "MUNIT": {"width": 4, "blocks": 1},
+    "DRIT": {"width": 4, "blocks": 1, "content_updates": 2},
+    "ContentDiscriminator": {"kernel": 3, "halvings": 2},
     "ADDA": {"source_steps": 2, "steps": 2},
     "MNISTNet": {"widths": [4, 4], "hidden": [8]},
     "SVHNNet": {"widths": [4, 4, 4], "hidden": [8]},
@@ -149,7 +151,7 @@ def first_with_each_pair(kinds):
 
 KINDS = {recipe: kind(recipe) for recipe in RECIPES}
 FIRST = first_with_each_pair(KINDS)
-LIGHTER = {"TOS": "tos_polygons", "ParameterReader": "polygon_reader", "MUNIT": "munit_folders"}
+LIGHTER = {"TOS": "tos_polygons", "ParameterReader": "polygon_reader", "MUNIT": "munit_folders", "DRIT": "drit_folders"}
 FIRST_OF_METHOD = ({kind[0]: recipe for recipe, kind in reversed(KINDS.items())} | LIGHTER).values()
 SINGLE = ("SinGAN", "ConSinGAN", "StructuralAnalogy", "PatchVAEGAN", "SinGAN3D", "ConSinGAN3D")
 """Methods that tests/methods/test_mixed_precision.py trains in mixed precision through all of their scales."""

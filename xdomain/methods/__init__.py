@@ -14,6 +14,7 @@ from xdomain.methods.deep_image_analogy import DeepImageAnalogy
 from xdomain.methods.didd import DIDD
 from xdomain.methods.distance_gan import DistanceGAN
 from xdomain.methods.domain_confusion import DomainConfusion
+from xdomain.methods.drit import DRIT
 from xdomain.methods.dtn import DTN
 from xdomain.methods.fada import FADA
 from xdomain.methods.fader import FaderNetwork
@@ -46,6 +47,7 @@ __all__ = [
     "CUT",
     "DANN",
     "DIDD",
+    "DRIT",
     "DTN",
     "FADA",
     "MUNIT",

@@ -3,6 +3,7 @@
 from xdomain.networks.adaptation import DomainDiscriminator, LeNet, MNISTNet, SVHNNet
 from xdomain.networks.codes import CodeDecoder, CodeDiscriminator, CodeEncoder, FaderDiscriminator
 from xdomain.networks.dcgan import ConvClassifier, ConvDiscriminator, ConvEncoder, UpConvDecoder
+from xdomain.networks.drit import ContentDiscriminator
 from xdomain.networks.editors import (
     AttGANDiscriminator,
     AttGANGenerator,
@@ -44,6 +45,7 @@ __all__ = [
     "CodeDiscriminator",
     "CodeEncoder",
     "ConditionalGenerator",
+    "ContentDiscriminator",
     "ContentRegions",
     "ConvClassifier",
     "ConvDiscriminator",
