@@ -22,6 +22,7 @@ commands:
                                   --source street --target handwritten
   render     parameters to pictures:  xdomain render --engine avatars --parameters u.json --output DIR
   corrupt    a folder of images:  xdomain corrupt --input DIR --output DIR --corruption fog snow --severity 3
+  pack       a small file of weights:  xdomain pack RUN --output FILE.safetensors
   sample     from one image:      xdomain sample --ckpt_path RUN --output DIR --n 20 --size 256x400
   data check what is wrong with image files:  xdomain data check DIR, or --config RECIPE
   table      results side by side: xdomain table didd
@@ -40,7 +41,7 @@ options:
 Any setting can follow on the command line: xdomain fit --config dtn.yaml --trainer.max_steps 100
 """
 TRAINER = ("fit", "validate", "test", "predict")
-OWN = ("translate", "render", "corrupt", "sample", "table", "compare", "report")
+OWN = ("translate", "render", "corrupt", "sample", "pack", "table", "compare", "report")
 """Commands with a file and a function of their name: ``translate_command`` in ``xdomain/commands/translate.py``."""
 
 
