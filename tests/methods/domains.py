@@ -3,7 +3,7 @@
 import torch
 
 from tests.methods.faces import Faces
-from xdomain.methods import CUT, UNIT, CycleGAN, DistanceGAN, Pix2Pix
+from xdomain.methods import CUT, MUNIT, UNIT, CycleGAN, DistanceGAN, Pix2Pix
 from xdomain.networks import PairDiscriminator, PatchDiscriminator, ResnetGenerator, UNetGenerator
 
 
@@ -28,6 +28,7 @@ TINY = {
     CycleGAN: {"generator": generator, "discriminator": discriminator},
     DistanceGAN: {"generator": generator, "discriminator": discriminator},
     Pix2Pix: {"generator": unet, "discriminator": pair_discriminator},
+    MUNIT: {"width": 4, "blocks": 2, "style_length": 3, "discriminator": discriminator},
     UNIT: {"width": 4, "blocks": 2, "discriminator": discriminator},
     CUT: {
         "width": 4,

@@ -13,6 +13,7 @@ from xdomain.networks import (
     ResnetGenerator,
     UNetGenerator,
 )
+from xdomain.networks.munit import MUNITAutoencoders, adain
 from xdomain.networks.ost import DigitAutoencoders, DigitDiscriminator, DrawingAutoencoders
 from xdomain.networks.resnet_generator import BlurPool, BlurUpsample
 from xdomain.networks.unit import ImageNorm, UNITAutoencoders
@@ -35,6 +36,7 @@ def count(network):
         (lambda: UNetGenerator(depth=7), 41_828_995),
         (lambda: UNITAutoencoders((3, 3), share=0), 2 * 11_140_483),
         (lambda: UNITAutoencoders((3, 3), share=1), 2 * 11_140_483 - 2 * 1_180_160),
+        (lambda: MUNITAutoencoders((3, 3)), 2 * 15_026_187),
         (MultiScaleDiscriminator, 8_271_171),
         (lambda: DigitAutoencoders((1, 3)), 566_400),
         (DigitDiscriminator, 663_296),
@@ -184,3 +186,21 @@ def test_a_pool_is_part_of_the_state():
     a = pool(torch.ones(6, 1, 2, 2))
     torch.manual_seed(1)
     assert torch.equal(other(torch.ones(6, 1, 2, 2)), a)
+
+
+def test_adain_gives_maps_the_mean_and_deviation_of_a_style():
+    x, shift, scale = torch.randn(2, 5, 8, 8) * 3 + 1, torch.randn(2, 5), torch.rand(2, 5) + 1
+    y = adain(x, shift, scale)
+    torch.testing.assert_close(y.mean((2, 3)), shift)
+    torch.testing.assert_close(y.std((2, 3), correction=0), scale, rtol=1e-4, atol=1e-5)
+
+
+def test_a_decoder_of_munit_remembers_no_style():
+    """Styles are arguments: one call does not change the next, and every image of a batch has its own."""
+    G = MUNITAutoencoders((3, 3), width=4, blocks=2, style=3)
+    content, styles = torch.randn(1, 16, 4, 4), torch.randn(2, 3)
+    first, second = (G.decode(content, style[None], 0) for style in styles)
+    assert not torch.allclose(first, second, atol=1e-2)
+    assert torch.equal(G.decode(content, styles[:1], 0), first)
+    torch.testing.assert_close(G.decode(content.repeat(2, 1, 1, 1), styles, 0), torch.cat([first, second]))
+    assert not list(G.buffers())

@@ -109,6 +109,7 @@ SMALL = {
     "UpConvDecoder": {"width": 32},
     "ParameterDecoder": {"width": 32, "hidden": 16},
     "UNIT": {"width": 4, "blocks": 1},
+    "MUNIT": {"width": 4, "blocks": 1},
     "ADDA": {"source_steps": 2, "steps": 2},
     "MNISTNet": {"widths": [4, 4], "hidden": [8]},
     "SVHNNet": {"widths": [4, 4, 4], "hidden": [8]},
@@ -148,7 +149,7 @@ def first_with_each_pair(kinds):
 
 KINDS = {recipe: kind(recipe) for recipe in RECIPES}
 FIRST = first_with_each_pair(KINDS)
-LIGHTER = {"TOS": "tos_polygons", "ParameterReader": "polygon_reader"}  # than the first, which draws avatars
+LIGHTER = {"TOS": "tos_polygons", "ParameterReader": "polygon_reader", "MUNIT": "munit_folders"}
 FIRST_OF_METHOD = ({kind[0]: recipe for recipe, kind in reversed(KINDS.items())} | LIGHTER).values()
 SINGLE = ("SinGAN", "ConSinGAN", "StructuralAnalogy", "PatchVAEGAN", "SinGAN3D", "ConSinGAN3D")
 """Methods that tests/methods/test_mixed_precision.py trains in mixed precision through all of their scales."""

@@ -22,6 +22,7 @@ from xdomain.methods.guided import GuidedTransfer
 from xdomain.methods.identity import IdentityEmbedder
 from xdomain.methods.image_classifier import ImageClassifier
 from xdomain.methods.masked import MaskedTransfer
+from xdomain.methods.munit import MUNIT
 from xdomain.methods.ost import OST
 from xdomain.methods.patch_vaegan import PatchVAEGAN
 from xdomain.methods.pix2pix import Pix2Pix
@@ -33,6 +34,7 @@ from xdomain.methods.singan import SinGAN
 from xdomain.methods.stargan import StarGAN
 from xdomain.methods.stgan import STGAN
 from xdomain.methods.structural_analogy import StructuralAnalogy
+from xdomain.methods.style import StyleMethod
 from xdomain.methods.tos import TOS
 from xdomain.methods.translation import TranslationMethod
 from xdomain.methods.two_step import TwoStep
@@ -46,6 +48,7 @@ __all__ = [
     "DIDD",
     "DTN",
     "FADA",
+    "MUNIT",
     "OST",
     "STGAN",
     "TOS",
@@ -80,6 +83,7 @@ __all__ = [
     "StarGAN",
     "Strength",
     "StructuralAnalogy",
+    "StyleMethod",
     "TranslationMethod",
     "TwoStep",
 ]
