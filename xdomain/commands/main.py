@@ -33,7 +33,8 @@ commands:
 
 options:
   --config NAME   a recipe or, given again, an overlay: a path, or a name shown by `xdomain list`
-  --ckpt_path RUN a run folder or checkpoint file, or `last` or `best` of the newest run of this name
+  --ckpt_path RUN a run folder or checkpoint file, or `last` or `best` of the newest run of this name;
+                  with fit also `auto`: that of the same settings, or a new run
   --weights RUN   with fit: a new run that begins with the weights of another
   --help          this text; `xdomain fit --help` shows every setting of a command
   --version       the version
