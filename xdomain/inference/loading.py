@@ -1,6 +1,7 @@
 """Loading methods from checkpoints."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,9 @@ def load(path: str | os.PathLike[str], allow: Sequence[str] = ()) -> Method:
 
 
 def _build(name: str, settings: dict[str, Any]) -> Method:
-    method: Method = instantiate_module(Method, {"_class_path": name, **settings})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".* is an instance of `nn.Module`")  # advice for those who train
+        method: Method = instantiate_module(Method, {"_class_path": name, **settings})
     return method
 
 
