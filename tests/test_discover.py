@@ -48,7 +48,8 @@ def test_catalogue_names_everything():
     for name in (*names, *(name for found in discover.overlays().values() for name in found)):
         assert re.search(f"^  {re.escape(name)}( |$)", text, re.MULTILINE)
     titles = [line for line in text.splitlines() if not line.startswith(" ") and line]
-    assert titles[:4] == ["methods:", "recipes:", "data:", "overlays for all recipes:"]
+    weights = "trained weights, for --ckpt_path:"
+    assert titles[:5] == ["methods:", "recipes:", "data:", weights, "overlays for all recipes:"]
     owners = {title.removeprefix("overlays for ").removesuffix(":") for title in titles[4:]}
     assert owners >= {"ImagePair", "SingleImage", "dtn", "helpers"}
 

@@ -49,7 +49,7 @@ def _parser(known: dict[str, TaskEntry]) -> Parser:
     first = "by default the method's first, for remove and swap its first with content"
     last = "by default the method's last; with a guide for a last that has no content, from the last to the first"
     guide = "images that provide content, if needed: of the target (transfer, add), of the source (swap), any"
-    add("--ckpt_path", metavar="RUN|FILE", required=True, help="run folder (its best checkpoint) or file")
+    add("--ckpt_path", metavar="RUN|FILE", required=True, help="run folder (its best checkpoint), file, or zoo:NAME")
     add("--input", metavar="DIR|FILE", required=True, help="images; a folder with all its subfolders; or a video file")
     add("--output", metavar="DIR", required=True, help="folder for the translations; for a video also a file")
     add("--source", metavar="NAME", help=f"domain of the images; {first}")
