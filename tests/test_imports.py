@@ -15,7 +15,7 @@ ROOMS = (
     {"metrics"},
     {"features"},
     {"data", "running"},
-    {"engines", "integrations", "networks", "losses"},
+    {"engines", "integrations", "networks", "losses", "pixels"},
     {"batch", "classes", "discover", "files", "optim", "paths", "renamed"},
     {"errors"},
 )

@@ -215,7 +215,7 @@ class TwoStep(Method):
             float [N, C, H, W] in [-1, 1], with the channels of the domain.
         """
         index = self.domains.index(domain)
-        y = torch.full((len(z),), index, dtype=torch.int64, device=z.device)
+        y = torch.full((z.shape[0],), index, dtype=torch.int64, device=z.device)
         with self.frozen() as G:
             return to_channels(G(z, y), self.channels[index])
 
