@@ -16,7 +16,7 @@ ROOMS = (
     {"features"},
     {"data", "running"},
     {"engines", "integrations", "networks", "losses", "pixels"},
-    {"batch", "classes", "discover", "files", "optim", "paths", "renamed"},
+    {"batch", "changes", "classes", "discover", "files", "optim", "paths", "renamed"},
     {"errors"},
 )
 """From the top floor to the ground floor; what stands on one floor may not import its neighbours."""

@@ -20,6 +20,7 @@ commands:
   predict    translate the test images of the data into the run folder
   translate  a folder of images:  xdomain translate --ckpt_path RUN --input DIR --output DIR
                                   --source street --target handwritten
+  export     one program, ONNX:   xdomain export RUN --format onnx --output model.onnx
   render     parameters to pictures:  xdomain render --engine avatars --parameters u.json --output DIR
   corrupt    a folder of images:  xdomain corrupt --input DIR --output DIR --corruption fog snow --severity 3
   sample     from one image:      xdomain sample --ckpt_path RUN --output DIR --n 20 --size 256x400
@@ -40,7 +41,7 @@ options:
 Any setting can follow on the command line: xdomain fit --config dtn.yaml --trainer.max_steps 100
 """
 TRAINER = ("fit", "validate", "test", "predict")
-OWN = ("translate", "render", "corrupt", "sample", "table", "compare", "report")
+OWN = ("translate", "export", "render", "corrupt", "sample", "table", "compare", "report")
 """Commands with a file and a function of their name: ``translate_command`` in ``xdomain/commands/translate.py``."""
 
 

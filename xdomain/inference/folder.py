@@ -1,9 +1,6 @@
 """Running a trained method on a folder of images."""
 
-import errno
-import os
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -19,30 +16,16 @@ from xdomain.errors import UserError, choice, refuse
 from xdomain.files import remove_partial
 from xdomain.inference.device import enough_memory, find_device
 from xdomain.inference.parameters import check_file, write_parameters
+from xdomain.inference.places import PathLike, Translated, files_of, output_files, tell_skipped, written
 from xdomain.inference.sizes import restored, shrunk, square, with_change
 from xdomain.inference.tasks import chosen, no_translation, of_images, pictures
 from xdomain.inference.tasks import parameters as arguments
 from xdomain.methods import TOS, Method
-from xdomain.running.outputs import check_folder, check_new
+from xdomain.running.outputs import check_new
 
-PathLike = str | os.PathLike[str]
 Size = Literal["keep", "model"]
-UNUSABLE_NAMES = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
-"""Errors of a file system for a name that it does not accept."""
 EXACT = ("mask", "segment")
 """Tasks whose pictures are values for every pixel, which lossy formats would blur."""
-
-
-class Translated(NamedTuple):
-    """Number of images that were translated, and of images and guides that were skipped.
-
-    ``enlarged`` of the images are larger than what the method saw of them, and only changed where it changed that.
-    """
-
-    images: int
-    skipped: int
-    skipped_guides: int
-    enlarged: int
 
 
 class _Image(NamedTuple):
@@ -117,12 +100,12 @@ def translate_folder(
     function = chosen(method, tasks, task, [*(name for name, value in roles.items() if value is not None), *options])
     takes = arguments(function)
     source, target = method.direction(task, source, target, guided=guide is not None)
-    guide_files = _files_of("guide", guide) if guide is not None else []
+    guide_files = files_of("guide", guide) if guide is not None else []
     mask_files = _masks(mask, len(names)) if mask is not None else []
-    written = _output_files(Path(output), Path(input), folder, names, {"guides": guide, "masks": mask}, task in EXACT)
+    targets = output_files(Path(output), Path(input), folder, names, {"guides": guide, "masks": mask}, task in EXACT)
     engine = _engine(method, task, parameters) if parameters is not None else None
-    check_new([*written, *([Path(parameters)] if parameters is not None else [])], overwrite)
-    for parent in {file.parent for file in written}:
+    check_new([*targets, *([Path(parameters)] if parameters is not None else [])], overwrite)
+    for parent in {file.parent for file in targets}:
         remove_partial(parent)
 
     method.to(device)
@@ -168,7 +151,7 @@ def translate_folder(
                         enlarged += 1
                     elif size == "keep" and made.ndim < 6:
                         result = restored(result, image.pixels.shape[1:], image.size, pure=task == "segment")
-                    done += _write(result, written[i])
+                    done += written(partial(write_image, result, targets[i]))
             bar.update(len(chunk))
     if engine is not None and parameters is not None:
         write_parameters(Path(parameters), engine.schema, read)
@@ -192,48 +175,12 @@ def _engine(method: Method, task: str, file: PathLike) -> Engine:
     return method.engine
 
 
-def _files_of(option: str, path: PathLike) -> list[Path]:
-    if not Path(path).exists():
-        refuse(None, option, path, ", which does not exist: give an image file or a folder of them.")
-    folder, names = image_files(Path(path))
-    return [folder / name for name in names]
-
-
 def _masks(path: PathLike, count: int) -> list[Path]:
-    files = _files_of("mask", path)
+    files = files_of("mask", path)
     if len(files) not in (1, count):
         many = f", which holds {len(files)} masks for {count} image{'' if count == 1 else 's'}"
         refuse(None, "mask", path, f"{many}: give one for each, or a single one.")
     return files
-
-
-def _output_files(
-    output: Path, source: Path, folder: Path, names: Sequence[Path], others: dict[str, PathLike | None], as_png: bool
-) -> list[Path]:
-    """The output file of every image."""
-    _check_output(output, source, folder, "input")
-    for of, path in others.items():
-        if path is not None:
-            given = Path(path)
-            _check_output(output, given, given if given.is_dir() else given.parent, of)
-    files = [output / name for name in names]
-    for parent in {file.parent for file in files}:
-        if not parent.resolve().is_relative_to(output.resolve()):
-            raise UserError(f"{parent} is a link that leads out of the output folder: remove it, or give another.")
-    if as_png:
-        files = [file if file.suffix.lower() == ".png" else file.with_suffix(".png") for file in files]
-        image_of: dict[Path, Path] = {}
-        for name, file in zip(names, files, strict=True):
-            if image_of.setdefault(file, name) != name:
-                raise UserError(f"{image_of[file]} and {name} would both become {file}: rename one of them.")
-    return files
-
-
-def _check_output(output: Path, source: Path, folder: Path, of: str) -> None:
-    check_folder(output)
-    inside = source.is_dir() and output.resolve().is_relative_to(folder.resolve())
-    if inside or output.resolve() == folder.resolve():
-        raise UserError(f"the output {output} lies in the folder of the {of}: give one outside of it.")
 
 
 def _read(file: Path, channels: int, fit: Callable[[Tensor], Tensor], mask: Path | None = None) -> _Image | None:
@@ -257,11 +204,6 @@ def _read(file: Path, channels: int, fit: Callable[[Tensor], Tensor], mask: Path
         return None
 
 
-def tell_skipped(error: UserError) -> None:
-    """Say on standard error, above a progress bar, why a file is skipped."""
-    tqdm.write(f"xdomain: skipped: {error}", file=sys.stderr)
-
-
 def _guides(files: list[Path], count: int, channels: int, fit: Callable[[Tensor], Tensor]) -> tuple[list[Tensor], int]:
     """The first ``count`` readable guides, ``uint8`` [channels, H, W], and the number of unreadable ones."""
     guides: list[Tensor] = []
@@ -274,15 +216,3 @@ def _guides(files: list[Path], count: int, channels: int, fit: Callable[[Tensor]
         else:
             guides.append(to_uint8(image.pixels))  # a quarter of the memory
     return guides, broken
-
-
-def _write(picture: Tensor, file: Path) -> bool:
-    """Write an image; if the file system does not accept the name, this is reported and the result is False."""
-    try:
-        write_image(picture, file)
-    except UserError as error:
-        if getattr(error.__cause__, "errno", None) not in UNUSABLE_NAMES:
-            raise
-        tell_skipped(error)
-        return False
-    return True

@@ -254,6 +254,9 @@ class TwoStep(Method):
                     adam.step()
         return z.detach()
 
+    def not_exported(self, task: str) -> str:
+        return "" if self.E is not None else "it finds the latent vectors of every image by optimisation"
+
     def translate(self, images: Tensor, source: str, target: str) -> Tensor:
         self.direction("transfer", source, target)
         return self.draw(self.latents(images, source), target)
