@@ -141,6 +141,11 @@ def _why(path: Path, error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
+def load_formats() -> None:
+    """Load PIL's codecs, before several threads would do so at once."""
+    Image.init()
+
+
 def write_pixels(pixels: np.ndarray, path: Path) -> None:
     """Write an image atomically; the file extension determines the format.
 
@@ -151,8 +156,13 @@ def write_pixels(pixels: np.ndarray, path: Path) -> None:
     Raises:
         UserError: for an unknown extension, or if the file cannot be written.
     """
+    write_content(encoded(pixels, path), path)
+
+
+def write_content(content: memoryview, path: Path) -> None:
+    """Write a file atomically."""
     with whole_file(path) as file:
-        file.write(encoded(pixels, path))
+        file.write(content)
 
 
 def encoded(pixels: np.ndarray, path: Path) -> memoryview:

@@ -14,6 +14,7 @@ from xdomain.commands.options import (
 from xdomain.commands.translate import signed
 from xdomain.discover import TaskEntry, tasks
 from xdomain.errors import UserError
+from xdomain.inference.program import TASKS
 
 DESCRIPTION = """\
 Write what a trained method does with an image as one program: an ONNX file, which other runtimes know, or a file for
@@ -59,9 +60,7 @@ def export_command(args: list[str]) -> int:
     Raises:
         UserError: if the method cannot be exported, or differs from its program; nothing is written then.
     """
-    shown = ("transfer", "remove", "add", "swap", "edit", "free", "imitated")
-    everything = tasks()
-    known = {name: entry for name, entry in everything.items() if name in shown}
+    known = {name: entry for name, entry in tasks().items() if name in TASKS}
     options = _parser(known).parse_args(signed(args))
 
     from xdomain.inference.export import MOST_DIFFERENCE, export

@@ -126,7 +126,7 @@ def _told(done: "Translated") -> int:
 def _translate_with_program(options: argparse.Namespace, given: dict[str, Any]) -> int:
     from xdomain.inference.program import Program, translate_with_program
 
-    usual = {"mask": None, "parameters": None, "seed": 0, "device": "auto", "allow": []}
+    usual: dict[str, Any] = {"mask": None, "parameters": None, "seed": 0, "device": "auto", "allow": []}
     more = {name: getattr(options, name) for name in usual if getattr(options, name) != usual[name]}
     for name, value in {**given, **more}.items():
         if name != "attributes":

@@ -25,6 +25,7 @@ from xdomain.errors import UserError, choice, refuse
 from xdomain.files import whole_file
 from xdomain.inference.device import enough_memory
 from xdomain.inference.places import PathLike
+from xdomain.inference.program import TASKS
 from xdomain.inference.sizes import square
 from xdomain.inference.tasks import chosen, no_translation, of_images
 from xdomain.inference.tasks import parameters as arguments
@@ -36,8 +37,6 @@ from xdomain.pixels import found_images
 from xdomain.running.outputs import check_new
 
 Format = Literal["onnx", "pt2"]
-TASKS = ("transfer", "remove", "add", "swap", "edit", "free", "imitated")
-"""Those that turn an image into one picture."""
 MOST_DIFFERENCE = 1e-4
 """Largest difference from the method, of values in [-1, 1], with which a program is kept."""
 BATCHES = (1, 4, 9)

@@ -88,6 +88,16 @@ def written(write: Callable[[], None]) -> bool:
     return True
 
 
+def tell_tiles(name: Path, shape: Sequence[int], straight: int) -> None:
+    """Say on standard error that large images are translated in tiles."""
+    height, width = shape[-2:]
+    tqdm.write(
+        f"xdomain: {name} has {width}x{height} pixels: images of more than {straight:,} are translated in overlapping "
+        "tiles that fade into each other, or smaller by --size model.",
+        file=sys.stderr,
+    )
+
+
 def tell_skipped(error: UserError) -> None:
     """Say on standard error, above a progress bar, why a file is skipped."""
     tqdm.write(f"xdomain: skipped: {error}", file=sys.stderr)

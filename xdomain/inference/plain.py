@@ -3,6 +3,8 @@
 Images are [C, H, W]: ``uint8`` in [0, 255], or ``float32`` in [-1, 1].
 """
 
+from typing import Any
+
 import numpy as np
 from PIL import Image
 
@@ -14,12 +16,14 @@ A = -0.75
 
 def to_float(image: np.ndarray) -> np.ndarray:
     """Map ``uint8`` to ``float32``."""
-    return image.astype(np.float32) / np.float32(127.5) - np.float32(1)
+    values: np.ndarray = image.astype(np.float32) / np.float32(127.5) - np.float32(1)
+    return values
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:
     """Map ``float32`` to ``uint8``; values outside the range are clamped."""
-    return np.rint((image.clip(-1, 1) + np.float32(1)) * np.float32(127.5)).astype(np.uint8)
+    values: np.ndarray = np.rint((image.clip(-1, 1) + np.float32(1)) * np.float32(127.5)).astype(np.uint8)
+    return values
 
 
 def resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -95,9 +99,9 @@ def _taps(size: int, own: int) -> tuple[np.ndarray, np.ndarray]:
     return np.clip(first + np.arange(-1, 3)[:, None], 0, own - 1), weights
 
 
-def _near(x: np.ndarray) -> np.ndarray:
+def _near(x: np.ndarray) -> Any:
     return ((A + 2) * x - (A + 3)) * x * x + 1
 
 
-def _far(x: np.ndarray) -> np.ndarray:
+def _far(x: np.ndarray) -> Any:
     return ((A * x - 5 * A) * x + 8 * A) * x - 4 * A

@@ -1,7 +1,9 @@
 """Translating a folder with an exported program: by onnxruntime, without torch."""
 
+import importlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,10 +14,24 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from xdomain.changes import parsed_changes
 from xdomain.errors import SettingError, UserError, refuse
 from xdomain.files import remove_partial
-from xdomain.inference.places import PathLike, Translated, files_of, listed, output_files, tell_skipped, written
+from xdomain.inference.places import (
+    PathLike,
+    Translated,
+    files_of,
+    listed,
+    output_files,
+    tell_skipped,
+    tell_tiles,
+    written,
+)
 from xdomain.inference.plain import at_stride, resized, shrunk, to_float, to_uint8, with_change
-from xdomain.pixels import read_pixels, write_pixels
-from xdomain.running.outputs import MOST_PIXELS, check_new
+from xdomain.inference.threads import Behind, ahead
+from xdomain.inference.tiles import STRAIGHT, at_own_size, needs_tiles
+from xdomain.pixels import bombs_refused, encoded, load_formats, read_pixels, write_content
+from xdomain.running.outputs import check_new
+
+TASKS = ("transfer", "remove", "add", "swap", "edit", "free", "imitated")
+"""Tasks that can be exported: they turn an image into one picture."""
 
 
 class Program:
@@ -33,7 +49,7 @@ class Program:
 
     def __init__(self, path: PathLike) -> None:
         try:
-            import onnxruntime
+            runtime = importlib.import_module("onnxruntime")
         except ImportError as error:
             raise UserError(
                 f"{path} needs onnxruntime, which is not installed: run `pip install onnxruntime`."
@@ -41,7 +57,7 @@ class Program:
         if not Path(path).is_file():
             raise UserError(f"the program {path} does not exist: give a file that `xdomain export` has written.")
         try:
-            self.session = onnxruntime.InferenceSession(str(path), providers=onnxruntime.get_available_providers())
+            self.session = runtime.InferenceSession(str(path), providers=runtime.get_available_providers())
             self.facts: dict[str, Any] = json.loads(self.session.get_modelmeta().custom_metadata_map["xdomain"])
         except Exception as error:  # onnxruntime's own classes, without a common base
             why = "it was not written by `xdomain export`" if isinstance(error, KeyError) else type(error).__name__
@@ -62,7 +78,7 @@ class Program:
 
 
 class _Seen(NamedTuple):
-    """An input image as the program sees it, float [C, h, w], and its original size."""
+    """An input image as the program sees it, float [C, h, w] (``uint8`` at its own size), and its original size."""
 
     pixels: np.ndarray
     size: tuple[int, int]
@@ -108,34 +124,63 @@ def translate_with_program(
     check_new(targets, overwrite)
     for parent in {file.parent for file in targets}:
         remove_partial(parent)
-    channels, one = facts["channels"][0], bool(facts["stride"])
+    channels, as_it_is = facts["channels"][0], bool(facts["stride"]) and size == "keep"
     see = partial(_seen, facts=facts, size=size)
     guides, broken = _guides(guide_files, len(names), see)
     if guide_files and not guides:
         refuse(None, "guide", guide, ", which holds no image that can be read: give another.")
     changes = _changes(facts, attributes)
-    done = enlarged = 0
-    with tqdm(total=len(names), unit="image", disable=None) as bar:
-        step = 1 if one else batch_size
+    done, enlarged, in_tiles, step = 0, 0, False, 1 if facts["stride"] else batch_size
+
+    def finish(i: int, image: _Seen, made: np.ndarray) -> tuple[int, memoryview, bool]:
+        """Number and content of a file, and whether its change was enlarged."""
+        grown = size == "keep" and facts["edits"] and _larger(image, made)
+        if as_it_is:
+            result = made
+        elif grown:
+            large = read_pixels(folder / names[i], channels).transpose(2, 0, 1)
+            result = with_change(large, image.pixels, made)
+        else:
+            result = _restored(to_uint8(made), image) if size == "keep" else to_uint8(made)
+        return i, encoded(np.ascontiguousarray(result.transpose(1, 2, 0)), targets[i]), grown
+
+    def write(finished: tuple[int, memoryview, bool]) -> None:
+        nonlocal done, enlarged
+        i, content, grown = finished
+        done += written(partial(write_content, content, targets[i]))
+        enlarged += grown
+
+    load_formats()
+    with (
+        bombs_refused(),
+        tqdm(total=len(names), unit="image", disable=None) as bar,
+        Behind(write, step) as behind,
+        closing(ahead(lambda name: see(folder / name), names, step)) as images,
+    ):
         for start in range(0, len(names), step):
             chunk = range(start, min(start + step, len(names)))
-            seen = {i: image for i in chunk if (image := see(folder / names[i])) is not None}
+            seen: dict[int, _Seen] = {}
+            for i, image in zip(chunk, images, strict=False):
+                if isinstance(image, UserError):
+                    tell_skipped(image)
+                else:
+                    seen[i] = image
             if seen:
                 more = {}
                 if guides:
                     more["guide"] = np.stack([to_float(guides[i % len(guides)]) for i in seen])
                 if changes is not None:
                     more["changes"] = np.repeat(changes, len(seen), 0)
-                made = program.translate([image.pixels for image in seen.values()], **more)
+                if as_it_is:
+                    ((i, image),) = seen.items()
+                    if needs_tiles(image.size) and not in_tiles:
+                        tell_tiles(names[i], image.size, STRAIGHT)
+                        in_tiles = True
+                    made = [at_own_size(image.pixels, lambda x: program.translate([x])[0], facts["stride"])]
+                else:
+                    made = program.translate([image.pixels for image in seen.values()], **more)
                 for (i, image), picture in zip(seen.items(), made, strict=True):
-                    result = to_uint8(picture)
-                    if size == "keep" and facts["edits"] and _larger(image, picture):
-                        large = read_pixels(folder / names[i], channels).transpose(2, 0, 1)
-                        result = with_change(large, image.pixels, picture)
-                        enlarged += 1
-                    elif size == "keep":
-                        result = _restored(result, image)
-                    done += written(partial(write_pixels, np.ascontiguousarray(result.transpose(1, 2, 0)), targets[i]))
+                    behind.do(finish, i, image, picture)
             bar.update(len(chunk))
     return Translated(done, len(names) - done, broken, enlarged)
 
@@ -159,34 +204,30 @@ def _check(
         refuse(None, "attributes", attributes, ", but the program takes none: leave it out.")
 
 
-def _seen(file: Path, facts: Mapping[str, Any], size: str) -> _Seen | None:
-    """An image as the program sees it; if it cannot be used, this is reported and the result is None."""
+def _seen(file: Path, facts: Mapping[str, Any], size: str) -> _Seen | UserError:
+    """An image as the program sees it, or why it cannot be used."""
     try:
         image = read_pixels(file, facts["channels"][0]).transpose(2, 0, 1)
-        height, width = image.shape[1:]
-        if not facts["stride"]:
-            pixels = resized(to_float(image), facts["image_size"], facts["image_size"]).clip(-1, 1)
-            return _Seen(pixels, (height, width))
-        if size == "model":
-            return _Seen(shrunk(to_float(image), facts["image_size"]), (height, width))
-        if height * width > MOST_PIXELS:
-            raise UserError(
-                f"an image of {height}x{width} has more than {MOST_PIXELS:,} pixels: give model for the size."
-            )
-        return _Seen(to_float(image), (height, width))
     except UserError as error:
-        tell_skipped(error)
-        return None
+        return error
+    height, width = image.shape[1:]
+    if not facts["stride"]:
+        pixels = resized(to_float(image), facts["image_size"], facts["image_size"]).clip(-1, 1)
+        return _Seen(pixels, (height, width))
+    return _Seen(shrunk(to_float(image), facts["image_size"]) if size == "model" else image, (height, width))
 
 
-def _guides(files: Sequence[Path], count: int, see: Any) -> tuple[list[np.ndarray], int]:
+def _guides(
+    files: Sequence[Path], count: int, see: Callable[[Path], _Seen | UserError]
+) -> tuple[list[np.ndarray], int]:
     """The first ``count`` readable guides, ``uint8`` [C, H, W], and the number of unreadable ones."""
     guides: list[np.ndarray] = []
     broken = 0
     for file in files:
         if len(guides) == count:
             break
-        if (image := see(file)) is None:
+        if isinstance(image := see(file), UserError):
+            tell_skipped(image)
             broken += 1
         else:
             guides.append(to_uint8(image.pixels))
