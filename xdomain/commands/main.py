@@ -29,6 +29,7 @@ commands:
              publish a tested run: xdomain table --collect RUN
   compare    runs side by side, seeds averaged:  xdomain compare RUN RUN --html compare.html
   report     one run as one page:  xdomain report RUN
+  schema     of recipes, for editors:  xdomain schema --output recipe.schema.json
   list       methods, recipes, data and overlays that there are
 
 options:
@@ -41,7 +42,7 @@ options:
 Any setting can follow on the command line: xdomain fit --config dtn.yaml --trainer.max_steps 100
 """
 TRAINER = ("fit", "validate", "test", "predict")
-OWN = ("translate", "export", "render", "corrupt", "sample", "table", "compare", "report")
+OWN = ("translate", "export", "render", "corrupt", "sample", "table", "compare", "report", "schema")
 """Commands with a file and a function of their name: ``translate_command`` in ``xdomain/commands/translate.py``."""
 
 
