@@ -121,10 +121,10 @@ def export(
         raise no_translation(method)
     free = isinstance(method, AttributeEditor) and task == "edit" and "attributes" not in options
     ends = {name: value for name, value in {"source": source, "target": target}.items() if value is not None}
+    reason = method.not_exported(task) or ("" if task in TASKS else f"it gives no picture, as {choice(TASKS)} do")
+    if reason and task in tasks:
+        refuse(method, "task", task, f", which by this {kind} is not exported: {reason}.")
     function = chosen(method, tasks, task, [*ends, *options, *(["attributes"] if free else [])])
-    if task not in TASKS or (reason := method.not_exported(task)):
-        why = reason if task in TASKS else f"it makes no single picture of an image, as {choice(TASKS)} do"
-        refuse(method, "task", task, f", which by this {kind} is not exported: {why}.")
     source, target = method.direction(task, source, target, guided=_takes_guide(method, task, source, target))
     facts = facts_of(method, task, source, target, options)
     takes = arguments(function)
