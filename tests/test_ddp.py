@@ -29,6 +29,7 @@ from tests.methods.test_tos import tos
 from tests.methods.test_two_step import make as two_step
 from tests.toys import ToyGAN, ToyPair, trainer, weights
 from xdomain.callbacks import (
+    AdaptiveAugmentation,
     AnalogyQuality,
     ContentMasks,
     ContentTransfer,
@@ -91,9 +92,10 @@ def train(rank, world_size, folder, port):
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "LOCAL_RANK": str(rank)}
     torch.set_num_threads(1)
     torch.manual_seed(0)  # the same start; DDP would broadcast rank 0's weights anyway
-    model = Watched()
+    model, ada = Watched(), AdaptiveAugmentation(["D"], images=100, target=-1.0)
     run = trainer(
         max_steps=STEPS,
+        callbacks=[ada],
         val_check_interval=2,
         log_every_n_steps=1,
         strategy="ddp_find_unused_parameters_true",
@@ -105,6 +107,7 @@ def train(rank, world_size, folder, port):
         "weights": weights(model),
         "seen": model.seen,
         "mean": run.callback_metrics["val/mean"].item(),
+        "p": ada.augments["D"].p.item(),
         "global_step": run.global_step,
         "run_dir": str(run.run_dir),
         "world_size": dist.get_world_size(),
@@ -311,6 +314,11 @@ def test_ddp_ranks_of_pyramids_stay_equal_with_noise_of_their_own(name, single_r
         assert torch.equal(first[key], second[key]), key
     moved = [key for key in parameters if not torch.equal(first[key], start[key])]
     assert len(moved) >= 0.9 * len(parameters), set(parameters) - set(moved)
+
+
+def test_ddp_ranks_count_the_images_of_all_for_the_probability_of_an_augmentation(ranks):
+    (first, second), _ = ranks
+    assert first["p"] == second["p"] == pytest.approx(STEPS * 2 * 2 / 100)
 
 
 def test_ddp_ranks_stay_equal_on_different_batches(ranks):

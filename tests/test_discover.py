@@ -25,7 +25,8 @@ def public(module, base):
 
 def test_methods_are_the_importable_ones_without_the_bases():
     found = discover.methods()
-    assert set(found) == public(xdomain.methods, Method) - {"ContentMethod", "PyramidMethod", "TranslationMethod"}
+    bases = {"ContentMethod", "PyramidMethod", "StyleMethod", "TranslationMethod"}
+    assert set(found) == public(xdomain.methods, Method) - bases
     assert all(doc == inspect.getdoc(getattr(xdomain.methods, name)).splitlines()[0] for name, doc in found.items())
 
 
@@ -47,7 +48,8 @@ def test_catalogue_names_everything():
     for name in (*names, *(name for found in discover.overlays().values() for name in found)):
         assert re.search(f"^  {re.escape(name)}( |$)", text, re.MULTILINE)
     titles = [line for line in text.splitlines() if not line.startswith(" ") and line]
-    assert titles[:4] == ["methods:", "recipes:", "data:", "overlays for all recipes:"]
+    weights = "trained weights, for --ckpt_path:"
+    assert titles[:5] == ["methods:", "recipes:", "data:", weights, "overlays for all recipes:"]
     owners = {title.removeprefix("overlays for ").removesuffix(":") for title in titles[4:]}
     assert owners >= {"ImagePair", "SingleImage", "dtn", "helpers"}
 

@@ -5,6 +5,7 @@ import difflib
 import functools
 import glob
 import inspect
+import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -262,12 +263,23 @@ def data_modules() -> dict[str, str]:
     return classes("data", {"BaseDataModule"})
 
 
+def trained_weights() -> dict[str, str]:
+    """The trained weights that come with the package, by what ``--ckpt_path`` calls them."""
+    found = {}
+    for card in (PACKAGE / "weights").glob("*.json"):
+        facts = json.loads(card.read_text(encoding="utf-8"))
+        method, domains = facts["method"].rpartition(".")[2], facts["settings"].get("domains", [])
+        found[f"zoo:{card.stem}"] = f"{method}: {', '.join(domains)}"
+    return found
+
+
 def catalogue() -> str:
     """The text of ``xdomain list``."""
     sections = {
         "methods": methods(),
         "recipes": recipes(),
         "data": data_modules(),
+        "trained weights, for --ckpt_path": trained_weights(),
         **{f"overlays for {owner or 'all recipes'}": entries for owner, entries in overlays().items()},
     }
     lines = []

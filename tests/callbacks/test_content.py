@@ -17,7 +17,7 @@ from xdomain.callbacks.reading import draw_pairs, spread
 from xdomain.data import ImageData
 from xdomain.data.attributes import AttributeDomains
 from xdomain.errors import UserError
-from xdomain.methods import ContentMethod, MaskedTransfer
+from xdomain.methods import ContentMethod, MaskedTransfer, StyleMethod
 
 PLACES = {"smile": (slice(2, 5), slice(2, 7)), "glasses": (slice(9, 14), slice(9, 14))}
 NAMES = {"smile": "Smiling", "glasses": "Eyeglasses"}
@@ -94,6 +94,26 @@ class Surgeon(ContentMethod):
 
     def mask(self, images, guide=None):
         return ((images if guide is None else guide)[:, :1] > 0.2).float() * 0.9
+
+
+class Painter(StyleMethod):
+    """Content is the ground, a style is the block of its domain."""
+
+    style_length = 1
+
+    def __init__(self):
+        super().__init__(domains=("smile", "glasses"), channels=(3, 3), image_size=16)
+        self.G = nn.Identity()
+
+    def content(self, images, domain):
+        return images[:, :, :1, :1]
+
+    def style(self, images, domain):
+        rows, columns = PLACES[self.domains[domain]]
+        return images[:, :1, rows, columns].mean((2, 3))
+
+    def decode(self, content, style, domain):
+        return draw(content.repeat(1, 1, 16, 16), self.domains[domain], style[:, :, None, None])
 
 
 class Judge(nn.Module):
@@ -182,6 +202,15 @@ def test_a_perfect_transfer():
         assert values[key] == 1
     data = Blocks()
     assert values["n_real/smile_to_glasses@random-conv"] == len(data.data("b", "test"))
+
+
+def test_a_perfect_transfer_of_styles():
+    values = transferred(Painter())
+    for name in ("smile_to_glasses", "glasses_to_smile"):
+        found = {key: values[f"{key}/{name}"] for key in ("hit_rate", "removed", "added", "n")}
+        assert found == {"hit_rate": 1, "removed": 1, "added": 1, "n": 60}
+        assert values[f"l1/{name}"] < 1e-6
+    assert not any(key.split("/")[0] in ("stripped", "united", "probe") for key in values)
 
 
 def test_nothing_done_against_numbers_by_hand():

@@ -330,6 +330,25 @@ def test_a_run_prints_no_advertising_and_its_config_and_checkpoint_work_again(ca
     assert Path("out/x.png").is_file()
 
 
+def test_auto_goes_on_with_the_newest_run_of_the_same_config(capsys):
+    fit = ["fit", "--config", "small.yaml", "--ckpt_path", "auto"]
+    other = [*fit, "--seed_everything", "7"]
+    assert main(fit) == 0
+    assert main(other) == 0
+    Path("runs/small/0003").mkdir()  # has nothing yet
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DTN, "on_train_batch_start", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        assert main([*fit, "--trainer.max_steps", "3"]) == 143
+    assert main([*fit, "--trainer.max_steps", "3"]) == 0
+    steps = {n: json.loads(Path(f"runs/small/{n:04}/run.json").read_text())["steps"] for n in (1, 2, 4)}
+    assert steps == {1: 2, 2: 2, 4: 3}
+    assert main(other) == 0  # has ended: nothing is left to do
+    assert sorted(path.name for path in Path("runs/small").iterdir()) == ["0001", "0002", "0003", "0004"]
+    capsys.readouterr()
+    assert main(["test", *fit[1:]]) == 2
+    assert "--ckpt_path auto is for xdomain fit, not for test: give last or best" in capsys.readouterr().err
+
+
 # ---------------------------------------------------------------- words that YAML would read
 
 AWKWARD = ["[x].png", "[x]", "[x", "@x", "%x", "{x}", "{x", "!x", "&x", "*x", "'x", '"x', "#x", "2024-01-01"]

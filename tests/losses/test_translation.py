@@ -15,6 +15,7 @@ def test_least_squares_and_cross_entropy_of_a_discriminator_that_knows_nothing()
     assert lsgan([half, half[:, :, :1]], True) == 0.5  # scales are summed
     assert lsgan(torch.ones(3), True) == 0
     assert bce_gan(torch.zeros(5), True).item() == pytest.approx(math.log(2))
+    assert bce_gan([torch.zeros(5), torch.zeros(2, 1)], False).item() == pytest.approx(2 * math.log(2))
     assert bce_gan(torch.tensor([2.0]), False).item() == pytest.approx(math.log(1 + math.exp(2)))
 
 

@@ -3,8 +3,8 @@
 import torch
 
 from tests.methods.faces import Faces
-from xdomain.methods import CUT, UNIT, CycleGAN, DistanceGAN, Pix2Pix
-from xdomain.networks import PairDiscriminator, PatchDiscriminator, ResnetGenerator, UNetGenerator
+from xdomain.methods import CUT, DRIT, MUNIT, UNIT, CycleGAN, DistanceGAN, Pix2Pix
+from xdomain.networks import ContentDiscriminator, PairDiscriminator, PatchDiscriminator, ResnetGenerator, UNetGenerator
 
 
 def generator(channels_in, channels_out):
@@ -23,11 +23,20 @@ def pair_discriminator(channels):
     return PairDiscriminator(channels, width=4, layers=1)
 
 
+def content_discriminator(channels):
+    return ContentDiscriminator(channels, halvings=0)
+
+
 LAYERS = (0, 4, 8, 12)
 TINY = {
     CycleGAN: {"generator": generator, "discriminator": discriminator},
     DistanceGAN: {"generator": generator, "discriminator": discriminator},
     Pix2Pix: {"generator": unet, "discriminator": pair_discriminator},
+    DRIT: {
+        **{"width": 4, "blocks": 1, "style_length": 3},
+        **{"discriminator": discriminator, "content_discriminator": content_discriminator},
+    },
+    MUNIT: {"width": 4, "blocks": 2, "style_length": 3, "discriminator": discriminator},
     UNIT: {"width": 4, "blocks": 2, "discriminator": discriminator},
     CUT: {
         "width": 4,

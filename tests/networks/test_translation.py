@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from xdomain.networks import (
+    ContentDiscriminator,
     ImagePool,
     MultiScaleDiscriminator,
     PairDiscriminator,
@@ -13,6 +14,8 @@ from xdomain.networks import (
     ResnetGenerator,
     UNetGenerator,
 )
+from xdomain.networks.drit import DRITAttributeEncoder, DRITContentEncoder, DRITGenerator
+from xdomain.networks.munit import MUNITAutoencoders, adain
 from xdomain.networks.ost import DigitAutoencoders, DigitDiscriminator, DrawingAutoencoders
 from xdomain.networks.resnet_generator import BlurPool, BlurUpsample
 from xdomain.networks.unit import ImageNorm, UNITAutoencoders
@@ -35,6 +38,11 @@ def count(network):
         (lambda: UNetGenerator(depth=7), 41_828_995),
         (lambda: UNITAutoencoders((3, 3), share=0), 2 * 11_140_483),
         (lambda: UNITAutoencoders((3, 3), share=1), 2 * 11_140_483 - 2 * 1_180_160),
+        (lambda: MUNITAutoencoders((3, 3)), 2 * 15_026_187),
+        (lambda: DRITContentEncoder((3, 3)), 9_018_112),
+        (lambda: DRITAttributeEncoder((3, 3)), 2_688_160),
+        (lambda: DRITGenerator((3, 3)), 9_564_710),
+        (lambda: ContentDiscriminator(256), 10_683_649),
         (MultiScaleDiscriminator, 8_271_171),
         (lambda: DigitAutoencoders((1, 3)), 566_400),
         (DigitDiscriminator, 663_296),
@@ -184,3 +192,41 @@ def test_a_pool_is_part_of_the_state():
     a = pool(torch.ones(6, 1, 2, 2))
     torch.manual_seed(1)
     assert torch.equal(other(torch.ones(6, 1, 2, 2)), a)
+
+
+def test_adain_gives_maps_the_mean_and_deviation_of_a_style():
+    x, shift, scale = torch.randn(2, 5, 8, 8) * 3 + 1, torch.randn(2, 5), torch.rand(2, 5) + 1
+    y = adain(x, shift, scale)
+    torch.testing.assert_close(y.mean((2, 3)), shift)
+    torch.testing.assert_close(y.std((2, 3), correction=0), scale, rtol=1e-4, atol=1e-5)
+
+
+def test_a_decoder_of_munit_remembers_no_style():
+    """Styles are arguments: one call does not change the next, and every image of a batch has its own."""
+    G = MUNITAutoencoders((3, 3), width=4, blocks=2, style=3)
+    content, styles = torch.randn(1, 16, 4, 4), torch.randn(2, 3)
+    first, second = (G.decode(content, style[None], 0) for style in styles)
+    assert not torch.allclose(first, second, atol=1e-2)
+    assert torch.equal(G.decode(content, styles[:1], 0), first)
+    torch.testing.assert_close(G.decode(content.repeat(2, 1, 1, 1), styles, 0), torch.cat([first, second]))
+    assert not list(G.buffers())
+
+
+@pytest.mark.parametrize(("kernel", "halvings", "image"), [(7, 3, 216), (7, 2, 128), (3, 2, 64), (3, 0, 16)])
+def test_a_content_discriminator_gives_one_score_for_content_of_its_least_size_and_more(kernel, halvings, image):
+    D = ContentDiscriminator(4, kernel, halvings)
+    assert D.least <= image // 4
+    scores = nn.Sequential(*list(D)[:-2])
+    assert scores(torch.randn(2, 4, D.least, D.least)).shape == (2, 1, 1, 1)
+    larger = torch.randn(2, 4, 2 * D.least, D.least + 9)
+    torch.testing.assert_close(D(larger)[:, 0], scores(larger).mean((1, 2, 3)))
+    with pytest.raises((RuntimeError, ValueError)):
+        D(torch.randn(2, 4, D.least - 1, D.least - 1))
+
+
+def test_content_has_noise_in_training_only():
+    E, x = DRITContentEncoder((3, 3), width=4, blocks=1), torch.randn(2, 3, 64, 64)
+    noise = E(x, 0) - E.eval()(x, 0)
+    assert noise.mean().item() == pytest.approx(0, abs=0.05)
+    assert noise.std().item() == pytest.approx(1, abs=0.05)
+    assert torch.equal(E(x, 0), E(x, 0))

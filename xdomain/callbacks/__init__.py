@@ -1,6 +1,7 @@
 """Lightning callbacks: evaluation, image grids, weight averaging, compilation, memory layout."""
 
 from xdomain.callbacks.accuracy import ClassificationAccuracy, GuidedAccuracy, ShuffledCastAccuracy, TransferAccuracy
+from xdomain.callbacks.ada import AdaptiveAugmentation
 from xdomain.callbacks.adaptation import AdaptationScores
 from xdomain.callbacks.analogy import AnalogyQuality
 from xdomain.callbacks.attribute_edits import AttributeEdits, EditPictures
@@ -14,6 +15,7 @@ from xdomain.callbacks.content_masks import ContentMasks
 from xdomain.callbacks.content_pictures import TransferPictures
 from xdomain.callbacks.corruptions import CorruptionRobustness
 from xdomain.callbacks.distribution import DistributionDistance
+from xdomain.callbacks.drawn import DrawnQuality
 from xdomain.callbacks.ema import GeneratorEMA
 from xdomain.callbacks.face_swap import FaceSwapScores
 from xdomain.callbacks.identity import IdentityRetrieval, IdentityVerification
@@ -32,6 +34,7 @@ from xdomain.running.results import Results
 
 __all__ = [
     "AdaptationScores",
+    "AdaptiveAugmentation",
     "AnalogyQuality",
     "AttributeAccuracy",
     "AttributeEdits",
@@ -44,6 +47,7 @@ __all__ = [
     "ContentTransfer",
     "CorruptionRobustness",
     "DistributionDistance",
+    "DrawnQuality",
     "EditPictures",
     "FaceSwapScores",
     "GeneratorEMA",

@@ -11,7 +11,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from xdomain.batch import to_float
-from xdomain.callbacks.content_checks import check_judge_fits, content_method, has_attributes, rule_of
+from xdomain.callbacks.content_checks import GuidedMethod, check_judge_fits, guided_method, has_attributes, rule_of
 from xdomain.callbacks.content_probes import probe_contents, probe_domains
 from xdomain.callbacks.evaluation import (
     DrawnEvaluation,
@@ -100,8 +100,9 @@ class Direction(NamedTuple):
 class ContentTransfer(DrawnEvaluation):
     """How well content is removed and added, and how well everything else is kept.
 
-    Random pairs of a source image and a guide, the same at every call, are translated. Metrics are reported per
-    direction D, such as ``hit_rate/smile_to_glasses``. Metrics without a judge are left out. A validation during a
+    Random pairs of a source image and a guide, the same at every call, are translated: by methods of content transfer,
+    and by those that take a style from the guide, without their tasks and probes. Metrics are reported per direction D,
+    such as ``hit_rate/smile_to_glasses``. Metrics without a judge are left out. A validation during a
     training reports only ``hit_rate``, ``removed``, ``added``, ``l1`` and ``l1_reconstruction``; the command
     ``validate`` reports all that a test does, on the validation part.
 
@@ -182,7 +183,7 @@ class ContentTransfer(DrawnEvaluation):
         self.faces: DlibEmbedder | None = None
 
     def check(self, module: Method, split: Split) -> None:
-        method = content_method(module)
+        method = guided_method(module)
         for source, target in self._directions(method):
             for domain in (source, target):
                 method.data.role_of(domain)
@@ -224,7 +225,7 @@ class ContentTransfer(DrawnEvaluation):
         self.probing = split == "val" or has_training_part(method.data, "probe/... of ContentTransfer")
 
     def measure(self, trainer: pl.Trainer, module: Method) -> dict[str, Tensor]:
-        method = content_method(module)
+        method = guided_method(module)
         self._fetch(trainer, method)
         values: dict[str, Tensor] = {}
         for source, target in self._directions(method):
@@ -232,22 +233,22 @@ class ContentTransfer(DrawnEvaluation):
             measures = self._measures(trainer, method, direction)
             values |= self._measured(method, direction, "transfer", measures)
             known = {source, target} <= {*method.contents} & {*self.content}
-            if thorough(trainer) and method.guided and known:
+            if thorough(trainer) and method.guided and known and isinstance(method, ContentMethod):
                 for task, measures in self._measures_of_tasks(method, direction).items():
                     values |= self._measured(method, direction, task, measures)
         if thorough(trainer):
             values |= self._trust(trainer, method)
-            if self.probing:
+            if self.probing and isinstance(method, ContentMethod):
                 values |= self._probes(trainer, method)
         return {key: value.float() for key, value in values.items()}
 
     def report(self, trainer: pl.Trainer, testing: bool) -> dict[str, Tensor]:
         return {k: v for k, v in self.values.items() if thorough(trainer) or k.split("/")[0] in QUICK}
 
-    def _directions(self, module: ContentMethod) -> Sequence[Sequence[str]]:
+    def _directions(self, module: GuidedMethod) -> Sequence[Sequence[str]]:
         return self.directions or [module.domains, module.domains[::-1]]
 
-    def _fetch(self, trainer: pl.Trainer, module: ContentMethod) -> None:
+    def _fetch(self, trainer: pl.Trainer, module: GuidedMethod) -> None:
         """Load the weights of the networks that are used now."""
         for name, judge in self.judges.items():
             if name == "embedder" and not thorough(trainer):
@@ -261,7 +262,7 @@ class ContentTransfer(DrawnEvaluation):
         target = self.content.get(domain)
         return target if target in self.targets else None
 
-    def _draw(self, trainer: pl.Trainer, module: ContentMethod, source: str, target: str) -> Direction:
+    def _draw(self, trainer: pl.Trainer, module: GuidedMethod, source: str, target: str) -> Direction:
         """The pairs of a direction: the same at every call."""
         data, split = module.data, part_of(trainer)
         roles = data.role_of(source), data.role_of(target)
@@ -272,7 +273,7 @@ class ContentTransfer(DrawnEvaluation):
         pairs = draw_pairs(len(images), len(guides), count, self.seed)[trainer.global_rank :: trainer.world_size]
         return Direction(source, target, roles, split, images, guides, guided, pairs, count)
 
-    def _measures(self, trainer: pl.Trainer, module: ContentMethod, direction: Direction) -> list[Measure]:
+    def _measures(self, trainer: pl.Trainer, module: GuidedMethod, direction: Direction) -> list[Measure]:
         """The measures of transfers; in the test also of answers that no model has given."""
         real = self._real(trainer, module, direction) if thorough(trainer) else None
         measures = self._measures_of_any(trainer, module, direction, real)
@@ -280,7 +281,7 @@ class ContentTransfer(DrawnEvaluation):
             measures.append(Reconstruction(direction.source, module))
         if not thorough(trainer):
             return measures
-        if module.masked and direction.guided:
+        if isinstance(module, ContentMethod) and module.masked and direction.guided:
             measures.append(UnmaskedChange(direction.name, module))
         rows = np.arange(min(len(direction.guides), MEAN_OF))
         total = sum(read(direction.guides, piece, module).sum(0) for piece in pieces(rows, module.data.eval_batch_size))
@@ -288,7 +289,7 @@ class ContentTransfer(DrawnEvaluation):
         build = partial(self._measures_of_any, trainer, module, direction, real)
         return [*measures, NullRows(direction.name, build, mean)]
 
-    def _real(self, trainer: pl.Trainer, module: ContentMethod, direction: Direction) -> list[Tensor] | None:
+    def _real(self, trainer: pl.Trainer, module: GuidedMethod, direction: Direction) -> list[Tensor] | None:
         """Features of this process's share of the real images, or None for a single image: it has no distribution."""
         size = module.data.eval_batch_size
         real = limited(trainer, len(direction.guides), size)
@@ -299,7 +300,7 @@ class ContentTransfer(DrawnEvaluation):
         return [self.extractor.features(read(direction.guides, rows, module)) for rows in mine]
 
     def _measures_of_any(
-        self, trainer: pl.Trainer, module: ContentMethod, direction: Direction, real: list[Tensor] | None
+        self, trainer: pl.Trainer, module: GuidedMethod, direction: Direction, real: list[Tensor] | None
     ) -> list[Measure]:
         """Those that look at the pictures alone, whoever has made them."""
         device, name, truth = module.device, direction.name, isinstance(module.data, TransferTruth)
@@ -338,7 +339,7 @@ class ContentTransfer(DrawnEvaluation):
         return {task: measures for task, measures in found.items() if measures}
 
     def _measured(
-        self, module: ContentMethod, direction: Direction, task: Task, measures: list[Measure]
+        self, module: GuidedMethod, direction: Direction, task: Task, measures: list[Measure]
     ) -> dict[str, Tensor]:
         """Values of all measures, over all processes."""
         for batch in _translated(module, direction, task):
@@ -346,12 +347,12 @@ class ContentTransfer(DrawnEvaluation):
                 measure.update(batch)
         return {key: value for measure in measures for key, value in measure.compute().items()}
 
-    def _rules(self, module: ContentMethod, targets: Sequence[str | None]) -> dict[str, str]:
+    def _rules(self, module: GuidedMethod, targets: Sequence[str | None]) -> dict[str, str]:
         """Maps contents to their rules over the attributes of the data, if there are such rules."""
         names = getattr(module.data, "attribute_names", ())
         return {target: rule for target in targets if target and (rule := rule_of(target, names))}
 
-    def _trust(self, trainer: pl.Trainer, module: ContentMethod) -> dict[str, Tensor]:
+    def _trust(self, trainer: pl.Trainer, module: GuidedMethod) -> dict[str, Tensor]:
         """Balanced accuracies of the classifiers on the real images of both domains in the evaluated part."""
         data, judge = module.data, self.judges.get("domain_classifier")
         trust = Trust(
@@ -379,7 +380,7 @@ class ContentTransfer(DrawnEvaluation):
         return {key: value for key, value in values.items() if value.isfinite()}
 
 
-def _translated(module: ContentMethod, direction: Direction, task: Task) -> Iterator[Transfers]:
+def _translated(module: GuidedMethod, direction: Direction, task: Task) -> Iterator[Transfers]:
     """The pairs of a direction, translated in batches."""
     data = module.data
     for piece in pieces(direction.pairs, data.eval_batch_size):
@@ -387,7 +388,11 @@ def _translated(module: ContentMethod, direction: Direction, task: Task) -> Iter
         x = read(direction.images, rows, module)
         other = read(direction.guides, others, module)
         guide = other if direction.guided else None
-        output = module.translate(x, direction.source, direction.target, guide=guide, task=task).float().clamp(-1, 1)
+        if isinstance(module, ContentMethod):
+            made = module.translate(x, direction.source, direction.target, guide, task)
+        else:
+            made = module.translate(x, direction.source, direction.target, guide)
+        output = made.float().clamp(-1, 1)
         truth = mask = None
         if isinstance(data, TransferTruth):
             at = rows.tolist(), others.tolist()

@@ -7,7 +7,10 @@ from xdomain.data.attributes import AttributeDomains
 from xdomain.data.base import BaseDataModule, DomainPair
 from xdomain.errors import UserError, refuse
 from xdomain.features.helpers import helper_data
-from xdomain.methods import ContentMethod
+from xdomain.methods import ContentMethod, StyleMethod
+
+GuidedMethod = ContentMethod | StyleMethod
+"""Methods whose translations take something from a guide: content, or a style."""
 
 FACIAL_HAIR = "Mustache or Goatee or not No_Beard"  # not an attribute of CelebA
 
@@ -58,3 +61,12 @@ def content_method(module: pl.LightningModule) -> ContentMethod:
     if not isinstance(module, ContentMethod):
         raise UserError(f"{type(module).__name__} transfers no content: remove the callbacks that evaluate that.")
     return module
+
+
+def guided_method(module: pl.LightningModule) -> GuidedMethod:
+    """The module as a method of content transfer, or one that takes styles from guides.
+
+    Raises:
+        UserError: if it is neither.
+    """
+    return module if isinstance(module, StyleMethod) else content_method(module)

@@ -5,12 +5,12 @@ import torch
 from torch import Tensor
 
 from xdomain.batch import to_channels
-from xdomain.callbacks.content_checks import content_method
+from xdomain.callbacks.content_checks import guided_method
 from xdomain.callbacks.pictures import NamedPictures, grid_of
 from xdomain.callbacks.reading import read, spread
 from xdomain.data.base import Split
 from xdomain.errors import refuse
-from xdomain.methods import Method
+from xdomain.methods import ContentMethod, Method
 
 
 class TransferPictures(NamedPictures):
@@ -21,7 +21,7 @@ class TransferPictures(NamedPictures):
     have content: images of the first domain, guides of the second, and the images with both contents. ``masks_*.png``,
     for methods with masks: images, and below them the same with the mask in red. ``interpolation.png``, only in the
     test: from the separate codes of one image to those of another, with the common code of the first; if only one code
-    varies, one row per pair of images.
+    varies, one row per pair of images. Of methods that take styles from guides, only ``transfer``.
 
     Args:
         count: number of images per domain.
@@ -35,10 +35,10 @@ class TransferPictures(NamedPictures):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Refuse an unsuitable method before the first batch."""
         if stage != "predict":
-            content_method(pl_module)
+            guided_method(pl_module)
 
     def pictures(self, module: Method, split: Split) -> dict[str, Tensor]:
-        module, images = content_method(module), {}
+        module, images = guided_method(module), {}
         for domain in module.domains:
             data = module.data.data(module.data.role_of(domain), split)
             images[domain] = read(data, spread(len(data), self.count), module)
@@ -51,9 +51,11 @@ class TransferPictures(NamedPictures):
                 top, left = torch.cat([torch.ones_like(y[:1]), y]), x[:, None]
                 body = torch.cat([left, outputs.view(len(x), len(y), *x.shape[1:])], 1).flatten(0, 1)
                 shown[f"transfer_{source}_to_{target}"] = grid_of(torch.cat([top, body]), len(y) + 1)
-            if source in module.contents:
+            if isinstance(module, ContentMethod) and source in module.contents:
                 removal = module.translate(x, source, target, task="remove")
                 shown[f"removal_{source}"] = grid_of(torch.cat([x, removal]), len(x))
+        if not isinstance(module, ContentMethod):
+            return shown
         if module.guided and len(module.contents) == 2:
             first, second = module.domains
             x, y = (part[: min(map(len, images.values()))] for part in images.values())

@@ -11,7 +11,7 @@ from torchmetrics import MeanMetric
 from xdomain.data.attributes import holds
 from xdomain.features import Extractor
 from xdomain.features.helpers import Helper
-from xdomain.methods import ContentMethod
+from xdomain.methods import ContentMethod, Method
 from xdomain.metrics.attributes import AttributeHitRate, BalancedAccuracy
 from xdomain.metrics.counterfactual import CounterfactualError
 from xdomain.metrics.distribution import FID, KID
@@ -257,7 +257,7 @@ class UnmaskedChange:
 class Reconstruction:
     """Distance, in [0, 2], between images and their translations from their domain to itself."""
 
-    def __init__(self, domain: str, method: ContentMethod) -> None:
+    def __init__(self, domain: str, method: Method) -> None:
         self.domain, self.method = domain, method
         self.mean = MeanMetric().to(method.device)
 

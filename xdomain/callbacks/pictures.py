@@ -48,12 +48,15 @@ class SampleGrid(pl.Callback):
 
     @torch.no_grad()
     def grid(self, datamodule: BaseDataModule, module: Method, testing: bool) -> Tensor:
-        """The grid, ``uint8`` [3, H, W]."""
+        """The grid, ``uint8`` [3, H, W]; what is random in translations is the same in every grid."""
         rows = []
         for source, target in self._directions(module):
             data = datamodule.data(datamodule.role_of(source), "test" if testing else "val")
             images = to_float(data.__getitems__(list(range(min(self.count, len(data))))).image.to(module.device))
-            rows += [to_channels(images, 3), to_channels(module.translate(images, source, target), 3)]
+            with torch.random.fork_rng(devices=[module.device] if module.device.type == "cuda" else []):
+                torch.manual_seed(0)
+                made = module.translate(images, source, target)
+            rows += [to_channels(images, 3), to_channels(made, 3)]
         columns = max(map(len, rows))  # with fewer images the end of the rows stays white
         full = [torch.cat([row, row.new_ones(columns - len(row), *row.shape[1:])]) for row in rows]
         picture: Tensor = make_grid(to_uint8(torch.cat(full)), nrow=columns, padding=1)

@@ -23,6 +23,7 @@ commands:
   export     one program, ONNX:   xdomain export RUN --format onnx --output model.onnx
   render     parameters to pictures:  xdomain render --engine avatars --parameters u.json --output DIR
   corrupt    a folder of images:  xdomain corrupt --input DIR --output DIR --corruption fog snow --severity 3
+  pack       a small file of weights:  xdomain pack RUN --output FILE.safetensors
   sample     from one image:      xdomain sample --ckpt_path RUN --output DIR --n 20 --size 256x400
   data check what is wrong with image files:  xdomain data check DIR, or --config RECIPE
   table      results side by side: xdomain table didd
@@ -34,7 +35,8 @@ commands:
 
 options:
   --config NAME   a recipe or, given again, an overlay: a path, or a name shown by `xdomain list`
-  --ckpt_path RUN a run folder or checkpoint file, or `last` or `best` of the newest run of this name
+  --ckpt_path RUN a run folder or checkpoint file, or `last` or `best` of the newest run of this name;
+                  with fit also `auto`: that of the same settings, or a new run
   --weights RUN   with fit: a new run that begins with the weights of another
   --help          this text; `xdomain fit --help` shows every setting of a command
   --version       the version
@@ -42,7 +44,7 @@ options:
 Any setting can follow on the command line: xdomain fit --config dtn.yaml --trainer.max_steps 100
 """
 TRAINER = ("fit", "validate", "test", "predict")
-OWN = ("translate", "export", "render", "corrupt", "sample", "table", "compare", "report", "schema")
+OWN = ("translate", "export", "render", "corrupt", "sample", "pack", "table", "compare", "report", "schema")
 """Commands with a file and a function of their name: ``translate_command`` in ``xdomain/commands/translate.py``."""
 
 

@@ -54,7 +54,7 @@ class Run:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise UserError(f"{path} is not YAML: restore it, or leave this run out.") from error
-        return {key: value for key, value in flat(content).items() if key not in UNSETTLED and not SEEDS.fullmatch(key)}
+        return {key: value for key, value in settled(content).items() if not SEEDS.fullmatch(key)}
 
     @cached_property
     def seed(self) -> Any:
@@ -76,6 +76,11 @@ class Run:
         """Step and file of the samples, in the order of the steps."""
         found = [(int(m[1]), path) for path in self.folder.glob("samples/*.png") if (m := PICTURE.fullmatch(path.name))]
         return sorted(found)
+
+
+def settled(config: Any) -> dict[str, Any]:
+    """A whole config as ``key.of.the.setting`` to value, without what says where a run lives."""
+    return {key: value for key, value in flat(config).items() if key not in UNSETTLED}
 
 
 def flat(value: Any, key: str = "") -> dict[str, Any]:

@@ -26,6 +26,7 @@ import xdomain.networks  # noqa: F401 - importing makes the bare class names kno
 from xdomain.callbacks import PredictionWriter
 from xdomain.classes import check_settings, find_class, member
 from xdomain.commands.messages import explain, mark, quiet
+from xdomain.commands.runs import settled
 from xdomain.data import BaseDataModule
 from xdomain.discover import check_owner, find_config
 from xdomain.errors import SettingError, UserError, refusal
@@ -44,6 +45,8 @@ NO_SETTINGS = (  # settings that change no number: paths, and output on the scre
     *("config", "ckpt_path", "trainer.run_dir", "trainer.default_root_dir"),
     *("trainer.enable_progress_bar", "trainer.enable_model_summary", "return_predictions"),
 )
+AUTO = "auto"
+"""What ``--ckpt_path`` calls the newest run with the same config, or a new run if there is none."""
 OPTION = re.compile(r"(--config|-c|--ckpt_path|--weights|--trainer\.weights)(?:=(.*))?$", re.DOTALL)
 
 
@@ -213,6 +216,10 @@ class XDomainCLI(LightningCLI):
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         kwargs = super()._prepare_subcommand_kwargs(subcommand)
         assert isinstance(self.trainer, Trainer)
+        if kwargs.get("ckpt_path") == AUTO:
+            if subcommand != "fit":
+                raise UserError(f"--ckpt_path {AUTO} is for xdomain fit, not for {subcommand}: give last or best.")
+            kwargs["ckpt_path"] = self._newest_alike()
         if path := kwargs.get("ckpt_path"):
             prefer = "last" if subcommand == "fit" else "best"
             kwargs["ckpt_path"] = self.trainer.continue_from(resolve_checkpoint(path, prefer, self.trainer.runs_dir))
@@ -220,6 +227,16 @@ class XDomainCLI(LightningCLI):
         if subcommand == "test":
             kwargs["verbose"] = False  # the Results callback prints the table
         return kwargs
+
+    def _newest_alike(self) -> str | None:
+        """The newest run folder with this very config and a checkpoint; None begins a new run."""
+        assert isinstance(self.trainer, Trainer)
+        own = settled(yaml.safe_load(self._parser("fit").dump(self.config["fit"], skip_none=False)))
+        for checkpoint in sorted(self.trainer.runs_dir.glob(f"[0-9]*/{CHECKPOINTS}/last.ckpt"), reverse=True):
+            folder = checkpoint.parents[1]
+            if (config := newest_config(folder)).is_file() and settled(_read_config(config)) == own:
+                return str(folder)
+        return None
 
 
 def keys_of(error: SettingError, config: Any, key: str = "") -> Iterator[str]:

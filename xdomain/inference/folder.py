@@ -127,9 +127,9 @@ def translate_folder(
         factor = options.get("factor", takes["factor"].default) if "factor" in takes else None
         longest = None if method.full_size and size == "keep" else method.image_size
         fit, batch_size = partial(shrunk, size=longest, factor=factor), 1
-    as_it_is = isinstance(method, TranslationMethod) and method.any_size and size == "keep"
+    as_it_is = isinstance(method, TranslationMethod) and method.any_size and size == "keep" and "guide" not in takes
     fit = None if as_it_is else fit
-    guides, broken = _guides(guide_files, len(names), channels, fit)
+    guides, broken = _guides(guide_files, len(names), method.channels[method.domains.index(target)], fit)
     if guide_files and not guides:
         refuse(None, "guide", guide, ", which holds no image that can be read: give another.")
     ends = {name: value for name, value in {"source": source, "target": target}.items() if name in takes}

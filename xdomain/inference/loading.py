@@ -1,6 +1,7 @@
 """Loading methods from checkpoints."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from xdomain.classes import FOR_TRAINING, TRUSTED, check_settings, find_class, wanted
 from xdomain.errors import UserError, refusal
+from xdomain.inference.packed import is_packed, packed_file, read_packed
 from xdomain.methods import Method
 from xdomain.running.checkpoints import read_checkpoint
 from xdomain.running.folder import resolve_checkpoint
@@ -23,7 +25,8 @@ def load(path: str | os.PathLike[str], allow: Sequence[str] = ()) -> Method:
     that a file from someone else cannot run its own code. Optimisers are not built.
 
     Args:
-        path: checkpoint file, or run folder (loads its ``best`` checkpoint, else ``last``).
+        path: checkpoint file, run folder (loads its ``best`` checkpoint, else ``last``), packed weights
+            (``*.safetensors``), or ``zoo:NAME`` for weights that come with the package.
         allow: more packages or modules that the checkpoint may name, such as one of your own.
 
     Returns:
@@ -33,10 +36,14 @@ def load(path: str | os.PathLike[str], allow: Sequence[str] = ()) -> Method:
         UserError: if there is no checkpoint, if it is damaged, if it does not hold a method trained by ``xdomain fit``,
             or if it names classes that are not allowed.
     """
-    if not Path(path).exists():
+    if is_packed(path):
+        file = packed_file(path)
+        checkpoint = read_packed(file)
+    elif Path(path).exists():
+        file = resolve_checkpoint(str(path), prefer="best")
+        checkpoint = read_checkpoint(file)
+    else:
         raise UserError(f"checkpoint {path} does not exist: give a .ckpt file or a run folder.")
-    file = resolve_checkpoint(str(path), prefer="best")
-    checkpoint = read_checkpoint(file)
     method: Method | None
     settings = checkpoint.get("hyper_parameters")
     if not isinstance(settings, dict) or not isinstance(settings.get("_class_path"), str):
@@ -71,13 +78,18 @@ def load(path: str | os.PathLike[str], allow: Sequence[str] = ()) -> Method:
 
 
 def _build(name: str, settings: dict[str, Any]) -> Method:
-    method: Method = instantiate_module(Method, {"_class_path": name, **settings})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".* is an instance of `nn.Module`")  # advice for those who train
+        method: Method = instantiate_module(Method, {"_class_path": name, **settings})
     return method
 
 
 def _fitting(method: Method, checkpoint: dict[str, Any], file: Path, name: str) -> dict[str, Tensor]:
     """The weights as this version of the method expects them: complete and with the right shapes."""
     content = {"state_dict": dict(checkpoint["state_dict"])}  # without the state that only a resumed training needs
+    for key, value in method.state_dict().items():
+        if key.split(".")[0] in checkpoint.get("left_out", ()):
+            content["state_dict"].setdefault(key, value)
     method.on_load_checkpoint(content)
     found = {key: getattr(value, "shape", None) for key, value in content["state_dict"].items()}
     if found != {key: value.shape for key, value in method.state_dict().items()}:

@@ -25,14 +25,15 @@ def lsgan(scores: Scores, real: bool) -> Tensor:
     return torch.stack([(x - float(real)).square().mean() for x in maps]).sum()
 
 
-def bce_gan(scores: Tensor, real: bool) -> Tensor:
-    """Binary cross-entropy of the original GAN (Goodfellow et al. 2014) on logits.
+def bce_gan(scores: Scores, real: bool) -> Tensor:
+    """Binary cross-entropy of the original GAN (Goodfellow et al. 2014) on logits; summed over scales.
 
     Args:
-        scores: logits, any shape.
+        scores: logits, any shape; several are scales.
         real: what they should say.
 
     Returns:
-        scalar; log 2 where the discriminator knows nothing.
+        scalar; log 2 for each scale where the discriminator knows nothing.
     """
-    return F.binary_cross_entropy_with_logits(scores, torch.full_like(scores, float(real)))
+    maps = [scores] if isinstance(scores, Tensor) else scores
+    return torch.stack([F.binary_cross_entropy_with_logits(x, torch.full_like(x, float(real))) for x in maps]).sum()

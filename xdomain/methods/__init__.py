@@ -14,6 +14,7 @@ from xdomain.methods.deep_image_analogy import DeepImageAnalogy
 from xdomain.methods.didd import DIDD
 from xdomain.methods.distance_gan import DistanceGAN
 from xdomain.methods.domain_confusion import DomainConfusion
+from xdomain.methods.drit import DRIT
 from xdomain.methods.dtn import DTN
 from xdomain.methods.fada import FADA
 from xdomain.methods.fader import FaderNetwork
@@ -22,6 +23,7 @@ from xdomain.methods.guided import GuidedTransfer
 from xdomain.methods.identity import IdentityEmbedder
 from xdomain.methods.image_classifier import ImageClassifier
 from xdomain.methods.masked import MaskedTransfer
+from xdomain.methods.munit import MUNIT
 from xdomain.methods.ost import OST
 from xdomain.methods.patch_vaegan import PatchVAEGAN
 from xdomain.methods.pix2pix import Pix2Pix
@@ -33,6 +35,7 @@ from xdomain.methods.singan import SinGAN
 from xdomain.methods.stargan import StarGAN
 from xdomain.methods.stgan import STGAN
 from xdomain.methods.structural_analogy import StructuralAnalogy
+from xdomain.methods.style import StyleMethod
 from xdomain.methods.tos import TOS
 from xdomain.methods.translation import TranslationMethod
 from xdomain.methods.two_step import TwoStep
@@ -44,8 +47,10 @@ __all__ = [
     "CUT",
     "DANN",
     "DIDD",
+    "DRIT",
     "DTN",
     "FADA",
+    "MUNIT",
     "OST",
     "STGAN",
     "TOS",
@@ -80,6 +85,7 @@ __all__ = [
     "StarGAN",
     "Strength",
     "StructuralAnalogy",
+    "StyleMethod",
     "TranslationMethod",
     "TwoStep",
 ]

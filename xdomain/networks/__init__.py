@@ -1,8 +1,10 @@
 """Networks: nn.Module only."""
 
 from xdomain.networks.adaptation import DomainDiscriminator, LeNet, MNISTNet, SVHNNet
+from xdomain.networks.adaptive_augment import AdaptiveAugment
 from xdomain.networks.codes import CodeDecoder, CodeDiscriminator, CodeEncoder, FaderDiscriminator
 from xdomain.networks.dcgan import ConvClassifier, ConvDiscriminator, ConvEncoder, UpConvDecoder
+from xdomain.networks.drit import ContentDiscriminator
 from xdomain.networks.editors import (
     AttGANDiscriminator,
     AttGANGenerator,
@@ -37,6 +39,7 @@ from xdomain.networks.two_step import ConditionalGenerator, LatentEncoder, TwoHe
 from xdomain.networks.unet import UNetGenerator
 
 __all__ = [
+    "AdaptiveAugment",
     "AttGANDiscriminator",
     "AttGANGenerator",
     "AttributeNet",
@@ -44,6 +47,7 @@ __all__ = [
     "CodeDiscriminator",
     "CodeEncoder",
     "ConditionalGenerator",
+    "ContentDiscriminator",
     "ContentRegions",
     "ConvClassifier",
     "ConvDiscriminator",

@@ -82,6 +82,15 @@ def init_gan(network: nn.Module, xavier: bool = False) -> None:
             nn.init.zeros_(module.bias)
 
 
+def init_kaiming(network: nn.Module) -> None:
+    """Weights of convolutions and linear layers by the rule of He et al. (ICCV 2015) for ReLU; biases 0."""
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_normal_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
 class ResnetGenerator(nn.Sequential):
     """CycleGAN's generator: a convolution 7x7, two that halve, residual blocks, two that double, one 7x7 with tanh.
 

@@ -19,7 +19,7 @@ class ImageNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, channels, H, W] to the same shape."""
-        flat = x.flatten(1).float()
+        flat = x.flatten(1).to(torch.promote_types(x.dtype, torch.float32))
         mean, std = (value.view(-1, 1, 1, 1) for value in (flat.mean(1), flat.std(1)))
         return (x - mean) / (std + 1e-5) * self.scale.view(1, -1, 1, 1) + self.shift.view(1, -1, 1, 1)
 

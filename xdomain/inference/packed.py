@@ -1,0 +1,73 @@
+"""Packed weights: small files of trained methods, some of which come with the package."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from xdomain.discover import PACKAGE
+from xdomain.errors import UserError, choice, did_you_mean
+from xdomain.features.helpers import is_whole
+from xdomain.renamed import in_new_words
+
+WEIGHTS = PACKAGE / "weights"
+ZOO = "zoo:"
+
+
+def packed_names() -> list[str]:
+    """The trained weights that come with the package."""
+    return sorted(file.stem for file in WEIGHTS.glob("*.safetensors"))
+
+
+def is_packed(path: str | os.PathLike[str]) -> bool:
+    """Whether a path names packed weights: a file ``*.safetensors``, or ``zoo:NAME`` for those of the package."""
+    return str(path).startswith(ZOO) or Path(path).suffix == ".safetensors"
+
+
+def packed_file(path: str | os.PathLike[str]) -> Path:
+    """The file of packed weights.
+
+    Raises:
+        UserError: if there is none.
+    """
+    if str(path).startswith(ZOO):
+        name = str(path).removeprefix(ZOO)
+        if name not in (known := packed_names()):
+            hint = did_you_mean(name, known, f": give {choice(known)}." if known else ".")
+            raise UserError(f"{path} is none of the weights that come with xdomain{hint}")
+        return WEIGHTS / f"{name}.safetensors"
+    if not (file := Path(path)).is_file():
+        raise UserError(f"the weights {path} do not exist: give a file that `xdomain pack` made, or a run folder.")
+    return file
+
+
+def read_packed(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Content of packed weights as that of a checkpoint; ``left_out`` names networks that only a training needs.
+
+    Raises:
+        UserError: if there are none, or if they are damaged or not packed by this project.
+    """
+    file = packed_file(path)
+    try:
+        card = json.loads(file.with_suffix(".json").read_text())
+        method, settings, left_out = card["method"], card["settings"], card["left_out"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        card_file = file.with_suffix(".json").name
+        raise UserError(f"{file} has no card {card_file} that says how it is used: copy both files.") from error
+    if not is_whole(file):
+        raise UserError(f"{file} is damaged: its checksum is not that of its card. Give another.")
+    try:
+        state = {name: full_precision(value) for name, value in load_file(file).items()}
+    except SafetensorError as error:
+        raise UserError(f"{file} holds no weights: give another.") from error
+    content = {"state_dict": state, "hyper_parameters": {"_class_path": method, **settings}, "left_out": left_out}
+    return in_new_words(content)
+
+
+def full_precision(value: Tensor) -> Tensor:
+    """A weight as float32; whole numbers stay as they are."""
+    return value.float() if value.is_floating_point() else value
