@@ -9,7 +9,7 @@ from xdomain.inference.plain import to_float, to_uint8
 STRAIGHT = 2**20
 """Pixels of the largest image that is translated in one piece: a map of 64 channels then takes 268 MB, and a network
 holds about three of them at once."""
-TILE, OVERLAP, FADE = 1024, 256, 64
+TILE, OVERLAP, FADE = 896, 256, 64
 """Largest side of a tile, what neighbours share, and the middle of that in which one fades into the other, in pixels.
 The 96 on either side are more than what CycleGAN's generator with 9 blocks sees around a pixel."""
 
