@@ -15,8 +15,8 @@ ROOMS = (
     {"metrics"},
     {"features"},
     {"data", "running"},
-    {"engines", "integrations", "networks", "losses"},
-    {"batch", "classes", "discover", "files", "optim", "paths", "renamed"},
+    {"engines", "integrations", "networks", "losses", "pixels"},
+    {"batch", "changes", "classes", "discover", "files", "optim", "paths", "renamed"},
     {"errors"},
 )
 """From the top floor to the ground floor; what stands on one floor may not import its neighbours."""

@@ -5,12 +5,17 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
+    from xdomain.inference.export import export
     from xdomain.inference.folder import translate_folder
     from xdomain.inference.loading import load
 
-__all__ = ["__version__", "load", "translate_folder"]
+__all__ = ["__version__", "export", "load", "translate_folder"]
 
-_PLACES = {"load": "xdomain.inference.loading", "translate_folder": "xdomain.inference.folder"}
+_PLACES = {
+    "export": "xdomain.inference.export",
+    "load": "xdomain.inference.loading",
+    "translate_folder": "xdomain.inference.folder",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -11,8 +11,9 @@ from PIL import EpsImagePlugin, Image
 from PIL.PngImagePlugin import PngInfo
 
 from tests.fakes.damage import FullDisk
-from xdomain.data.images import ENDINGS, image_files, read_image, write_image
+from xdomain.data.images import image_files, read_image, write_image
 from xdomain.errors import UserError
+from xdomain.pixels import ENDINGS
 
 SIXTEEN_BITS = np.array([[0, 257, 65535, 32768, 300]], dtype=np.uint16)
 SCALED = [0, 1, 255, 128, 1]

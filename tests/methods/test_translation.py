@@ -12,7 +12,7 @@ from tests.methods.faces import fitted
 from xdomain.batch import to_float, to_uint8
 from xdomain.data.images import read_image, write_image
 from xdomain.errors import UserError
-from xdomain.inference import sizes
+from xdomain.inference import tiles
 from xdomain.inference.folder import translate_folder
 from xdomain.methods import CUT, OST, UNIT, CycleGAN, Pix2Pix
 from xdomain.methods.translation import at_stride
@@ -82,12 +82,27 @@ def test_size_model_shrinks_to_the_size_of_the_training(tmp_path):
     assert read_image(tmp_path / "out/in.png", 3).shape == (3, 11, 16)
 
 
-def test_an_image_with_too_many_pixels_is_skipped_unless_it_is_shrunk(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sizes, "MOST_PIXELS", 400)
-    write_image(torch.zeros(3, 21, 20, dtype=torch.uint8), tmp_path / "in.png")
-    assert translate_folder(tiny(CycleGAN), tmp_path / "in.png", tmp_path / "out") == (0, 1, 0, 0)
-    assert "an image of 21x20 has more than 400 pixels: give model for the size." in capsys.readouterr().err
-    assert translate_folder(tiny(CycleGAN), tmp_path / "in.png", tmp_path / "out", size="model") == (1, 0, 0, 0)
+def test_large_images_are_translated_in_tiles_and_one_line_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tiles, "STRAIGHT", 400)
+    monkeypatch.setattr("xdomain.inference.folder.STRAIGHT", 400)
+    for name, value in (("TILE", 16), ("OVERLAP", 8), ("FADE", 4)):
+        monkeypatch.setattr(tiles, name, value)
+    for name, shape in (("a", (21, 50)), ("b", (20, 20)), ("c", (30, 33))):
+        write_image(torch.randint(0, 256, (3, *shape), dtype=torch.uint8), tmp_path / f"in/{name}.png")
+    seen = []
+    method = tiny(CycleGAN)
+    monkeypatch.setattr(method, "generate", lambda x, target: seen.append(x.shape[2:]) or -x)
+    assert translate_folder(method, tmp_path / "in", tmp_path / "out") == (3, 0, 0, 0)
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("xdomain: ")]
+    assert lines == [
+        "xdomain: a.png has 50x21 pixels: images of more than 400 are translated in overlapping tiles that fade into "
+        "each other, or smaller by --size model."
+    ]
+    assert max(map(max, seen)) == 20  # of the image in one piece
+    assert seen.count((16, 16)) > 4
+    for name in "abc":
+        found, image = (read_image(tmp_path / folder / f"{name}.png", 3).int() for folder in ("out", "in"))
+        assert (found - (255 - image)).abs().max() <= 1
 
 
 def test_a_generator_that_does_not_name_its_stride_gets_squares_of_the_size_of_the_training(tmp_path):

@@ -16,8 +16,9 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from xdomain.commands.options import Parser
 from xdomain.data.base import BaseDataModule, DomainPair
-from xdomain.data.images import ENDINGS, JUNK, LEFTOVERS, open_image, orientation, read_image, walk
+from xdomain.data.images import read_image
 from xdomain.errors import UserError, refusal
+from xdomain.pixels import ENDINGS, JUNK, LEFTOVERS, open_image, orientation, walk
 from xdomain.running.folder import write_json
 
 DESCRIPTION = """\

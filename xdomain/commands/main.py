@@ -20,6 +20,7 @@ commands:
   predict    translate the test images of the data into the run folder
   translate  a folder of images:  xdomain translate --ckpt_path RUN --input DIR --output DIR
                                   --source street --target handwritten
+  export     one program, ONNX:   xdomain export RUN --format onnx --output model.onnx
   render     parameters to pictures:  xdomain render --engine avatars --parameters u.json --output DIR
   corrupt    a folder of images:  xdomain corrupt --input DIR --output DIR --corruption fog snow --severity 3
   pack       a small file of weights:  xdomain pack RUN --output FILE.safetensors
@@ -29,6 +30,7 @@ commands:
              publish a tested run: xdomain table --collect RUN
   compare    runs side by side, seeds averaged:  xdomain compare RUN RUN --html compare.html
   report     one run as one page:  xdomain report RUN
+  schema     of recipes, for editors:  xdomain schema --output recipe.schema.json
   list       methods, recipes, data and overlays that there are
 
 options:
@@ -42,7 +44,7 @@ options:
 Any setting can follow on the command line: xdomain fit --config dtn.yaml --trainer.max_steps 100
 """
 TRAINER = ("fit", "validate", "test", "predict")
-OWN = ("translate", "render", "corrupt", "sample", "pack", "table", "compare", "report")
+OWN = ("translate", "export", "render", "corrupt", "sample", "pack", "table", "compare", "report", "schema")
 """Commands with a file and a function of their name: ``translate_command`` in ``xdomain/commands/translate.py``."""
 
 

@@ -14,9 +14,9 @@ from pytorch_lightning.utilities import rank_zero_warn
 from xdomain.data.base import ImageData, SingleDomain, Split
 from xdomain.data.corruptions.table import CORRUPTIONS
 from xdomain.data.decode import file_versions
-from xdomain.data.images import open_image
 from xdomain.data.official import AGAIN, Digits, _Official, _one_line, _unreadable, load_array
 from xdomain.errors import UserError, did_you_mean
+from xdomain.pixels import open_image
 
 SIZES = {"train": 50_000, "test": 10_000}
 MOST_BYTES = 1 << 30  # unpacked size of an archive: five times that of the official ones

@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
@@ -18,6 +17,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 from xdomain.data.cache import Arrays, cached_arrays
 from xdomain.data.images import read_image
 from xdomain.errors import UserError
+from xdomain.pixels import bombs_refused
 
 Interpolation = Literal["bilinear", "bicubic", "lanczos", "box"]
 
@@ -96,9 +96,7 @@ def decoded_images(
                 raise
             return None
 
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool, warnings.catch_warnings():
-        # For all threads: the reader sets the same for every file, but threads would undo each other's setting.
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool, bombs_refused():
 
         def make(begin: int, end: int) -> Arrays:
             images = np.zeros((end - begin, channels, geometry.size, geometry.size), dtype=np.uint8)

@@ -13,11 +13,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from xdomain.data.images import ENDINGS, open_image, read_image, write_image
+from xdomain.data.images import read_image, write_image
 from xdomain.data.single import DRAWN, SingleSample, find_sample, pair_names, read_picture, shrink, worth_learning
 from xdomain.engines.clips import KINDS, render_clip
 from xdomain.errors import UserError, did_you_mean, refuse
 from xdomain.files import whole_file, whole_folder
+from xdomain.pixels import ENDINGS, open_image
 
 ANIMATIONS = (".gif", ".webp")  # read by PIL, which composes their frames as the format demands
 

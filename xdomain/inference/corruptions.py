@@ -16,10 +16,11 @@ from xdomain.data.corruptions import (
     own_frost,
     parameters,
 )
-from xdomain.data.images import image_files, open_image, read_image, write_image
+from xdomain.data.images import image_files, read_image, write_image
 from xdomain.errors import UserError, refuse
 from xdomain.files import remove_partial
-from xdomain.inference.folder import tell_skipped
+from xdomain.inference.places import tell_skipped
+from xdomain.pixels import open_image
 from xdomain.running.outputs import MOST_PIXELS, check_folder, check_new
 
 GREY = ("1", "L", "LA", "I", "F")

@@ -1,52 +1,46 @@
 """Running a trained method on a folder of images."""
 
-import errno
-import os
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from xdomain.batch import to_float, to_uint8
-from xdomain.data.images import image_files, read_image, write_image
+from xdomain.data.images import image_files, read_image
 from xdomain.engines import Engine
 from xdomain.errors import UserError, choice, refuse
 from xdomain.files import remove_partial
 from xdomain.inference.device import enough_memory, find_device
 from xdomain.inference.parameters import check_file, write_parameters
+from xdomain.inference.places import PathLike, Translated, files_of, output_files, tell_skipped, tell_tiles, written
 from xdomain.inference.sizes import restored, shrunk, square, with_change
 from xdomain.inference.tasks import chosen, no_translation, of_images, pictures
 from xdomain.inference.tasks import parameters as arguments
+from xdomain.inference.threads import Behind, ahead
+from xdomain.inference.tiles import STRAIGHT, at_own_size, needs_tiles
 from xdomain.methods import TOS, Method
-from xdomain.running.outputs import check_folder, check_new
+from xdomain.methods.translation import TranslationMethod
+from xdomain.pixels import bombs_refused, encoded, load_formats, write_content
+from xdomain.running.outputs import check_new
 
-PathLike = str | os.PathLike[str]
 Size = Literal["keep", "model"]
-UNUSABLE_NAMES = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
-"""Errors of a file system for a name that it does not accept."""
+Fit = Callable[[Tensor], Tensor]
+"""From an image [1, C, H, W] to what a method sees of it."""
 EXACT = ("mask", "segment")
 """Tasks whose pictures are values for every pixel, which lossy formats would blur."""
 
 
-class Translated(NamedTuple):
-    """Number of images that were translated, and of images and guides that were skipped.
-
-    ``enlarged`` of the images are larger than what the method saw of them, and only changed where it changed that.
-    """
-
-    images: int
-    skipped: int
-    skipped_guides: int
-    enlarged: int
-
-
 class _Image(NamedTuple):
-    """An input image, float [C, h, w] in [-1, 1], its mask [1, h, w] in [0, 1], and its original size."""
+    """An input image, its mask [1, h, w] in [0, 1], and its original size.
+
+    The pixels are float [C, h, w] in [-1, 1], or ``uint8`` if the method sees images as they are.
+    """
 
     pixels: Tensor
     mask: Tensor | None
@@ -117,37 +111,76 @@ def translate_folder(
     function = chosen(method, tasks, task, [*(name for name, value in roles.items() if value is not None), *options])
     takes = arguments(function)
     source, target = method.direction(task, source, target, guided=guide is not None)
-    guide_files = _files_of("guide", guide) if guide is not None else []
+    guide_files = files_of("guide", guide) if guide is not None else []
     mask_files = _masks(mask, len(names)) if mask is not None else []
-    written = _output_files(Path(output), Path(input), folder, names, {"guides": guide, "masks": mask}, task in EXACT)
+    targets = output_files(Path(output), Path(input), folder, names, {"guides": guide, "masks": mask}, task in EXACT)
     engine = _engine(method, task, parameters) if parameters is not None else None
-    check_new([*written, *([Path(parameters)] if parameters is not None else [])], overwrite)
-    for parent in {file.parent for file in written}:
+    check_new([*targets, *([Path(parameters)] if parameters is not None else [])], overwrite)
+    for parent in {file.parent for file in targets}:
         remove_partial(parent)
 
     method.to(device)
     torch.manual_seed(seed)
     channels = method.channels[method.domains.index(source)]
-    fit: Callable[[Tensor], Tensor] = partial(square, size=method.image_size)
+    fit: Fit | None = partial(square, size=method.image_size)
     if method.any_size:
         factor = options.get("factor", takes["factor"].default) if "factor" in takes else None
         longest = None if method.full_size and size == "keep" else method.image_size
         fit, batch_size = partial(shrunk, size=longest, factor=factor), 1
+    as_it_is = isinstance(method, TranslationMethod) and method.any_size and size == "keep" and "guide" not in takes
+    fit = None if as_it_is else fit
     guides, broken = _guides(guide_files, len(names), method.channels[method.domains.index(target)], fit)
     if guide_files and not guides:
         refuse(None, "guide", guide, ", which holds no image that can be read: give another.")
     ends = {name: value for name, value in {"source": source, "target": target}.items() if name in takes}
     edits = method.edits and size == "keep" and task != "mask"
-    done, enlarged, read = 0, 0, dict[str, Tensor]()
-    with torch.inference_mode(), enough_memory(), tqdm(total=len(names), unit="image", disable=None) as bar:
+    done, enlarged, in_tiles, read = 0, 0, False, dict[str, Tensor]()
+
+    def see(i: int) -> _Image | UserError:
+        return _read(folder / names[i], channels, fit, mask_files[i % len(mask_files)] if mask_files else None)
+
+    def finish(i: int, image: _Image, picture: Tensor, made: Tensor | None) -> tuple[int, memoryview, bool]:
+        """Number and content of a file, and whether its change was enlarged."""
+        grown = edits and made is not None and _larger(image, made)
+        if grown and made is not None:
+            picture = with_change(read_image(folder / names[i], channels), image.pixels, made)
+        elif size == "keep" and made is not None:
+            picture = restored(picture, image.pixels.shape[1:], image.size, pure=task == "segment")
+        return i, encoded(picture.permute(1, 2, 0).numpy(), targets[i]), grown
+
+    def write(finished: tuple[int, memoryview, bool]) -> None:
+        nonlocal done, enlarged
+        i, content, grown = finished
+        done += written(partial(write_content, content, targets[i]))
+        enlarged += grown
+
+    load_formats()
+    with (
+        torch.inference_mode(),
+        enough_memory(),
+        bombs_refused(),
+        tqdm(total=len(names), unit="image", disable=None) as bar,
+        Behind(write, batch_size) as behind,
+        closing(ahead(see, range(len(names)), batch_size)) as seen,
+    ):
         for start in range(0, len(names), batch_size):
             chunk = range(start, min(start + batch_size, len(names)))
             images: dict[int, _Image] = {}
-            for i in chunk:
-                own_mask = mask_files[i % len(mask_files)] if mask_files else None
-                if (image := _read(folder / names[i], channels, fit, own_mask)) is not None:
+            for i, image in zip(chunk, seen, strict=False):
+                if isinstance(image, UserError):
+                    tell_skipped(image)
+                else:
                     images[i] = image
-            if images:
+            if images and as_it_is:
+                assert isinstance(method, TranslationMethod)
+                for i, image in images.items():
+                    if needs_tiles(image.size) and not in_tiles:
+                        tell_tiles(names[i], image.size, STRAIGHT)
+                        in_tiles = True
+                    run = partial(_on_array, function, device, {**ends, **options})
+                    picture = torch.from_numpy(at_own_size(image.pixels.numpy(), run, method.stride))
+                    behind.do(finish, i, image, picture, None)
+            elif images:
                 given: dict[str, Any] = {**ends, **options}
                 if guides:
                     given["guide"] = to_float(torch.stack([guides[i % len(guides)] for i in images])).to(device)
@@ -160,24 +193,24 @@ def translate_folder(
                     read |= {names[i].as_posix(): row for i, row in zip(images, u.cpu(), strict=True)}
                 else:
                     made = function(stack, **given)
-                for n, ((i, image), picture) in enumerate(zip(images.items(), pictures(task, made), strict=True)):
-                    result = picture.cpu()
-                    if edits and made.ndim == 4 and _larger(image, made):
-                        large = read_image(folder / names[i], channels)
-                        result = with_change(large, image.pixels, made[n].cpu())
-                        enlarged += 1
-                    elif size == "keep" and made.ndim < 6:
-                        result = restored(result, image.pixels.shape[1:], image.size, pure=task == "segment")
-                    done += _write(result, written[i])
+                shown = [picture.cpu() for picture in pictures(task, made)]
+                rows = made.cpu() if made.ndim == 4 else [None] * len(made)
+                for (i, image), picture, row in zip(images.items(), shown, rows, strict=True):
+                    behind.do(finish, i, image, picture, row)
             bar.update(len(chunk))
     if engine is not None and parameters is not None:
         write_parameters(Path(parameters), engine.schema, read)
     return Translated(done, len(names) - done, broken, enlarged)
 
 
+def _on_array(function: Callable[..., Tensor], device: str, given: dict[str, Any], image: np.ndarray) -> np.ndarray:
+    """A task for one image [C, H, W] as an array."""
+    return function(torch.from_numpy(image)[None].to(device), **given)[0].float().cpu().numpy()
+
+
 def _larger(image: _Image, made: Tensor) -> bool:
     """Whether an image was shrunk to what the method saw of it, and drew again in the same size and channels."""
-    same = made.shape[1:] == image.pixels.shape
+    same = made.shape == image.pixels.shape
     return same and max(image.size) > max(image.pixels.shape[1:]) and min(image.size) >= min(image.pixels.shape[1:])
 
 
@@ -192,97 +225,46 @@ def _engine(method: Method, task: str, file: PathLike) -> Engine:
     return method.engine
 
 
-def _files_of(option: str, path: PathLike) -> list[Path]:
-    if not Path(path).exists():
-        refuse(None, option, path, ", which does not exist: give an image file or a folder of them.")
-    folder, names = image_files(Path(path))
-    return [folder / name for name in names]
-
-
 def _masks(path: PathLike, count: int) -> list[Path]:
-    files = _files_of("mask", path)
+    files = files_of("mask", path)
     if len(files) not in (1, count):
         many = f", which holds {len(files)} masks for {count} image{'' if count == 1 else 's'}"
         refuse(None, "mask", path, f"{many}: give one for each, or a single one.")
     return files
 
 
-def _output_files(
-    output: Path, source: Path, folder: Path, names: Sequence[Path], others: dict[str, PathLike | None], as_png: bool
-) -> list[Path]:
-    """The output file of every image."""
-    _check_output(output, source, folder, "input")
-    for of, path in others.items():
-        if path is not None:
-            given = Path(path)
-            _check_output(output, given, given if given.is_dir() else given.parent, of)
-    files = [output / name for name in names]
-    for parent in {file.parent for file in files}:
-        if not parent.resolve().is_relative_to(output.resolve()):
-            raise UserError(f"{parent} is a link that leads out of the output folder: remove it, or give another.")
-    if as_png:
-        files = [file if file.suffix.lower() == ".png" else file.with_suffix(".png") for file in files]
-        image_of: dict[Path, Path] = {}
-        for name, file in zip(names, files, strict=True):
-            if image_of.setdefault(file, name) != name:
-                raise UserError(f"{image_of[file]} and {name} would both become {file}: rename one of them.")
-    return files
-
-
-def _check_output(output: Path, source: Path, folder: Path, of: str) -> None:
-    check_folder(output)
-    inside = source.is_dir() and output.resolve().is_relative_to(folder.resolve())
-    if inside or output.resolve() == folder.resolve():
-        raise UserError(f"the output {output} lies in the folder of the {of}: give one outside of it.")
-
-
-def _read(file: Path, channels: int, fit: Callable[[Tensor], Tensor], mask: Path | None = None) -> _Image | None:
-    """An image with its mask; if it cannot be used, this is reported and the result is None."""
+def _read(file: Path, channels: int, fit: Fit | None, mask: Path | None = None) -> _Image | UserError:
+    """An image with its mask, or why it cannot be used."""
     try:
-        image = to_float(read_image(file, channels))[None]
-        size = (image.shape[2], image.shape[3])
-        fitted = fit(image)[0]
+        pixels = read_image(file, channels)
+        size = pixels.shape[1], pixels.shape[2]
+        if fit is None:
+            return _Image(pixels, None, size)
+        fitted = fit(to_float(pixels)[None])[0]
         if mask is None:
             return _Image(fitted, None, size)
-        where = to_float(read_image(mask, 1))[None]
-        if where.shape[2:] != image.shape[2:]:
-            sizes = [f"{x.shape[2]}x{x.shape[3]}" for x in (image, where)]
+        where = to_float(read_image(mask, 1))
+        if where.shape[1:] != pixels.shape[1:]:
+            sizes = [f"{x.shape[1]}x{x.shape[2]}" for x in (pixels, where)]
             raise UserError(f"{file} has {sizes[0]} pixels, but its mask {mask} {sizes[1]}: make them alike.")
-        where = (fit(where)[0] + 1) / 2
+        where = (fit(where[None])[0] + 1) / 2
         if not (where > 0.5).any():
             raise UserError(f"the mask {mask} of {file} is empty: make it white where the work is to be done.")
         return _Image(fitted, where, size)
     except UserError as error:
-        tell_skipped(error)
-        return None
+        return error
 
 
-def tell_skipped(error: UserError) -> None:
-    """Say on standard error, above a progress bar, why a file is skipped."""
-    tqdm.write(f"xdomain: skipped: {error}", file=sys.stderr)
-
-
-def _guides(files: list[Path], count: int, channels: int, fit: Callable[[Tensor], Tensor]) -> tuple[list[Tensor], int]:
+def _guides(files: list[Path], count: int, channels: int, fit: Fit | None) -> tuple[list[Tensor], int]:
     """The first ``count`` readable guides, ``uint8`` [channels, H, W], and the number of unreadable ones."""
     guides: list[Tensor] = []
     broken = 0
     for file in files:
         if len(guides) == count:
             break
-        if (image := _read(file, channels, fit)) is None:
+        if isinstance(image := _read(file, channels, fit), UserError):
+            tell_skipped(image)
             broken += 1
         else:
             guides.append(to_uint8(image.pixels))  # a quarter of the memory
     return guides, broken
-
-
-def _write(picture: Tensor, file: Path) -> bool:
-    """Write an image; if the file system does not accept the name, this is reported and the result is False."""
-    try:
-        write_image(picture, file)
-    except UserError as error:
-        if getattr(error.__cause__, "errno", None) not in UNUSABLE_NAMES:
-            raise
-        tell_skipped(error)
-        return False
-    return True

@@ -12,10 +12,11 @@ from torch import Tensor
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from xdomain.classes import find_class
-from xdomain.data.images import ENDINGS, write_image
+from xdomain.data.images import write_image
 from xdomain.engines import Emoji, Engine, Glyphs, Polygons, Schema
 from xdomain.errors import UserError, choice, did_you_mean, refuse
 from xdomain.files import remove_partial, whole_file
+from xdomain.pixels import ENDINGS
 from xdomain.running.outputs import MOST_PIXELS, check_folder, check_new
 
 PathLike = str | os.PathLike[str]

@@ -42,7 +42,9 @@ def restored(picture: Tensor, seen: tuple[int, ...], was: tuple[int, ...], pure:
         return picture
     if pure:
         return interpolate(picture[None], size, mode="nearest-exact")[0]
-    return interpolate(picture[None], size, mode="bicubic", antialias=True)[0]
+    # As floats: between its two passes torch would clamp bytes, up to 20 of 255 away from the true values.
+    mixed = interpolate(picture[None].float(), size, mode="bicubic", antialias=True)[0]
+    return mixed.round().clamp(0, 255).to(torch.uint8)
 
 
 def with_change(image: Tensor, seen: Tensor, made: Tensor) -> Tensor:

@@ -17,7 +17,8 @@ from xdomain.data.video import even, upright
 from xdomain.errors import UserError, choice, refuse
 from xdomain.files import whole_file
 from xdomain.inference.device import enough_memory, find_device
-from xdomain.inference.folder import PathLike, Size
+from xdomain.inference.folder import Size
+from xdomain.inference.places import PathLike
 from xdomain.inference.sizes import shrunk, square, with_change
 from xdomain.inference.tasks import chosen, no_translation, of_images, parameters
 from xdomain.methods import Method

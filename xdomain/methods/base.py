@@ -230,6 +230,13 @@ class Method(pl.LightningModule):
         """
         raise NotImplementedError(f"{type(self).__name__} does not translate")
 
+    def not_exported(self, task: str) -> str:
+        """Why a task cannot be exported as one program of an image, if it cannot; see :mod:`xdomain.inference.export`.
+
+        It follows "is not exported: ", and may name the way out.
+        """
+        return "it sees every image at its own size, in steps that depend on the size" if self.any_size else ""
+
     def direction(
         self, task: str, source: str | None = None, target: str | None = None, guided: bool = False
     ) -> tuple[str, str]:

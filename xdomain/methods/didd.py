@@ -126,6 +126,6 @@ class DIDD(ConfusionMethod):
 
     def decode(self, codes: Codes, images: Tensor) -> Tensor:
         common = codes["common"]
-        empty = common.new_zeros(len(common), self.E_a.dim)
+        empty = common.new_zeros(common.shape[0], self.E_a.dim)
         result: Tensor = self.G(torch.cat([common, *(codes.get(domain, empty) for domain in self.domains)], 1)).tanh()
         return result

@@ -10,8 +10,9 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from xdomain.batch import Sample
+from xdomain.changes import check_attribute, parsed_changes
 from xdomain.data.attributes import AttributeDomains, truth
-from xdomain.errors import UserError, choice, did_you_mean, refuse
+from xdomain.errors import UserError, refuse
 from xdomain.losses import gradient_penalty
 from xdomain.methods.base import Method
 
@@ -64,7 +65,7 @@ class AttributeEditor(Method):
         self.names = tuple(self.attributes)
         self.exclusive = tuple(tuple(group) for group in exclusive or ())
         for name in (name for group in self.exclusive for name in group):
-            self._known(name, "exclusive")
+            check_attribute(self, type(self).__name__, "exclusive", name, self.names)
         self.critic_updates, self.weights = critic_updates, {"l_penalty": penalty}
         self.G = generator(self.channels[0], self.image_size, len(self.names))
         self.D = discriminator(self.channels[0], self.image_size, len(self.names))
@@ -150,14 +151,18 @@ class AttributeEditor(Method):
 
     def changed(self, own: Tensor, changes: dict[str, bool]) -> Tensor:
         """Attributes [N, K] with some set or taken away, and with them what they exclude."""
-        target = own.clone()
-        for name, value in changes.items():
-            if value:
-                excluded = {other for group in self.exclusive if name in group for other in group} - {name}
-                target[:, [self.names.index(other) for other in excluded]] = 0
-        for name, value in changes.items():
-            target[:, self.names.index(name)] = float(value)
-        return target
+        row = [0.0 if name not in changes else 1.0 if changes[name] else -1.0 for name in self.names]
+        return self.after(own, own.new_tensor(row).expand_as(own))
+
+    def after(self, own: Tensor, changes: Tensor) -> Tensor:
+        """Attributes [N, K] after changes [N, K]: 1 adds and takes away what is excluded, -1 takes away, 0 leaves."""
+        pairs = [[float(self.excludes(a, b)) for b in self.names] for a in self.names]
+        left = own * ((changes > 0).to(own) @ own.new_tensor(pairs) == 0)
+        return torch.where(changes == 0, left, (changes > 0).to(own))
+
+    def excludes(self, name: str, other: str) -> bool:
+        """Whether nothing can have both of two attributes."""
+        return name != other and any(name in group and other in group for group in self.exclusive)
 
     def flipped(self, own: Tensor, name: str) -> Tensor:
         """Attributes [N, K] with one added where it lacks and taken away where not."""
@@ -184,26 +189,14 @@ class AttributeEditor(Method):
         own = self.read(images)
         return self.edited(images, own, self.changed(own, changes), strength)
 
+    def edit_by(self, images: Tensor, changes: Tensor, strength: float = 1.0) -> Tensor:
+        """The same with the changes of every image as numbers [N, K]; see :meth:`after`."""
+        own = self.read(images)
+        return self.edited(images, own, self.after(own, changes), strength)
+
     def parsed(self, attributes: str) -> dict[str, bool]:
         """Changes by name, such as ``{Eyeglasses: True, Smiling: False}`` for ``+Eyeglasses,-Smiling``."""
-        changes: dict[str, bool] = {}
-        for word in (word.strip() for word in attributes.split(",")):
-            if word[:1] not in ("+", "-") or not word[1:]:
-                refuse(self, "attributes", attributes, f", but {word!r} lacks its + or -: give +{self.names[0]} or so.")
-            self._known(name := word[1:], "attributes")
-            if name in changes:
-                refuse(self, "attributes", attributes, f", which has {name} twice: give it once.")
-            changes[name] = word[0] == "+"
-        added = [name for name, value in changes.items() if value]
-        for group in self.exclusive:
-            if len(both := [name for name in added if name in group]) > 1:
-                refuse(self, "attributes", attributes, f", but {' and '.join(both)} exclude each other: add one.")
-        return changes
-
-    def _known(self, name: str, option: str) -> None:
-        if name not in self.names:
-            hint = did_you_mean(name, self.names, f": give {choice(self.names)}.")
-            refuse(self, option, name, f", which this {type(self).__name__} does not change{hint}")
+        return parsed_changes(self, type(self).__name__, attributes, self.names, self.exclusive)
 
     def translate(self, images: Tensor, source: str, target: str) -> Tensor:
         """Reconstruct images: an edit that changes nothing."""

@@ -100,7 +100,7 @@ class FaderNetwork(ContentMethod):
     def slide(self, images: Tensor, amount: float) -> Tensor:
         """Decode with y = [1 - amount, amount]: 0 is the first domain, 1 the second; amounts may go beyond."""
         with self.evaluating():
-            y = images.new_tensor([1 - amount, amount]).expand(len(images), 2)
+            y = images.new_tensor([1 - amount, amount]).expand(images.shape[0], 2)
             result: Tensor = self.D(self.read_common(images), y).tanh()
             return result
 

@@ -89,6 +89,6 @@ class GuidedTransfer(ConfusionMethod):
     def decode(self, codes: Codes, images: Tensor) -> Tensor:
         common, content = codes["common"], codes.get(self.contents[0])
         if content is None:
-            content = common.new_zeros(len(common), self.E_2.dim)
+            content = common.new_zeros(common.shape[0], self.E_2.dim)
         result: Tensor = self.D(torch.cat([common, content], 1)).tanh()
         return result

@@ -132,7 +132,7 @@ class MaskedTransfer(ConfusionMethod):
 
     def plain(self, common: Tensor) -> Tensor:
         """Decode by D_A: whole images [N, C, H, W] in [-1, 1] without content."""
-        empty = common.new_zeros(len(common), self.E_2.dim)
+        empty = common.new_zeros(common.shape[0], self.E_2.dim)
         if self.one_decoder:
             return self.layer(common, empty)[1]
         result: Tensor = self.D_A(torch.cat([common, empty], 1)).tanh()

@@ -212,7 +212,7 @@ class Regions(Readout):
             common = {"common": method.read_common(images)}
             if given is None or guide is None:
                 # a typical code of the other domain implies that this content is absent; its own content is elsewhere
-                other = places.typical[1 - old].expand(len(images), -1)
+                other = places.typical[1 - old].expand(images.shape[0], -1)
                 typical = method.draw(common | {method.domains[1 - old]: other}, images)
                 drawn = typical.lerp(method.draw(common, images), places.overlap().to(typical))
                 where = places.within(old)

@@ -45,6 +45,9 @@ class StyleMethod(TranslationMethod):
     def tasks(self) -> dict[str, Callable[..., Any]]:
         return super().tasks | {"interpolate": self.interpolate}
 
+    def not_exported(self, task: str) -> str:
+        return "it needs a style for every image, from a guide of any size or at random"
+
     def on_train_start(self) -> None:
         """Let every rank draw styles of its own."""
         self.separate_noise()

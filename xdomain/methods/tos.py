@@ -220,16 +220,20 @@ class TOS(DTN):
     @torch.no_grad()
     def tied(self, images: Tensor) -> Tied:
         """Both outputs for images [N, C, H, W] in [-1, 1] of either domain, in evaluation mode."""
+        free, soft, imitated = self._imitated(images)
+        u = self.engine.schema.from_one_hot(soft.float())
+        return Tied(free, soft, imitated, u, self.draw(u))
+
+    def _imitated(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """G(x), c(G(x)) and e(c(G(x))) in evaluation mode."""
         was = {network: network.training for network in (self.c, self.imitator)}
         free = self.free(images, self.domains[0], self.domains[1])
         try:
             soft = self.c.eval()(free)
-            imitated = self.imitator.eval()(soft)
+            return free, soft, self.imitator.eval()(soft)
         finally:
             for network, training in was.items():
                 network.train(training)
-        u = self.engine.schema.from_one_hot(soft.float())
-        return Tied(free, soft, imitated, u, self.draw(u))
 
     def read(self, images: Tensor) -> Tensor:
         """Parameters u [N, P] of images [N, C, H, W] in [-1, 1] of either domain."""
@@ -242,6 +246,10 @@ class TOS(DTN):
     @property
     def tasks(self) -> dict[str, Callable[..., Any]]:
         return {"transfer": self.translate, "free": self.free, "imitated": self.imitated}
+
+    def not_exported(self, task: str) -> str:
+        reason = "its last step is the engine, which is no network: export the task imitated, or free"
+        return reason if task == "transfer" else ""
 
     def translate(self, images: Tensor, source: str, target: str) -> Tensor:
         """The picture that the engine draws from the parameters that are read, E(c(G(x))).
@@ -259,7 +267,8 @@ class TOS(DTN):
     def imitated(self, images: Tensor, source: str, target: str) -> Tensor:
         """The picture that the imitator e of TOS draws from soft parameters, e(c(G(x)))."""
         self.check_target(target)
-        return self.tied(images).imitated
+        with torch.no_grad():
+            return self._imitated(images)[2]
 
 
 def chosen(on: On, y: Tensor, v: Tensor) -> Tensor:

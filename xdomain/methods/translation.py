@@ -50,6 +50,9 @@ class TranslationMethod(Method):
         """What the sides of images must be multiples of."""
         return int(getattr(self.G, "stride", self.image_size))
 
+    def not_exported(self, task: str) -> str:
+        return ""
+
     def generate(self, images: Tensor, target: str) -> Tensor:
         """What the generator into a domain makes of images whose sides are multiples of the stride."""
         raise NotImplementedError(f"{type(self).__name__} must implement generate()")

@@ -215,7 +215,7 @@ class TwoStep(Method):
             float [N, C, H, W] in [-1, 1], with the channels of the domain.
         """
         index = self.domains.index(domain)
-        y = torch.full((len(z),), index, dtype=torch.int64, device=z.device)
+        y = torch.full((z.shape[0],), index, dtype=torch.int64, device=z.device)
         with self.frozen() as G:
             return to_channels(G(z, y), self.channels[index])
 
@@ -253,6 +253,9 @@ class TwoStep(Method):
                     (z.grad,) = torch.autograd.grad(error, [z])
                     adam.step()
         return z.detach()
+
+    def not_exported(self, task: str) -> str:
+        return "" if self.E is not None else "it finds the latent vectors of every image by optimisation"
 
     def translate(self, images: Tensor, source: str, target: str) -> Tensor:
         self.direction("transfer", source, target)
