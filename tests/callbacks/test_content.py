@@ -469,6 +469,7 @@ def test_without_judges():
     answers = ("", "_untranslated", "_blurred", "_random", "_mean")
     assert keys == {
         *(f"{key}{answer}" for key in compared for answer in answers),
+        *(f"colour_of_{key}{answer}" for key in ("guide", "source") for answer in answers[:-1]),  # the mean has one
         *("blur", "l1_stripped", "l1_united", "kid_std", "n_real", "n_fake", "probe"),
     }
 
