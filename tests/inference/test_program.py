@@ -35,7 +35,7 @@ class Slid(TranslationMethod):
     def generate(self, images, target):
         assert not images.shape[2] % 4
         assert not images.shape[3] % 4
-        return 0.6 * images + 0.4 * images.flip(3)
+        return 0.6 * images + 0.4 * images.flip((2, 3))
 
 
 def installed(monkeypatch, tmp_path, function, facts):
@@ -81,7 +81,7 @@ def assert_alike(tmp_path, count):
         assert (found - expected).abs().max() <= 1
 
 
-SIZES = ((SIZE, SIZE), (41, 27), (SIZE, 64), (5, 30))
+SIZES = ((SIZE, SIZE), (41, 27), (SIZE, 64), (3, 30))
 
 
 @pytest.mark.parametrize("size", ["keep", "model"])
