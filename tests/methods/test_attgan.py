@@ -153,6 +153,7 @@ def test_bad_edits_are_refused(attributes, said):
     [
         ({"attributes": []}, r"attributes is \[\]: give at least one attribute"),
         ({"critic_updates": 0}, "critic_updates is 0: give a number of at least 1"),
+        ({"accumulate": 2}, "accumulate is 2, but not every batch updates all networks: set it to 1"),
         ({"exclusive": [["Black", "Blonde"]]}, "exclusive is Blonde, which this AttGAN does not change: did you mean"),
         ({"domains": ("a", "b"), "channels": (3, 3)}, "edits the images of one domain, but the data has 2: use one"),
     ],

@@ -61,6 +61,9 @@ class AttributeEditor(Method):
             refuse(self, "attributes", attributes, "give at least one attribute.")
         if critic_updates < 1:
             refuse(self, "critic_updates", critic_updates, "give a number of at least 1.")
+        if self.accumulate > 1:
+            reason = ", but not every batch updates all networks"
+            refuse(self, "accumulate", self.accumulate, f"{reason}: set it to 1 and give larger batches instead.")
         self.attributes = attributes if isinstance(attributes, dict) else {name: name for name in attributes}
         self.names = tuple(self.attributes)
         self.exclusive = tuple(tuple(group) for group in exclusive or ())
