@@ -38,13 +38,13 @@ class Watching(ToyGAN):
             raise Stopped
 
 
-def fit(folder, ada=None, steps=8, ckpt_path=None, **options):
+def fit(folder, ada=None, steps=8, ckpt_path=None, data=None, **options):
     torch.manual_seed(0)
     method = Watching(**options)
     callbacks = [ada] if ada else []
     run = trainer(max_steps=steps, run_dir=str(folder), callbacks=callbacks, log_every_n_steps=1, limit_val_batches=1)
     try:
-        run.fit(method, datamodule=ToyPair(), ckpt_path=ckpt_path, weights_only=True)
+        run.fit(method, datamodule=data or ToyPair(), ckpt_path=ckpt_path, weights_only=True)
     except Stopped:
         return None
     return weights(method), run
@@ -64,6 +64,12 @@ def test_p_follows_the_signs_of_the_scores_of_real_images(score, undecided, p, t
     assert made.augments["D"].p.item() == pytest.approx(p)
     assert run.callback_metrics["ada_p/D"] == pytest.approx(p)
     assert run.callback_metrics["ada_r/D"] == (1 if score > undecided else -1)
+
+
+def test_epochs_may_be_shorter_than_the_time_between_two_changes(tmp_path):
+    made = ada()
+    fit(tmp_path, made, D=Sure(1.0), data=ToyPair((8, 8)))  # epochs of two batches
+    assert made.augments["D"].p.item() == pytest.approx(0.032)
 
 
 def test_p_stays_below_its_limit(tmp_path):

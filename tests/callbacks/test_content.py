@@ -210,6 +210,9 @@ def test_a_perfect_transfer_of_styles():
         found = {key: values[f"{key}/{name}"] for key in ("hit_rate", "removed", "added", "n")}
         assert found == {"hit_rate": 1, "removed": 1, "added": 1, "n": 60}
         assert values[f"l1/{name}"] < 1e-6
+        assert values[f"colour_of_source_untranslated/{name}"] == pytest.approx(1)
+        assert values[f"colour_of_guide_random/{name}"] == pytest.approx(1)
+        assert values[f"colour_of_source/{name}"] > 0.9 > abs(values[f"colour_of_guide/{name}"])
     assert not any(key.split("/")[0] in ("stripped", "united", "probe") for key in values)
 
 
@@ -466,6 +469,7 @@ def test_without_judges():
     answers = ("", "_untranslated", "_blurred", "_random", "_mean")
     assert keys == {
         *(f"{key}{answer}" for key in compared for answer in answers),
+        *(f"colour_of_{key}{answer}" for key in ("guide", "source") for answer in answers[:-1]),  # the mean has one
         *("blur", "l1_stripped", "l1_united", "kid_std", "n_real", "n_fake", "probe"),
     }
 

@@ -263,7 +263,7 @@ def test_regions_show_what_is_removed_and_add_the_change():
     c, seen = method.E_c(x), [known.seen_by(i, image) for i, image in enumerate((x, guide))]
     own, new = drawn(method, c, method.E_a(seen[0])), drawn(method, c, slot_b=method.E_b(seen[1]))
     added = (x + 1.5 * (new - own)).clamp(-1, 1)
-    missed = gaussian_filter((x - own).numpy(), (0, 0, 0.5, 0.5), mode="mirror", radius=2)  # 2 64ths of 16 pixels
+    missed = gaussian_filter((x - own).numpy(), (0, 0, 0.25, 0.25), mode="mirror", radius=1)  # a 64th of 16 pixels
     toned = (new + torch.from_numpy(missed)).clamp(-1, 1)
     old, both, mine = known.owned_by(0), known.within(0, 1), known.owned_by(1)
     assert (both > old).any()

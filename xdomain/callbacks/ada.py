@@ -59,6 +59,7 @@ class AdaptiveAugmentation(pl.Callback):
         self.undecided, self.limit = undecided, limit
         self.augments = {name: AdaptiveAugment(transforms) for name in networks}
         self._counts = {name: torch.zeros(3) for name in networks}  # since the last change of p, see _watch
+        self._batches = 0
         self._images: list[Tensor] = []
         self._real: dict[str, Tensor] = {}
         self._hooks: list[RemovableHandle] = []
@@ -83,7 +84,8 @@ class AdaptiveAugmentation(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         self._images = []
-        if (batch_idx + 1) % EVERY:
+        self._batches += 1  # an epoch of few images has fewer batches
+        if self._batches % EVERY:
             return
         for name, augment in self.augments.items():
             total, seen, calls = trainer.strategy.reduce(self._counts[name], reduce_op="sum")
@@ -101,9 +103,11 @@ class AdaptiveAugmentation(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         p = {name: augment.p.cpu().clone() for name, augment in self.augments.items()}
-        return {"p": p, "counts": {name: counts.cpu() for name, counts in self._counts.items()}}
+        counts = {name: counts.cpu() for name, counts in self._counts.items()}
+        return {"p": p, "counts": counts, "batches": self._batches}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._batches = state_dict["batches"]
         for name, augment in self.augments.items():
             augment.p.copy_(state_dict["p"][name])
             self._counts[name] = state_dict["counts"][name].clone()

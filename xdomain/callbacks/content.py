@@ -22,6 +22,7 @@ from xdomain.callbacks.evaluation import (
     judge_name,
 )
 from xdomain.callbacks.measures import (
+    Colours,
     ContentChange,
     ContentPresence,
     Distribution,
@@ -123,6 +124,8 @@ class ContentTransfer(DrawnEvaluation):
     ``removed_identified/D``,            shares that are both: the content removed, or added, and still the same person
     ``added_identified/D``
     ``identity_truth/D`` and so on       the same of the true result
+    ``colour_of_guide/D``, ``_source``   correlation of the mean colours of translations with those of their guides, and
+                                         of their sources; directions with guides
     ``identity/D@dlib`` and so on        ``identity`` to ``added_identified`` by ``outside`` on the first 200 pairs
     ``removed_untranslated/D``,          the same metrics of answers without a model, on the same pairs: the source as
     ``_blurred``, ``_random``, ``_mean`` it is; blurred (``blur/D``: by how many 64ths of its height, the best of four);
@@ -319,6 +322,8 @@ class ContentTransfer(DrawnEvaluation):
         if thorough(trainer) and self.faces is not None:
             at, limit = f"@{self.faces.name}", -(-OUTSIDE // trainer.world_size)
             measures.append(Identity(name, self.faces, False, change, device, at, limit))
+        if thorough(trainer) and direction.guided:
+            measures.append(Colours(name, module.channels[module.domains.index(direction.target)], device))
         if real is not None:
             assert self.extractor is not None
             measures.append(Distribution(name, self.extractor, real, device))

@@ -13,6 +13,7 @@ from xdomain.features import Extractor
 from xdomain.features.helpers import Helper
 from xdomain.methods import ContentMethod, Method
 from xdomain.metrics.attributes import AttributeHitRate, BalancedAccuracy
+from xdomain.metrics.colour import ColourCorrelation
 from xdomain.metrics.counterfactual import CounterfactualError
 from xdomain.metrics.distribution import FID, KID
 from xdomain.metrics.verification import IdentificationRate, IdentitySimilarity
@@ -206,6 +207,28 @@ class Identity:
             rates = {key: value for key, value in found.items() if key.endswith("identified")}
             values |= {f"{key}{suffix}/{self.direction}{self.at}": value for key, value in rates.items()}
         return values
+
+
+class Colours:
+    """Whose mean colours translations have: those of their guides, or those of their sources.
+
+    Args:
+        direction: see :class:`HitRate`.
+        channels: image channels.
+    """
+
+    def __init__(self, direction: str, channels: int, device: torch.device) -> None:
+        self.direction = direction
+        self.of = {name: ColourCorrelation(channels).to(device) for name in ("guide", "source")}
+
+    def update(self, batch: Transfers) -> None:
+        assert batch.others is not None
+        self.of["guide"].update(batch.outputs, batch.others)
+        self.of["source"].update(batch.outputs, batch.images)
+
+    def compute(self) -> dict[str, Tensor]:
+        values = {f"colour_of_{name}/{self.direction}": metric.compute() for name, metric in self.of.items()}
+        return {key: value for key, value in values.items() if value.isfinite()}
 
 
 class Distribution:

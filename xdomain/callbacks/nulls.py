@@ -14,7 +14,7 @@ BLURS = (1.0, 2.0, 3.0, 4.0)
 
 COMPARED = (
     *("hit_rate", "removed", "added", "identity", "identified", "removed_identified", "added_identified"),
-    *("l1", "l1_inside", "l1_outside", "kid", "fid"),
+    *("l1", "l1_inside", "l1_outside", "kid", "fid", "colour_of_guide", "colour_of_source"),
 )
 
 Null = Callable[[Transfers], Tensor]

@@ -24,7 +24,7 @@ GUIDES, FACES = 16, 100
 """Number of guides per domain whose contents are compared, and of images per domain that they are drawn on."""
 
 
-TONE = 2.0
+TONE = 1.0
 """Standard deviation of the blur that leaves the tone of an image, in 64ths of its height."""
 
 

@@ -3,6 +3,7 @@
 from xdomain.features import build_extractor
 from xdomain.metrics.attributes import AttributeHitRate, BalancedAccuracy
 from xdomain.metrics.cam import cam_layer, gradcam
+from xdomain.metrics.colour import ColourCorrelation
 from xdomain.metrics.counterfactual import CounterfactualError
 from xdomain.metrics.distribution import FID, KID, InceptionScore, frechet_distance
 from xdomain.metrics.layout import LayoutCorrelation
@@ -23,6 +24,7 @@ __all__ = [
     "SVFID",
     "AttributeHitRate",
     "BalancedAccuracy",
+    "ColourCorrelation",
     "ContentDistance",
     "CounterfactualError",
     "GramStyleDistance",
