@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from xdomain.inference.threads import Behind, ahead
+from xdomain.inference.threads import THREADS, Behind, ahead, depth_for
 
 
 def slow_first(i):
@@ -99,3 +99,8 @@ def test_an_error_of_the_work_itself_ends_it_once():
     with pytest.raises(ValueError, match="one"):
         handed(fails, taken.append, 9, range(4))
     assert taken[0] == 0
+
+
+def test_fewer_large_pictures_wait_than_small_ones():
+    assert depth_for([(64, 64)] * 64, 64) == 64
+    assert depth_for([(3000, 4000)] * 2, 64) == THREADS

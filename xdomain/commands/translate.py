@@ -28,7 +28,7 @@ Most methods see images at the size that they were trained with, without their a
 interpolation there, and back to the image's own size, unless --size is model. Of a larger image, methods of content
 transfer enlarge only the change, and leave what they did not touch as it is. A method that has learned from a single
 image keeps the aspect ratio. One that translates whole domains, such as CycleGAN, sees images as they are; --size model
-shrinks them to the size of its training first.
+shrinks them to the size of its training first. Above a million pixels it works in tiles.
 
 --task says what is made of an image; every method knows some of them:
 {tasks}

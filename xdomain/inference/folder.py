@@ -22,7 +22,7 @@ from xdomain.inference.places import PathLike, Translated, files_of, output_file
 from xdomain.inference.sizes import restored, shrunk, square, with_change
 from xdomain.inference.tasks import chosen, no_translation, of_images, pictures
 from xdomain.inference.tasks import parameters as arguments
-from xdomain.inference.threads import Behind, ahead
+from xdomain.inference.threads import Behind, ahead, depth_for
 from xdomain.inference.tiles import STRAIGHT, at_own_size, needs_tiles
 from xdomain.methods import TOS, Method
 from xdomain.methods.translation import TranslationMethod
@@ -171,6 +171,7 @@ def translate_folder(
                     tell_skipped(image)
                 else:
                     images[i] = image
+            behind.depth = depth_for((image.size for image in images.values()), batch_size)
             if images and as_it_is:
                 assert isinstance(method, TranslationMethod)
                 for i, image in images.items():

@@ -25,7 +25,7 @@ from xdomain.inference.places import (
     written,
 )
 from xdomain.inference.plain import at_stride, resized, shrunk, to_float, to_uint8, with_change
-from xdomain.inference.threads import Behind, ahead
+from xdomain.inference.threads import Behind, ahead, depth_for
 from xdomain.inference.tiles import STRAIGHT, at_own_size, needs_tiles
 from xdomain.pixels import bombs_refused, encoded, load_formats, read_pixels, write_content
 from xdomain.running.outputs import check_new
@@ -165,6 +165,7 @@ def translate_with_program(
                     tell_skipped(image)
                 else:
                     seen[i] = image
+            behind.depth = depth_for((image.size for image in seen.values()), step)
             if seen:
                 more = {}
                 if guides:

@@ -7,6 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
+from xdomain.running.outputs import MOST_PIXELS
+
 T = TypeVar("T")
 S = TypeVar("S")
 
@@ -32,6 +34,11 @@ def ahead(function: Callable[[S], T], items: Iterable[S], depth: int) -> Generat
             pool.shutdown(wait=False, cancel_futures=True)
 
 
+def depth_for(sizes: Iterable[tuple[int, int]], most: int) -> int:
+    """How many pictures of sizes (H, W) may wait, so that large ones do not fill the memory."""
+    return most if sum(height * width for height, width in sizes) <= MOST_PIXELS else THREADS
+
+
 class Behind(Generic[T]):
     """Computes in threads what is needed later, and hands it to a function of the calling thread, in order.
 
@@ -40,10 +47,13 @@ class Behind(Generic[T]):
     Args:
         take: gets every result.
         depth: results that wait at most.
+
+    Attributes:
+        depth: likewise; it can be changed.
     """
 
     def __init__(self, take: Callable[[T], None], depth: int) -> None:
-        self._take, self._depth = take, depth
+        self._take, self.depth = take, depth
         self._waiting: deque[Future[T]] = deque()
         self._pool = ThreadPoolExecutor(THREADS, "write")
 
@@ -53,7 +63,7 @@ class Behind(Generic[T]):
     def do(self, function: Callable[..., T], *args: Any) -> None:
         """Compute a function's result, after those that were asked for before."""
         self._waiting.append(self._pool.submit(function, *args))
-        while self._waiting and (len(self._waiting) > self._depth or self._waiting[0].done()):
+        while self._waiting and (len(self._waiting) > self.depth or self._waiting[0].done()):
             self._next()
 
     def _next(self) -> None:
