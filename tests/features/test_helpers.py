@@ -208,6 +208,16 @@ def test_folders_of_ones_own_belong_to_what_a_helper_is(trainings, tmp_path):
     assert train_once("small") != first
 
 
+@pytest.mark.parametrize(("emulated", "precision"), [(True, "32-true"), (False, None)])
+def test_helpers_are_not_trained_in_emulated_bf16(trainings, monkeypatch, emulated, precision):
+    Path("configs/small.yaml").write_text(yaml.safe_dump(RECIPE | {"trainer": {"precision": "bf16-mixed"}}))
+    monkeypatch.setattr(helpers, "emulates_bf16", lambda: emulated)
+    train_once("small")
+    ((command, _),) = trainings
+    given = dict(zip(command[4::2], command[5::2], strict=False)).get("--trainer.precision")
+    assert given == precision
+
+
 def test_only_the_engines_that_draw_its_data_belong_to_a_helper(trainings, tmp_path, monkeypatch):
     engines = shutil.copytree(Path(helpers.engines_room.__file__).parent, tmp_path / "engines")
     monkeypatch.setattr(helpers.engines_room, "__file__", str(engines / "__init__.py"))

@@ -36,6 +36,7 @@ from xdomain.files import whole_file
 from xdomain.paths import cache_dir, data_root
 from xdomain.running.checkpoints import read_checkpoint
 from xdomain.running.folder import resolve_checkpoint, write_json
+from xdomain.running.precision import emulates_bf16
 from xdomain.running.signals import PARENT
 
 Spec = dict[str, Any]
@@ -382,6 +383,8 @@ def _train(name: str, configs: list[Path], root: Path | None, progress: bool, sc
         command += ["--config", str(config)]
     if not progress:
         command += ["--trainer.enable_progress_bar", "false"]
+    if emulates_bf16() and any(str(_setting(config, "trainer", "precision")).startswith("bf16") for config in configs):
+        command += ["--trainer.precision", "32-true"]
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     try:

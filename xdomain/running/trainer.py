@@ -10,6 +10,7 @@ import torch
 from filelock import FileLock, Timeout
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_warn
 
 from xdomain.errors import UserError, refuse
 from xdomain.files import remove_partial, whole_file
@@ -26,6 +27,7 @@ from xdomain.running.loggers import RunLoggers
 from xdomain.running.loop import Checkpoints, EpochLoop, Signals, job
 from xdomain.running.metrics_file import MetricsFile
 from xdomain.running.outputs import check_folder
+from xdomain.running.precision import emulates_bf16
 from xdomain.running.record import RunCheckpoint, RunFolder
 from xdomain.running.results import Results
 from xdomain.running.resume import ExactResume, take_weights
@@ -105,6 +107,8 @@ class Trainer(pl.Trainer):
         kwargs["callbacks"] = [callback for callback in listed if callback is not None]
         _complete(kwargs, self._checkpoint)
         super().__init__(**kwargs)
+        if str(kwargs.get("precision")).startswith("bf16") and emulates_bf16():
+            rank_zero_warn("bf16 is emulated on this processor and very slow: add --trainer.precision 32-true.")
         self.signals = self._signal_connector = Signals(self)
         self._checkpoint_connector = Checkpoints(self)
         limits = self.fit_loop.epoch_loop
