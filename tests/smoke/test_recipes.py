@@ -79,7 +79,7 @@ SMALL = {
     "DigitDiscriminator": {"width": 4},
     "DrawingAutoencoders": {"width": 4, "blocks": 1},
     "OneShotScores": {"images": 20},
-    "TwoStep": {"gan_steps": 2, "encoder_steps": 2, "latent": 8},
+    "TwoStep": {"gan_steps": 2, "encoder_steps": 2, "latent": 8, "optimisation_steps": 2},
     "ConditionalGenerator": {"width": 4},
     "TwoHeadDiscriminator": {"width": 4},
     "LatentEncoder": {"width": 4},
