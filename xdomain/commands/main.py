@@ -23,7 +23,7 @@ commands:
   export     one program, ONNX:   xdomain export RUN --format onnx --output model.onnx
   render     parameters to pictures:  xdomain render --engine avatars --parameters u.json --output DIR
   corrupt    a folder of images:  xdomain corrupt --input DIR --output DIR --corruption fog snow --severity 3
-  pack       a small file of weights:  xdomain pack RUN --output FILE.safetensors
+  pack       a small file of weights:  xdomain pack RUN --output FILE.safetensors, or --helper RECIPE
   sample     from one image:      xdomain sample --ckpt_path RUN --output DIR --n 20 --size 256x400
   data check what is wrong with image files:  xdomain data check DIR, or --config RECIPE
   table      results side by side: xdomain table didd
@@ -38,6 +38,7 @@ options:
   --ckpt_path RUN a run folder or checkpoint file, or `last` or `best` of the newest run of this name;
                   with fit also `auto`: that of the same settings, or a new run
   --weights RUN   with fit: a new run that begins with the weights of another
+  --fresh         train helper networks (classifiers, judges) here, also those that come with the package
   --help          this text; `xdomain fit --help` shows every setting of a command
   --version       the version
 
