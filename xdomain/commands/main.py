@@ -31,6 +31,7 @@ commands:
   compare    runs side by side, seeds averaged:  xdomain compare RUN RUN --html compare.html
   report     one run as one page:  xdomain report RUN
   schema     of recipes, for editors:  xdomain schema --output recipe.schema.json
+  completion of commands and names in bash and zsh:  source <(xdomain completion bash)
   list       methods, recipes, data and overlays that there are
 
 options:
@@ -45,7 +46,19 @@ options:
 Any setting can follow on the command line: xdomain fit --config dtn.yaml --trainer.max_steps 100
 """
 TRAINER = ("fit", "validate", "test", "predict")
-OWN = ("translate", "export", "render", "corrupt", "sample", "pack", "table", "compare", "report", "schema")
+OWN = (
+    "translate",
+    "export",
+    "render",
+    "corrupt",
+    "sample",
+    "pack",
+    "table",
+    "compare",
+    "report",
+    "schema",
+    "completion",
+)
 """Commands with a file and a function of their name: ``translate_command`` in ``xdomain/commands/translate.py``."""
 
 
