@@ -20,6 +20,7 @@ commands:
   predict    translate the test images of the data into the run folder
   translate  a folder of images:  xdomain translate --ckpt_path RUN --input DIR --output DIR
                                   --source street --target handwritten
+  serve      a page that does so:  xdomain serve RUN
   export     one program, ONNX:   xdomain export RUN --format onnx --output model.onnx
   render     parameters to pictures:  xdomain render --engine avatars --parameters u.json --output DIR
   corrupt    a folder of images:  xdomain corrupt --input DIR --output DIR --corruption fog snow --severity 3
@@ -48,6 +49,7 @@ Any setting can follow on the command line: xdomain fit --config dtn.yaml --trai
 TRAINER = ("fit", "validate", "test", "predict")
 OWN = (
     "translate",
+    "serve",
     "export",
     "render",
     "corrupt",
