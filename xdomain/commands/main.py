@@ -25,6 +25,7 @@ commands:
   render     parameters to pictures:  xdomain render --engine avatars --parameters u.json --output DIR
   corrupt    a folder of images:  xdomain corrupt --input DIR --output DIR --corruption fog snow --severity 3
   pack       a small file of weights:  xdomain pack RUN --output FILE.safetensors
+  push       that, to the Hugging Face Hub:  xdomain push RUN OWNER/NAME
   sample     from one image:      xdomain sample --ckpt_path RUN --output DIR --n 20 --size 256x400
   data check what is wrong with image files:  xdomain data check DIR, or --config RECIPE
   table      results side by side: xdomain table didd
@@ -45,7 +46,20 @@ options:
 Any setting can follow on the command line: xdomain fit --config dtn.yaml --trainer.max_steps 100
 """
 TRAINER = ("fit", "validate", "test", "predict")
-OWN = ("translate", "serve", "export", "render", "corrupt", "sample", "pack", "table", "compare", "report", "schema")
+OWN = (
+    "translate",
+    "serve",
+    "export",
+    "render",
+    "corrupt",
+    "sample",
+    "pack",
+    "push",
+    "table",
+    "compare",
+    "report",
+    "schema",
+)
 """Commands with a file and a function of their name: ``translate_command`` in ``xdomain/commands/translate.py``."""
 
 
