@@ -11,7 +11,7 @@ from xdomain.callbacks import AttributeEdits, EditPictures
 from xdomain.callbacks import attribute_edits as room
 from xdomain.data.images import read_image
 from xdomain.errors import UserError
-from xdomain.methods.editor import AttributeEditor
+from xdomain.methods.editor import CriticEditor
 
 
 class Paint(nn.Module):
@@ -41,7 +41,7 @@ class Looks(nn.Module):
         return images.mean((1, 2, 3)), Reads()(images)[:, : self.count]
 
 
-class Painter(AttributeEditor):
+class Painter(CriticEditor):
     """Edits without training."""
 
     def __init__(self, spoil=False, attributes=NAMES[:3], **options):

@@ -24,7 +24,7 @@ commands:
   export     one program, ONNX:   xdomain export RUN --format onnx --output model.onnx
   render     parameters to pictures:  xdomain render --engine avatars --parameters u.json --output DIR
   corrupt    a folder of images:  xdomain corrupt --input DIR --output DIR --corruption fog snow --severity 3
-  pack       a small file of weights:  xdomain pack RUN --output FILE.safetensors
+  pack       a small file of weights:  xdomain pack RUN --output FILE.safetensors, or --helper RECIPE
   push       that, to the Hugging Face Hub:  xdomain push RUN OWNER/NAME
   sample     from one image:      xdomain sample --ckpt_path RUN --output DIR --n 20 --size 256x400
   data check what is wrong with image files:  xdomain data check DIR, or --config RECIPE
@@ -33,6 +33,7 @@ commands:
   compare    runs side by side, seeds averaged:  xdomain compare RUN RUN --html compare.html
   report     one run as one page:  xdomain report RUN
   schema     of recipes, for editors:  xdomain schema --output recipe.schema.json
+  completion of commands and names in bash and zsh:  source <(xdomain completion bash)
   list       methods, recipes, data and overlays that there are
 
 options:
@@ -40,6 +41,7 @@ options:
   --ckpt_path RUN a run folder or checkpoint file, or `last` or `best` of the newest run of this name;
                   with fit also `auto`: that of the same settings, or a new run
   --weights RUN   with fit: a new run that begins with the weights of another
+  --fresh         train helper networks (classifiers, judges) here, also those that come with the package
   --help          this text; `xdomain fit --help` shows every setting of a command
   --version       the version
 
@@ -59,6 +61,7 @@ OWN = (
     "compare",
     "report",
     "schema",
+    "completion",
 )
 """Commands with a file and a function of their name: ``translate_command`` in ``xdomain/commands/translate.py``."""
 

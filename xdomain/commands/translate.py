@@ -37,7 +37,8 @@ shrinks them to the size of its training first. Above a million pixels it works 
 --task says what is made of an image; every method knows some of them:
 {tasks}
 
-edit --attributes +Eyeglasses,-Smiling --strength 1.5 changes what images show by name (AttGAN, STGAN, StarGAN).
+edit --attributes +Eyeglasses,-Smiling --strength 1.5 changes what images show by name (AttGAN, STGAN, StarGAN,
+IcGAN).
 
 Content is what only images of one domain have, such as glasses; guides are images that show it. Image number i takes
 guide number i, both in the order of their names; after the last guide comes the first again. Masks are grey PNG

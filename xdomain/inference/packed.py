@@ -7,13 +7,12 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
 
 from xdomain.discover import PACKAGE
 from xdomain.errors import UserError, choice, did_you_mean
-from xdomain.features.helpers import is_whole
 from xdomain.inference import hub
 from xdomain.renamed import in_new_words
+from xdomain.running.weights import full_precision, is_whole
 
 WEIGHTS = PACKAGE / "weights"
 ZOO = "zoo:"
@@ -75,8 +74,3 @@ def card_of(weights: Path) -> Path:
     """The card beside packed weights: of their name, or ``config.json`` as in a repository of the Hub."""
     own, other = weights.with_suffix(".json"), weights.with_name(hub.CARD)
     return other if weights.name == hub.WEIGHTS and not own.exists() else own
-
-
-def full_precision(value: Tensor) -> Tensor:
-    """A weight as float32; whole numbers stay as they are."""
-    return value.float() if value.is_floating_point() else value

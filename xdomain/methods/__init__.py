@@ -20,6 +20,7 @@ from xdomain.methods.fada import FADA
 from xdomain.methods.fader import FaderNetwork
 from xdomain.methods.gram import GramStyleTransfer
 from xdomain.methods.guided import GuidedTransfer
+from xdomain.methods.icgan import IcGAN
 from xdomain.methods.identity import IdentityEmbedder
 from xdomain.methods.image_classifier import ImageClassifier
 from xdomain.methods.masked import MaskedTransfer
@@ -70,6 +71,7 @@ __all__ = [
     "FaderNetwork",
     "GramStyleTransfer",
     "GuidedTransfer",
+    "IcGAN",
     "IdentityEmbedder",
     "ImageClassifier",
     "MaskedTransfer",

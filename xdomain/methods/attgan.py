@@ -7,11 +7,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xdomain.batch import Batch
-from xdomain.methods.editor import AttributeEditor, NetworkFactory
+from xdomain.methods.editor import CriticEditor, NetworkFactory
 from xdomain.networks import AttGANDiscriminator, AttGANGenerator
 
 
-class AttGAN(AttributeEditor):
+class AttGAN(CriticEditor):
     """An auto-encoder whose decoder gets the wanted attributes, kept right by a classifier and real by a critic.
 
     He, Zuo, Kan, Shan, Chen, "AttGAN: Facial Attribute Editing by Only Changing What You Want", TIP 2019. Every batch
@@ -19,10 +19,10 @@ class AttGAN(AttributeEditor):
 
     Args:
         generator: makes G from (channels, image size, number of attributes); it has ``encode`` and ``decode``.
-        discriminator: see :class:`xdomain.methods.editor.AttributeEditor`.
+        discriminator: see :class:`xdomain.methods.editor.CriticEditor`.
         classification: weight of the classification of edited images.
         reconstruction: weight of the L1 distance of an image to itself, edited to its own attributes.
-        options: see :class:`xdomain.methods.editor.AttributeEditor`.
+        options: see :class:`xdomain.methods.editor.CriticEditor`.
     """
 
     G: AttGANGenerator

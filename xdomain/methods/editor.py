@@ -21,37 +21,24 @@ NetworkFactory = Callable[[int, int, int], nn.Module]
 
 
 class AttributeEditor(Method):
-    """Base class of methods with one generator for any changes of named attributes, trained against WGAN-GP's critic.
+    """Base class of methods that change named attributes of images, any number at once.
 
-    The images are one domain of data with attributes. In training, G edits them to the attributes of other images of
-    the batch. D scores images and classifies their attributes; it learns both from real images, and the scores from
-    edited ones. After training its classifier reads which attributes an image has before the change.
+    The images are one domain of data with attributes.
 
     Args:
-        generator: makes G from (channels, image size, number of attributes).
-        discriminator: makes D, likewise; its output is a pair of scores and logits of the attributes.
         attributes: the attributes that can be changed: names of the data's, or rules over these by name, such as
             ``{Facial_Hair: Mustache or Goatee or not No_Beard}``.
         exclusive: groups of attributes of which an image has at most one; an edit that adds one takes away the others.
-        critic_updates: updates of D per update of G.
-        penalty: weight of D's gradient penalty.
         options: see :class:`xdomain.methods.base.Method`.
 
     Attributes:
-        weights: maps the name of a loss to its weight.
+        names: names of the attributes that can be changed.
     """
 
     edits = True
 
     def __init__(
-        self,
-        generator: NetworkFactory,
-        discriminator: NetworkFactory,
-        attributes: list[str] | dict[str, str],
-        exclusive: list[list[str]] | None = None,
-        critic_updates: int = 5,
-        penalty: float = 10.0,
-        **options: Any,
+        self, attributes: list[str] | dict[str, str], exclusive: list[list[str]] | None = None, **options: Any
     ) -> None:
         super().__init__(**options)
         if len(self.domains) != 1:
@@ -59,22 +46,11 @@ class AttributeEditor(Method):
             raise UserError(f"{kind} edits the images of one domain, but the data has {len(self.domains)}: use one.")
         if not attributes:
             refuse(self, "attributes", attributes, "give at least one attribute.")
-        if critic_updates < 1:
-            refuse(self, "critic_updates", critic_updates, "give a number of at least 1.")
-        if self.accumulate > 1:
-            reason = ", but not every batch updates all networks"
-            refuse(self, "accumulate", self.accumulate, f"{reason}: set it to 1 and give larger batches instead.")
         self.attributes = attributes if isinstance(attributes, dict) else {name: name for name in attributes}
         self.names = tuple(self.attributes)
         self.exclusive = tuple(tuple(group) for group in exclusive or ())
         for name in (name for group in self.exclusive for name in group):
             check_attribute(self, type(self).__name__, "exclusive", name, self.names)
-        self.critic_updates, self.weights = critic_updates, {"l_penalty": penalty}
-        self.G = generator(self.channels[0], self.image_size, len(self.names))
-        self.D = discriminator(self.channels[0], self.image_size, len(self.names))
-
-    def build_optimizers(self) -> dict[str, Optimizer]:
-        return {"d": self.optimizer(self.D.parameters()), "g": self.optimizer(self.G.parameters())}
 
     @property
     def directions(self) -> tuple[tuple[str, str], ...]:
@@ -117,40 +93,20 @@ class AttributeEditor(Method):
         return truth(self.attributes.values(), self.attributed().attribute_names, table).float().to(attributes.device)
 
     def sampled(self, sample: Sample) -> tuple[Tensor, Tensor, Tensor]:
-        """Images, their attributes, and those of other images of the batch as targets."""
+        """Images, their attributes, and those of other images of the batch."""
         assert sample.attributes is not None
         own = self.own(sample.attributes)
         return sample.image, own, own[torch.randperm(len(own), device=own.device)]
 
-    def d_loss(self, images: Tensor, edited: Tensor, own: Tensor) -> Tensor:
-        """D's loss: WGAN-GP on images and edited ones, and the classification of the images' own attributes."""
-        real, logits = self.D(images)
-        fake, _ = self.D(edited)
-        penalty = gradient_penalty(lambda x: self.D(x)[0], images, edited, per_image=True)
-        losses = {"l_critic": fake.mean() - real.mean(), "l_penalty": penalty}
-        return self.summed({**losses, "l_attributes": self.l_attributes(logits, own)}, self.weights)
-
-    def l_attributes(self, logits: Tensor, wanted: Tensor) -> Tensor:
-        """Binary cross-entropy of logits [N, K] with attributes [N, K] of 0 and 1, averaged over both."""
-        return F.binary_cross_entropy_with_logits(logits, wanted)
-
     # Inference
-
-    def label(self, own: Tensor, target: Tensor) -> Tensor:
-        """What G is told of the attributes of the image and the target attributes, [N, K] both."""
-        raise NotImplementedError(f"{type(self).__name__} must implement label()")
 
     def edited(self, images: Tensor, own: Tensor, target: Tensor, strength: float = 1.0) -> Tensor:
         """Edit images in evaluation mode, from attributes [N, K] to others, both of 0 and 1; see :meth:`edit`."""
-        with self.evaluating():
-            result: Tensor = self.G(images, self.label(own, torch.lerp(own, target, strength)))
-            return result
+        raise NotImplementedError(f"{type(self).__name__} must implement edited()")
 
     def read(self, images: Tensor) -> Tensor:
-        """What D sees of :attr:`names` in images [N, C, H, W] in [-1, 1]: float [N, K] of 0 and 1."""
-        with self.evaluating():
-            logits: Tensor = self.D(images)[1]
-            return (logits > 0).float()
+        """What is seen of :attr:`names` in images [N, C, H, W] in [-1, 1]: float [N, K] of 0 and 1."""
+        raise NotImplementedError(f"{type(self).__name__} must implement read()")
 
     def changed(self, own: Tensor, changes: dict[str, bool]) -> Tensor:
         """Attributes [N, K] with some set or taken away, and with them what they exclude."""
@@ -206,3 +162,70 @@ class AttributeEditor(Method):
         self.direction("transfer", source, target)
         own = self.read(images)
         return self.edited(images, own, own)
+
+
+class CriticEditor(AttributeEditor):
+    """Base class of editors whose one generator sees the image and is trained against WGAN-GP's critic.
+
+    In training, G edits images to the attributes of other images of the batch. D scores images and classifies their
+    attributes; it learns both from real images, and the scores from edited ones. After training its classifier reads
+    which attributes an image has before the change.
+
+    Args:
+        generator: makes G from (channels, image size, number of attributes).
+        discriminator: makes D, likewise; its output is a pair of scores and logits of the attributes.
+        critic_updates: updates of D per update of G.
+        penalty: weight of D's gradient penalty.
+        options: see :class:`AttributeEditor`.
+
+    Attributes:
+        weights: maps the name of a loss to its weight.
+    """
+
+    def __init__(
+        self,
+        generator: NetworkFactory,
+        discriminator: NetworkFactory,
+        critic_updates: int = 5,
+        penalty: float = 10.0,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        if critic_updates < 1:
+            refuse(self, "critic_updates", critic_updates, "give a number of at least 1.")
+        if self.accumulate > 1:
+            reason = ", but not every batch updates all networks"
+            refuse(self, "accumulate", self.accumulate, f"{reason}: set it to 1 and give larger batches instead.")
+        self.critic_updates, self.weights = critic_updates, {"l_penalty": penalty}
+        self.G = generator(self.channels[0], self.image_size, len(self.names))
+        self.D = discriminator(self.channels[0], self.image_size, len(self.names))
+
+    def build_optimizers(self) -> dict[str, Optimizer]:
+        return {"d": self.optimizer(self.D.parameters()), "g": self.optimizer(self.G.parameters())}
+
+    def d_loss(self, images: Tensor, edited: Tensor, own: Tensor) -> Tensor:
+        """D's loss: WGAN-GP on images and edited ones, and the classification of the images' own attributes."""
+        real, logits = self.D(images)
+        fake, _ = self.D(edited)
+        penalty = gradient_penalty(lambda x: self.D(x)[0], images, edited, per_image=True)
+        losses = {"l_critic": fake.mean() - real.mean(), "l_penalty": penalty}
+        return self.summed({**losses, "l_attributes": self.l_attributes(logits, own)}, self.weights)
+
+    def l_attributes(self, logits: Tensor, wanted: Tensor) -> Tensor:
+        """Binary cross-entropy of logits [N, K] with attributes [N, K] of 0 and 1, averaged over both."""
+        return F.binary_cross_entropy_with_logits(logits, wanted)
+
+    def label(self, own: Tensor, target: Tensor) -> Tensor:
+        """What G is told of the attributes of the image and the target attributes, [N, K] both."""
+        raise NotImplementedError(f"{type(self).__name__} must implement label()")
+
+    def edited(self, images: Tensor, own: Tensor, target: Tensor, strength: float = 1.0) -> Tensor:
+        with self.evaluating():
+            result: Tensor = self.G(images, self.label(own, torch.lerp(own, target, strength)))
+            return result
+
+    def read(self, images: Tensor) -> Tensor:
+        """What D sees of :attr:`names` in images [N, C, H, W] in [-1, 1]: float [N, K] of 0 and 1."""
+        with self.evaluating():
+            logits: Tensor = self.D(images)[1]
+            return (logits > 0).float()

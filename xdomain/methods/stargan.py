@@ -6,22 +6,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xdomain.batch import Batch
-from xdomain.methods.editor import AttributeEditor, NetworkFactory
+from xdomain.methods.editor import CriticEditor, NetworkFactory
 from xdomain.networks import StarGANDiscriminator, StarGANGenerator
 
 
-class StarGAN(AttributeEditor):
+class StarGAN(CriticEditor):
     """CycleGAN with one generator for all attributes, which it gets as planes beside the image.
 
     Choi, Choi, Kim, Ha, Kim, Choo, "StarGAN: Unified Generative Adversarial Networks for Multi-Domain Image-to-Image
     Translation", CVPR 2018. Every batch trains D, and every ``critic_updates``-th trains G as well.
 
     Args:
-        generator: see :class:`xdomain.methods.editor.AttributeEditor`.
+        generator: see :class:`xdomain.methods.editor.CriticEditor`.
         discriminator: likewise.
         classification: weight of the classification of edited images.
         cycle: weight of the L1 distance of an image to itself, edited there and back.
-        options: see :class:`xdomain.methods.editor.AttributeEditor`.
+        options: see :class:`xdomain.methods.editor.CriticEditor`.
     """
 
     def __init__(

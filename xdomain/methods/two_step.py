@@ -1,8 +1,6 @@
 """The two-step method: an AC-GAN over all domains, then an encoder that inverts its frozen generator."""
 
-import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -14,13 +12,14 @@ from torch.optim import Optimizer
 from xdomain.batch import Batch, to_channels
 from xdomain.errors import UserError, refuse
 from xdomain.losses import bce_gan
-from xdomain.methods.base import Method, Phase
+from xdomain.methods.base import Phase
+from xdomain.methods.latent import LatentMethod
 from xdomain.networks.two_step import ConditionalGenerator, LatentEncoder, TwoHeadDiscriminator
 
 RATE = 0.1  # of Adam in the optimisation of latent vectors
 
 
-class TwoStep(Method):
+class TwoStep(LatentMethod):
     """Translation through the latent space of a class-conditional GAN, between any two of N domains.
 
     Dong, Neekhara, Wu, Guo, "Unsupervised Image-to-Image Translation with Generative Adversarial Networks", 2017. Step
@@ -75,17 +74,15 @@ class TwoStep(Method):
         for name, value in {**steps, "latent": latent, "generator_updates": generator_updates}.items():
             if value < 1:
                 refuse(self, name, value, "give a number of at least 1.")
-        if ema is not None and not 0 <= ema < 1:
-            refuse(self, "ema", ema, "give a decay of at least 0 and below 1, or null for none.")
         self.latent, self.gan_steps, self.encoder_steps = latent, gan_steps, encoder_steps
         self.generator_updates, self.reuse_z, self.class_on_fake = generator_updates, reuse_z, class_on_fake
-        self.ema, self.inversion, self.optimisation_steps = ema, inversion, optimisation_steps
+        self.inversion, self.optimisation_steps = inversion, optimisation_steps
         self.encoder_optimizer = encoder_optimizer
         self.colours, size, classes = max(self.channels), self.image_size, len(self.domains)
         self.G = generator(self.colours, size, latent, classes)
         self.D = discriminator(self.colours, size, classes)
         self.E = encoder(self.colours, size, latent) if inversion != "optimised" else None
-        self.average = copy.deepcopy(self.G).requires_grad_(False) if ema is not None else None
+        self.build_average(ema)
 
     def build_phases(self) -> tuple[Phase, ...]:
         gan = Phase("adversarial", self.gan_steps, ("d", "g"))
@@ -103,16 +100,13 @@ class TwoStep(Method):
         pairs = [(source, target) for source in self.domains for target in self.domains]
         return tuple(sorted(pairs, key=lambda pair: pair[0] == pair[1]))
 
-    def on_train_start(self) -> None:
-        """Let every rank draw z of its own."""
-        self.separate_noise()
-
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         if self.phase.name == "adversarial":
             self.adversarial(*self.labelled(batch))
         elif self.inversion == "latents":
             count = sum(len(sample.image) for sample in batch.values())
-            self.invert(torch.randint(len(self.domains), (count,), device=self.device))
+            assert self.E is not None
+            self.invert("e", self.E, torch.randint(len(self.domains), (count,), device=self.device))
         else:
             self.reconstruct(*self.labelled(batch))
 
@@ -121,10 +115,6 @@ class TwoStep(Method):
         images = [to_channels(sample.image, self.colours) for _, sample in sorted(batch.items())]
         counts = torch.tensor([len(x) for x in images], device=images[0].device)
         return torch.cat(images), torch.arange(len(images), device=images[0].device).repeat_interleave(counts)
-
-    def noise(self, count: int) -> Tensor:
-        """Latent vectors z [N, latent] from N(0, 1)."""
-        return torch.randn(count, self.latent, device=self.device)
 
     # Step 1
 
@@ -162,27 +152,7 @@ class TwoStep(Method):
         self.log("l_g", l_g, prog_bar=True)
         self.follow()
 
-    @torch.no_grad()
-    def follow(self) -> None:
-        """Move the average of G by one batch."""
-        if self.average is None:
-            return
-        assert self.ema is not None
-        for mean, value in zip(self.average.state_dict().values(), self.G.state_dict().values(), strict=True):
-            if mean.is_floating_point():
-                mean.lerp_(value, 1 - self.ema)
-            else:
-                mean.copy_(value)
-
     # Step 2
-
-    def invert(self, y: Tensor) -> None:
-        """One batch of step 2: E learns the z of images that G draws."""
-        z, E = self.noise(len(y)), self.E
-        assert E is not None
-        with torch.no_grad(), self.frozen() as G:
-            x = G(z, y)
-        self.log("l_e", self.step("e", lambda: F.mse_loss(E(x), z)), prog_bar=True)
 
     def reconstruct(self, x: Tensor, y: Tensor) -> None:
         """One batch of step 2 with ``pixels``: G(E(x), y) learns to resemble images x of domain y."""
@@ -190,17 +160,6 @@ class TwoStep(Method):
         assert E is not None
         with self.frozen() as G:
             self.log("l_e", self.step("e", lambda: F.mse_loss(G(E(x), y), x)), prog_bar=True)
-
-    @contextmanager
-    def frozen(self) -> Iterator[nn.Module]:
-        """The generator of step 2 and of translations, in evaluation mode."""
-        G = self.G if self.average is None else self.average
-        training = G.training
-        G.eval()
-        try:
-            yield G
-        finally:
-            G.train(training)
 
     # Inference
 

@@ -19,6 +19,7 @@ from xdomain.networks.half_resolution import (
     HalfResolutionDecoder,
     HalfResolutionDiscriminator,
 )
+from xdomain.networks.icgan import IcGANDiscriminator, IcGANEncoder, IcGANGenerator
 from xdomain.networks.image_classifiers import DenseNet, PyramidNet, ResNetClassifier, WideResNet
 from xdomain.networks.image_pool import ImagePool
 from xdomain.networks.ost import DigitAutoencoders, DigitDiscriminator, DrawingAutoencoders
@@ -64,6 +65,9 @@ __all__ = [
     "HalfResolutionClassifier",
     "HalfResolutionDecoder",
     "HalfResolutionDiscriminator",
+    "IcGANDiscriminator",
+    "IcGANEncoder",
+    "IcGANGenerator",
     "ImagePool",
     "LatentEncoder",
     "LeNet",
