@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from xdomain.data import DomainPair, ImageData
-from xdomain.data.attributes import PRESETS, AttributeDomains, HorizontalFlip, holds
+from xdomain.data.attributes import PRESETS, AttributeDomains, HorizontalFlip, holds, with_and_without
 from xdomain.data.base import _augment
 from xdomain.data.celeba import ATTRIBUTES
 from xdomain.errors import UserError
@@ -343,3 +343,24 @@ def test_wrong_domains_are_refused_at_once():
         Letters({"one": "A and E"})
     with pytest.raises(UserError, match=r"rule 'Smiling and not Eyeglasses' asks for the attribute 'Smiling'"):
         Letters("smile_glasses")
+
+
+BEARD = "Mustache or not No_Beard"
+
+
+@pytest.mark.parametrize(
+    ("rules", "rule", "expected"),
+    [
+        ({"a": "Eyeglasses", "b": "not Eyeglasses"}, "Eyeglasses", ("a", "b")),
+        ({"a": "not Eyeglasses and Male", "b": "Male and Eyeglasses"}, "Eyeglasses", ("b", "a")),
+        ({"a": "Male and (Mustache or not No_Beard)", "b": "Male and not Mustache and No_Beard"}, BEARD, ("a", "b")),
+        ({"a": "Mustache", "b": "not Mustache"}, BEARD, None),
+        ({"a": "Smiling and not Eyeglasses", "b": "Eyeglasses and not Smiling"}, "Smiling", None),
+        ({"a": "Smiling", "b": "not Smiling"}, "Eyeglasses", None),
+        ({"a": "Smiling", "b": "Eyeglasses"}, "Smiling", None),
+        ({}, "Smiling", None),
+    ],
+    ids=["plain", "men, reversed", "rule", "part of a rule", "two contents", "another", "not opposite", "unknown"],
+)
+def test_domains_that_differ_in_one_attribute(rules, rule, expected):
+    assert with_and_without(("a", "b"), rules, rule) == expected

@@ -30,6 +30,7 @@ commands:
              publish a tested run: xdomain table --collect RUN
   compare    runs side by side, seeds averaged:  xdomain compare RUN RUN --html compare.html
   report     one run as one page:  xdomain report RUN
+  strip      edits of several methods in one picture:  xdomain strip RUN RUN --output strip.png
   schema     of recipes, for editors:  xdomain schema --output recipe.schema.json
   list       methods, recipes, data and overlays that there are
 
@@ -44,7 +45,7 @@ options:
 Any setting can follow on the command line: xdomain fit --config dtn.yaml --trainer.max_steps 100
 """
 TRAINER = ("fit", "validate", "test", "predict")
-OWN = ("translate", "export", "render", "corrupt", "sample", "pack", "table", "compare", "report", "schema")
+OWN = ("translate", "export", "render", "corrupt", "sample", "pack", "table", "compare", "report", "strip", "schema")
 """Commands with a file and a function of their name: ``translate_command`` in ``xdomain/commands/translate.py``."""
 
 
