@@ -5,7 +5,7 @@ STAMP := $(VENV)/.stamp
 DOCS_STAMP := $(VENV)/.stamp-docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage lint type smoke ddp bench bolts judges results docs format clean
+.PHONY: help demo test coverage lint type smoke ddp bench bolts judges results weights docs format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ judges: $(STAMP) ## install the judges from outside, see docs/judges.md
 
 results: $(STAMP) ## write the tables of README.md and docs/ from the files in results/
 	$(BIN)/python -m xdomain.commands.table
+
+weights: $(STAMP) ## train the helper networks that come with the package, half an hour and more
+	$(BIN)/xdomain pack --output xdomain/weights/helpers --helper street_classifier handwritten_classifier avatar_judge
 
 docs: $(DOCS_STAMP) ## build the documentation into site/
 	$(BIN)/mkdocs build --strict

@@ -5,6 +5,8 @@ import os
 import pytest
 import torch
 
+NAMES = ("XDOMAIN_CACHE", "XDOMAIN_DATA", "XDOMAIN_FRESH", "WANDB_MODE", "OMP_NUM_THREADS")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _session_cache(tmp_path_factory):
@@ -12,8 +14,9 @@ def _session_cache(tmp_path_factory):
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"  # one for all worker processes
     folder.mkdir(exist_ok=True)
-    before = {name: os.environ.get(name) for name in ("XDOMAIN_CACHE", "XDOMAIN_DATA", "WANDB_MODE", "OMP_NUM_THREADS")}
+    before = {name: os.environ.get(name) for name in NAMES}
     os.environ["XDOMAIN_CACHE"] = str(folder)
+    os.environ["XDOMAIN_FRESH"] = "1"  # helpers of the package are not what is tested
     os.environ["WANDB_MODE"] = "offline"
     os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start: toys are slower on many threads
     torch.set_num_threads(1)

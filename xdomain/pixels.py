@@ -107,6 +107,17 @@ def open_image(file: Path | BinaryIO) -> Image.Image:
     return Image.open(file, formats=FORMATS)
 
 
+def check_size(path: Path, most: int) -> None:
+    """Raise a UserError for an image of more than ``most`` pixels, by its header alone; what is no image passes."""
+    try:
+        with bombs_refused(), open_image(path) as file:
+            width, height = file.size
+    except Exception:  # read_pixels says what is wrong with it
+        return
+    if width * height > most:
+        raise UserError(f"{path} has {width}x{height} pixels, more than {most:,}: give a smaller one.")
+
+
 def orientation(image: Image.Image) -> int:
     """EXIF orientation of an image, from 1 (upright) to 8; 1 if its metadata are broken."""
     try:

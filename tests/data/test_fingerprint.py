@@ -63,8 +63,12 @@ def test_files_are_told_by_their_state(tmp_path, write):
     assert int(first, 16) >= 0
     assert kind(**options, seed=1, batch_size=2).fingerprint() == first
     assert kind(**options, limit=1).fingerprint() != first
+    copied = kind(**options).fingerprint(times=False)
     os.utime(file, ns=(0, 0))
     assert kind(**options).fingerprint() != first
+    assert kind(**options).fingerprint(times=False) == copied != first
+    file.write_bytes(file.read_bytes() + b"0")
+    assert kind(**options).fingerprint(times=False) != copied
 
 
 @pytest.mark.parametrize(

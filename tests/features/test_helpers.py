@@ -16,8 +16,8 @@ from filelock import FileLock
 from safetensors.torch import load_file
 
 from xdomain.errors import UserError
-from xdomain.features import helpers
-from xdomain.features.helpers import Helper, build_network, helper_targets, load_weights, network_spec, train_once
+from xdomain.features import fingerprint, helpers
+from xdomain.features.helpers import Helper, build_network, helper_targets, load_weights, network_spec, ship, train_once
 from xdomain.networks import ConvClassifier
 
 SPEC = {"class_path": "ConvClassifier", "init_args": {"classes": 4, "image_size": 16, "widths": [4, 6]}}
@@ -219,8 +219,8 @@ def test_helpers_are_not_trained_in_emulated_bf16(trainings, monkeypatch, emulat
 
 
 def test_only_the_engines_that_draw_its_data_belong_to_a_helper(trainings, tmp_path, monkeypatch):
-    engines = shutil.copytree(Path(helpers.engines_room.__file__).parent, tmp_path / "engines")
-    monkeypatch.setattr(helpers.engines_room, "__file__", str(engines / "__init__.py"))
+    engines = shutil.copytree(Path(fingerprint.engines_room.__file__).parent, tmp_path / "engines")
+    monkeypatch.setattr(fingerprint.engines_room, "__file__", str(engines / "__init__.py"))
     first = train_once("small")
     for name, changes in [("facades", False), ("digits", True), ("strokes", True), ("drawing", True)]:
         with (engines / f"{name}.py").open("a") as file:
@@ -230,9 +230,43 @@ def test_only_the_engines_that_draw_its_data_belong_to_a_helper(trainings, tmp_p
 
 
 def test_an_engine_that_a_recipe_names_belongs_to_its_helper():
-    files = {path.stem for path in helpers._engines(helpers._configs("avatar_reader"))}
+    files = {path.stem for path in fingerprint.engines_of(helpers._configs("avatar_reader"))}
     assert {"emoji", "avatars", "avatar_wear", "drawing"} <= files
     assert not files & {"facades", "seasons", "digits"}
+
+
+def test_a_shipped_helper_serves_until_a_fresh_one_is_wanted(trainings, tmp_path, monkeypatch):
+    monkeypatch.setattr(helpers, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr(helpers, "git_commit", lambda: "0123456")
+    trained = load_weights("small")
+    (tmp_path / "shipped").mkdir()
+    (tmp_path / "shipped" / "small-0123456789ab.safetensors").touch()  # of another state of the recipe
+    (tmp_path / "shipped" / "small+more-0123456789ab.safetensors").touch()
+    file = ship("small", tmp_path / "shipped")
+    names = {file.name, file.with_suffix(".json").name, "small+more-0123456789ab.safetensors"}
+    assert {path.name for path in file.parent.iterdir()} == names
+    assert json.loads(file.with_suffix(".json").read_text())["recipe"] == "small"
+
+    assert train_once("small") != file  # the tests want fresh ones
+    monkeypatch.setenv(helpers.FRESH, "")
+    monkeypatch.setenv("XDOMAIN_CACHE", str(tmp_path / "empty"))
+    assert train_once("small") == file
+    same(load_weights("small"), {name: value.half().float() for name, value in trained.items()})
+    assert len(trainings) == 1
+
+    Path("configs/small.yaml").write_text(yaml.safe_dump(RECIPE | {"seed_everything": 1}))
+    assert train_once("small") != file
+    assert len(trainings) == 2
+
+
+@pytest.mark.parametrize("file", sorted(helpers.SHIPPED.glob("*.safetensors")), ids=lambda file: file.stem)
+def test_the_helpers_of_the_package_are_those_of_todays_recipes(file, monkeypatch):
+    """A change of an engine, a recipe or the version makes them useless: ``make weights`` trains them anew."""
+    monkeypatch.setenv(helpers.FRESH, "")
+    monkeypatch.setattr(helpers, "_train", lambda *_: pytest.fail("not this one"))
+    name = file.stem.rpartition("-")[0]
+    assert train_once(name) == file
+    Helper(name).network.load_state_dict(load_weights(name))
 
 
 def test_a_training_that_fails_leaves_nothing(trainings, cache, monkeypatch):

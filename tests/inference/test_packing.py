@@ -134,7 +134,7 @@ def test_weights_of_the_package(name):
 
 def test_weights_of_the_package_are_small():
     assert packed_names()
-    assert sum(file.stat().st_size for file in WEIGHTS.iterdir()) <= 10 * 2**20
+    assert sum(file.stat().st_size for file in WEIGHTS.rglob("*.*")) <= 10 * 2**20
 
 
 def test_weights_of_the_package_are_copied_as_they_are(tmp_path):

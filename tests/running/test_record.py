@@ -88,6 +88,24 @@ def test_a_run_is_not_begun_again_in_its_folder(tmp_path):
     fit(tmp_path, resume=True, max_steps=12)
 
 
+def test_a_training_is_not_resumed_on_other_data(tmp_path):
+    class Changed(ToyPair):
+        def contents(self):
+            return {"files": "other"}
+
+    fit(tmp_path)
+    facts = json.loads((tmp_path / "run.json").read_text())
+    assert facts["data"] == ToyPair().fingerprint()
+    options = {"ckpt_path": str(tmp_path / "checkpoints" / "last.ckpt"), "weights_only": True}
+    with pytest.raises(UserError, match=r"the data are not those .* or --trainer.changed_data true"):
+        trainer(max_steps=12, run_dir=str(tmp_path)).fit(ToyGAN(), datamodule=Changed(), **options)
+    assert json.loads((tmp_path / "run.json").read_text()) == facts
+    fit(tmp_path, resume=True, max_steps=12)
+    trainer(max_steps=15, run_dir=str(tmp_path), changed_data=True).fit(ToyGAN(), datamodule=Changed(), **options)
+    assert json.loads((tmp_path / "run.json").read_text())["data"] == Changed().fingerprint()
+    assert step_of(tmp_path, "last") == 15
+
+
 def test_two_processes_never_train_in_one_folder(tmp_path):
     fit(tmp_path)
 

@@ -20,10 +20,11 @@ commands:
   predict    translate the test images of the data into the run folder
   translate  a folder of images:  xdomain translate --ckpt_path RUN --input DIR --output DIR
                                   --source street --target handwritten
+  serve      a page that does so:  xdomain serve RUN
   export     one program, ONNX:   xdomain export RUN --format onnx --output model.onnx
   render     parameters to pictures:  xdomain render --engine avatars --parameters u.json --output DIR
   corrupt    a folder of images:  xdomain corrupt --input DIR --output DIR --corruption fog snow --severity 3
-  pack       a small file of weights:  xdomain pack RUN --output FILE.safetensors
+  pack       a small file of weights:  xdomain pack RUN --output FILE.safetensors, or --helper RECIPE
   sample     from one image:      xdomain sample --ckpt_path RUN --output DIR --n 20 --size 256x400
   data check what is wrong with image files:  xdomain data check DIR, or --config RECIPE
   table      results side by side: xdomain table didd
@@ -32,6 +33,7 @@ commands:
   report     one run as one page:  xdomain report RUN
   strip      edits of several methods in one picture:  xdomain strip RUN RUN --output strip.png
   schema     of recipes, for editors:  xdomain schema --output recipe.schema.json
+  completion of commands and names in bash and zsh:  source <(xdomain completion bash)
   list       methods, recipes, data and overlays that there are
 
 options:
@@ -39,13 +41,28 @@ options:
   --ckpt_path RUN a run folder or checkpoint file, or `last` or `best` of the newest run of this name;
                   with fit also `auto`: that of the same settings, or a new run
   --weights RUN   with fit: a new run that begins with the weights of another
+  --fresh         train helper networks (classifiers, judges) here, also those that come with the package
   --help          this text; `xdomain fit --help` shows every setting of a command
   --version       the version
 
 Any setting can follow on the command line: xdomain fit --config dtn.yaml --trainer.max_steps 100
 """
 TRAINER = ("fit", "validate", "test", "predict")
-OWN = ("translate", "export", "render", "corrupt", "sample", "pack", "table", "compare", "report", "strip", "schema")
+OWN = (
+    "translate",
+    "serve",
+    "export",
+    "render",
+    "corrupt",
+    "sample",
+    "pack",
+    "table",
+    "compare",
+    "report",
+    "strip",
+    "schema",
+    "completion",
+)
 """Commands with a file and a function of their name: ``translate_command`` in ``xdomain/commands/translate.py``."""
 
 

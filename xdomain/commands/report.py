@@ -4,7 +4,6 @@ import io
 from pathlib import Path
 
 import yaml
-from matplotlib import rc_context
 
 from xdomain.commands import html
 from xdomain.commands.options import Parser
@@ -14,7 +13,6 @@ from xdomain.errors import UserError
 from xdomain.files import whole_file
 from xdomain.running.folder import newest_config
 from xdomain.running.metrics_file import read_metrics
-from xdomain.running.plots import curves_figure
 
 DESCRIPTION = """\
 One run as one HTML file that needs nothing else: its facts, what differs from the recipe, learning curves, samples by
@@ -119,6 +117,10 @@ def _samples(run: Run) -> list[str]:
 
 def _curves(run: Run) -> str:
     path = run.folder / "metrics.csv"
+    from matplotlib import rc_context
+
+    from xdomain.running.plots import curves_figure
+
     figure = curves_figure(read_metrics(path)) if path.exists() else None
     if figure is None:
         return html.paragraph("None.")

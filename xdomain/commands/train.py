@@ -4,6 +4,7 @@ import argparse
 import itertools
 import json
 import math
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ from xdomain.commands.runs import settled
 from xdomain.data import BaseDataModule
 from xdomain.discover import check_owner, find_config
 from xdomain.errors import SettingError, UserError, refusal
+from xdomain.features.helpers import FRESH
 from xdomain.files import whole_file
 from xdomain.methods import Method
 from xdomain.running.folder import CHECKPOINTS, newest_config, resolve_checkpoint, run_dir
@@ -401,7 +403,7 @@ def _name_of(config: Path) -> str:
 
 def run(args: list[str]) -> None:
     """Run ``fit``, ``validate``, ``test`` or ``predict``."""
-    command, rest = args[0], args[1:]
+    command, rest = args[0], [word for word in args[1:] if word != "--fresh"]
     _check_values(rest)
     rest, name = expand_configs(rest)
     if command != "fit" and "--trainer.weights" in rest:
@@ -409,7 +411,8 @@ def run(args: list[str]) -> None:
     asks = any(word in ("-h", "--help") or word.startswith("--print_config") or word.endswith(".help") for word in rest)
     if "--config" not in rest and not asks:
         raise UserError(f"xdomain {command} needs a recipe: add --config NAME (`xdomain list` shows them).")
-    with _command_line([command, *map(_literal, rest, ["", *rest])]), quiet():
+    words = [command, *map(_literal, rest, ["", *rest])]
+    with _command_line(words), _fresh_helpers("--fresh" in args), quiet():
         XDomainCLI(
             name,
             model_class=Method,
@@ -464,3 +467,17 @@ def _command_line(args: list[str]) -> Iterator[None]:
         yield
     finally:
         sys.argv = before
+
+
+@contextmanager
+def _fresh_helpers(fresh: bool) -> Iterator[None]:
+    """Have helpers trained here, also by the processes of other ranks and by the helpers' own trainings."""
+    before = os.environ.get(FRESH)
+    if fresh:
+        os.environ[FRESH] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(FRESH, None)
+        if before is not None:
+            os.environ[FRESH] = before

@@ -1,6 +1,7 @@
 """``xdomain translate``: translates a folder of images with a trained method."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,11 @@ from xdomain.errors import refuse
 
 if TYPE_CHECKING:
     from xdomain.inference.places import Translated
+    from xdomain.inference.program import Program
     from xdomain.methods import Method
 
+COMMON = ("input", "output", "source", "target", "guide", "size", "overwrite", "batch_size")
+"""Options for methods and for exported programs."""
 DESCRIPTION = """\
 Translate images with a trained method. Every translation gets the name of its image below the output folder. A file
 that cannot be read is named and skipped.
@@ -41,7 +45,13 @@ guide number i, both in the order of their names; after the last guide comes the
 files."""
 
 
-def _parser(known: dict[str, TaskEntry]) -> Parser:
+def image_tasks() -> dict[str, TaskEntry]:
+    """The tasks that work on images."""
+    return {name: entry for name, entry in tasks().items() if "images" in entry.options}
+
+
+def translate_parser(known: dict[str, TaskEntry]) -> Parser:
+    """The parser of ``xdomain translate``."""
     parser = Parser(
         "xdomain translate",
         description=DESCRIPTION.format(tasks=described(known)),
@@ -89,25 +99,56 @@ def translate_command(args: list[str]) -> int:
     Raises:
         UserError: if nothing can be translated, or files would be overwritten; nothing is written then.
     """
-    known = {name: entry for name, entry in tasks().items() if "images" in entry.options}
-    options = _parser(known).parse_args(signed(args))
+    known = image_tasks()
+    options = translate_parser(known).parse_args(signed(args))
     check_numbers(options, batch_size=1, seed=0)
-    if Path(options.ckpt_path).suffix == ".onnx":
-        return _translate_with_program(options, task_options(options, known))
+    given = task_options(options, known)
+    from xdomain.inference.program import Program
+
+    model = opened(options.ckpt_path, options.allow)
+    with named_options():
+        if not isinstance(model, Program):
+            from xdomain.inference.video import is_video
+
+            if is_video(options.input):
+                return _translate_video(model, options, given)
+        return _told(translated(model, options, given))
+
+
+def opened(path: str, allow: Sequence[str] = ()) -> "Method | Program":
+    """A trained method, or an exported program, for which torch is not imported."""
+    if Path(path).suffix == ".onnx":
+        from xdomain.inference.program import Program
+
+        return Program(path)
+    from xdomain.inference.loading import load
+
+    return load(path, allow)
+
+
+def translated(model: "Method | Program", options: argparse.Namespace, given: dict[str, Any]) -> "Translated":
+    """Translate images.
+
+    Args:
+        model: from :func:`opened`.
+        options: as :func:`translate_parser` parses them.
+        given: the options of the task among them.
+    """
+    from xdomain.inference.program import Program, translate_with_program
+
+    if isinstance(model, Program):
+        usual: dict[str, Any] = {"mask": None, "parameters": None, "seed": 0, "device": "auto", "allow": []}
+        more = {name: getattr(options, name) for name in usual if getattr(options, name) != usual[name]}
+        for name, value in {**given, **more}.items():
+            if name != "attributes":
+                refuse(None, name, value, ", but an exported program has no such option: leave it out.")
+        chosen = {name: getattr(options, name) for name in (*COMMON, "task")}
+        return translate_with_program(model, **chosen, attributes=given.get("attributes"))
 
     from xdomain.inference.folder import translate_folder
-    from xdomain.inference.loading import load
-    from xdomain.inference.video import is_video
 
-    method = load(options.ckpt_path, options.allow)
-    options.task = options.task or "transfer"
-    if is_video(options.input):
-        return _translate_video(method, options, task_options(options, known))
-    common = ("input", "output", "source", "target", "task", "guide", "mask", "parameters", "size", "seed", "overwrite")
-    chosen = {name: getattr(options, name) for name in (*common, "batch_size", "device")}
-    with named_options():
-        done = translate_folder(method, **chosen, **task_options(options, known))
-    return _told(done)
+    chosen = {name: getattr(options, name) for name in (*COMMON, "mask", "parameters", "seed", "device")}
+    return translate_folder(model, **chosen, task=options.task or "transfer", **given)
 
 
 def _told(done: "Translated") -> int:
@@ -120,29 +161,14 @@ def _told(done: "Translated") -> int:
     return 1 if skipped else 0
 
 
-def _translate_with_program(options: argparse.Namespace, given: dict[str, Any]) -> int:
-    from xdomain.inference.program import Program, translate_with_program
-
-    usual: dict[str, Any] = {"mask": None, "parameters": None, "seed": 0, "device": "auto", "allow": []}
-    more = {name: getattr(options, name) for name in usual if getattr(options, name) != usual[name]}
-    for name, value in {**given, **more}.items():
-        if name != "attributes":
-            refuse(None, f"--{name}", value, ", but an exported program has no such option: leave it out.")
-    common = ("input", "output", "source", "target", "guide", "size", "overwrite", "batch_size")
-    chosen = {name: getattr(options, name) for name in common}
-    with named_options():
-        program = Program(options.ckpt_path)
-        return _told(translate_with_program(program, **chosen, task=options.task, attributes=given.get("attributes")))
-
-
 def _translate_video(method: "Method", options: argparse.Namespace, given: dict[str, Any]) -> int:
     from xdomain.inference.video import translate_video
 
     for name in ("guide", "mask", "parameters"):
         if getattr(options, name) is not None:
             refuse(None, name, getattr(options, name), ", but a video takes none: leave it out, or give its frames.")
-    common = ("input", "output", "source", "target", "task", "size", "seed", "overwrite", "batch_size", "device")
-    with named_options():
-        done = translate_video(method, **{name: getattr(options, name) for name in common}, **given)
+    common = ("input", "output", "source", "target", "size", "seed", "overwrite", "batch_size", "device")
+    chosen = {name: getattr(options, name) for name in common}
+    done = translate_video(method, **chosen, task=options.task or "transfer", **given)
     print(f"translated {done} frame{'' if done == 1 else 's'}")
     return 0

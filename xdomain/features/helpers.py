@@ -4,16 +4,13 @@ A helper is given by its recipe (``street_classifier``), a recipe with overlays 
 user's own checkpoint. Recipes and overlays can also be paths that end in ``.yaml``.
 """
 
-import ast
 import contextlib
-import hashlib
-import inspect
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +18,28 @@ import torch
 import yaml
 from filelock import FileLock, Timeout
 from pytorch_lightning.strategies import Strategy
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import xdomain.data
-import xdomain.engines as engines_room
 from xdomain import __version__
 from xdomain.batch import to_channels
 from xdomain.classes import TRUSTED, find_class
-from xdomain.discover import find_config
+from xdomain.discover import PACKAGE, find_config
 from xdomain.errors import UserError
-from xdomain.files import whole_file
-from xdomain.paths import cache_dir, data_root
+from xdomain.features.fingerprint import fingerprint
+from xdomain.paths import cache_dir
 from xdomain.running.checkpoints import read_checkpoint
-from xdomain.running.folder import resolve_checkpoint, write_json
+from xdomain.running.folder import git_commit, resolve_checkpoint
 from xdomain.running.precision import emulates_bf16
 from xdomain.running.signals import PARENT
+from xdomain.running.weights import full_precision, halved, is_whole, keep_weights
 
 Spec = dict[str, Any]
+SHIPPED = PACKAGE / "weights" / "helpers"
+"""Helpers of embedded data that come with the package, in half precision."""
+FRESH = "XDOMAIN_FRESH"
+"""Environment variable that, unless empty, has all helpers trained here instead."""
 RANK_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_", "NODE_RANK", "GROUP_", "ROLE_", "SLURM_", "TORCHELASTIC_", "PL_")
 
 
@@ -229,7 +229,7 @@ def load_weights(source: str | Spec, root: Path | None = None, progress: bool = 
         raise UserError("a helper given as a bare network has no weights of its own: load its owner's checkpoint.")
     if _is_checkpoint(source):
         return _network_state(_read_checkpoint(source))
-    return load_file(train_once(source, root, progress))
+    return {name: full_precision(value) for name, value in load_file(train_once(source, root, progress)).items()}
 
 
 def _network_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
@@ -238,7 +238,7 @@ def _network_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def train_once(name: str, root: Path | None = None, progress: bool = True) -> Path:
-    """The weights file of a recipe; trains it if it is not in the cache.
+    """The weights file of a recipe; trains it if it neither comes with the package nor is in the cache.
 
     One process trains while others wait. The file name contains a hash of everything that the weights depend on: the
     recipe, the data, the engine that draws them and the version. If any of these has changed, the recipe is trained
@@ -254,7 +254,10 @@ def train_once(name: str, root: Path | None = None, progress: bool = True) -> Pa
     """
     configs, folder = _configs(name), cache_dir() / "zoo"
     stem = "+".join(path.stem for path in configs)
-    if is_whole(weights := folder / f"{stem}-{_key(configs, root)}.safetensors"):
+    file = f"{stem}-{fingerprint(configs, root)}.safetensors"
+    if not os.environ.get(FRESH) and is_whole(SHIPPED / file):
+        return SHIPPED / file
+    if is_whole(weights := folder / file):
         return weights  # no lock: the folder may be read-only
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -271,102 +274,24 @@ def train_once(name: str, root: Path | None = None, progress: bool = True) -> Pa
     return weights
 
 
-def _key(configs: list[Path], root: Path | None) -> str:
-    """A hash of everything that the weights of a recipe depend on."""
-    parts = [__version__, *(path.read_text() for path in (*configs, *_engines(configs))), *_data(configs, root)]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
-
-
-def _engines(configs: list[Path]) -> list[Path]:
-    """The files of the engines that a recipe names or that its data classes import, and of what these import."""
-    kinds = {
-        getattr(room, str(settings.get("class_path")).rpartition(".")[2], None)
-        for config in configs
-        for settings in _mappings(yaml.safe_load(config.read_text()))
-        for room in (xdomain.data, engines_room)
-    }
-    modules = {base.__module__ for kind in kinds if isinstance(kind, type) for base in kind.__mro__}
-    sources = [Path(inspect.getfile(sys.modules[name])) for name in modules if name.split(".")[0] == "xdomain"]
-    folder, found = Path(engines_room.__file__).parent, set[Path]()
-    while sources:
-        source = sources.pop()
-        if source.parent == folder:
-            found.add(source)
-        sources += [file for name in _imports(source) if (file := folder / f"{name}.py").exists() and file not in found]
-    return sorted(found)
-
-
-def _imports(source: Path) -> Iterator[str]:
-    """Names that a file imports from the engines: a module, or ``__init__`` for what the room itself hands out."""
-    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module == engines_room.__name__:
-            parts = {alias.name for alias in node.names}
-            yield from parts
-            if any(isinstance(getattr(engines_room, part, None), type) for part in parts):
-                yield "__init__"
-        elif isinstance(node, ast.ImportFrom) and str(node.module).startswith(f"{engines_room.__name__}."):
-            yield str(node.module).rsplit(".", 1)[1]
-
-
-def _data(configs: list[Path], root: Path | None) -> Iterator[str]:
-    """The files that a recipe is trained on: their paths, sizes and modification times."""
-    for config in configs:
-        for settings in _mappings(yaml.safe_load(config.read_text()), "data"):
-            kind = getattr(xdomain.data, str(settings.get("class_path")).rpartition(".")[2], None)
-            if (below := getattr(kind, "subfolder", None)) is not None:
-                own = (settings.get("init_args") or {}).get("root")
-                yield from _contents((data_root(own) if own or root is None else Path(root)) / below)
-            for value in settings.values():
-                if isinstance(value, str) and os.sep in value and Path(value).expanduser().exists():
-                    yield from _contents(Path(value).expanduser())
-
-
-def _mappings(content: Any, key: str | None = None) -> Iterator[dict[str, Any]]:
-    """All mappings in a config, or all below one of its keys."""
-    if isinstance(content, dict):
-        if key is None:
-            yield content
-        for name, value in content.items():
-            if key in (None, name):
-                yield from _mappings(value)
-    elif isinstance(content, list):
-        for value in content:
-            yield from _mappings(value)
-
-
-def _contents(path: Path) -> Iterator[str]:
-    yield str(path.absolute())
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    for file in files:
-        if file.exists():
-            facts = file.stat()
-            yield f"{file.name} {'' if file.is_dir() else facts.st_size} {facts.st_mtime_ns}"
-
-
-def is_whole(weights: Path) -> bool:
-    """Whether a weights file of :func:`keep_weights` exists and is undamaged."""
-    try:
-        card = json.loads(weights.with_suffix(".json").read_text())
-        return bool(hashlib.sha256(weights.read_bytes()).hexdigest() == card["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def keep_weights(weights: Path, state: dict[str, Tensor], **facts: Any) -> None:
-    """Write weights and, beside them, a card with their checksum and further facts.
+def ship(name: str, folder: Path) -> Path:
+    """Write the weights of a recipe, trained here at this or an earlier time, in half precision.
 
     Args:
-        weights: file to write or replace, ending in ``.safetensors``.
-        state: weights by name.
-        facts: what the card says besides, as plain types.
+        name: recipe, with overlays after ``+``.
+        folder: where; files of other states of the recipe and its data are removed there.
 
     Raises:
-        UserError: if they cannot be written.
+        UserError: if they cannot be written; see also :func:`train_once`.
     """
-    content = save({name: value.detach().cpu().contiguous() for name, value in state.items()})
-    with whole_file(weights) as file:
-        file.write(content)
-    write_json(weights.with_suffix(".json"), {**facts, "sha256": hashlib.sha256(content).hexdigest()})
+    source = train_once(name)
+    facts = json.loads(source.with_suffix(".json").read_text())
+    file = folder / source.name
+    for old in folder.glob(f"{name}-{'[0-9a-f]' * 12}.*"):
+        old.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    keep_weights(file, {key: halved(value) for key, value in load_file(source).items()}, **facts, commit=git_commit())
+    return file
 
 
 def _train(name: str, configs: list[Path], root: Path | None, progress: bool, scratch: Path) -> Path:
@@ -396,7 +321,7 @@ def _train(name: str, configs: list[Path], root: Path | None, progress: bool, sc
             steps = f"after {checkpoint['global_step']:,} of {wanted[-1]:,} steps"
             raise UserError(f"training the helper network {name} ended {steps}: it is not kept.")
         # Named only now: the training may have downloaded its data first.
-        weights = scratch.with_name(f"{scratch.stem}-{_key(configs, root)}.safetensors")
+        weights = scratch.with_name(f"{scratch.stem}-{fingerprint(configs, root)}.safetensors")
         facts = {"recipe": name, "version": __version__, "steps": checkpoint["global_step"]}
         keep_weights(weights, _network_state(checkpoint), **facts)
     finally:

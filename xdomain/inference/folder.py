@@ -159,7 +159,7 @@ def translate_folder(
         torch.inference_mode(),
         enough_memory(),
         bombs_refused(),
-        tqdm(total=len(names), unit="image", disable=None) as bar,
+        tqdm(total=len(names), unit="image", disable=None if names[1:] else True) as bar,
         Behind(write, batch_size) as behind,
         closing(ahead(see, range(len(names)), batch_size)) as seen,
     ):

@@ -7,12 +7,11 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
 
 from xdomain.discover import PACKAGE
 from xdomain.errors import UserError, choice, did_you_mean
-from xdomain.features.helpers import is_whole
 from xdomain.renamed import in_new_words
+from xdomain.running.weights import full_precision, is_whole
 
 WEIGHTS = PACKAGE / "weights"
 ZOO = "zoo:"
@@ -66,8 +65,3 @@ def read_packed(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise UserError(f"{file} holds no weights: give another.") from error
     content = {"state_dict": state, "hyper_parameters": {"_class_path": method, **settings}, "left_out": left_out}
     return in_new_words(content)
-
-
-def full_precision(value: Tensor) -> Tensor:
-    """A weight as float32; whole numbers stay as they are."""
-    return value.float() if value.is_floating_point() else value

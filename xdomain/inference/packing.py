@@ -13,14 +13,13 @@ from torch import Tensor
 from xdomain import __version__
 from xdomain.classes import FOR_TRAINING, wanted
 from xdomain.errors import UserError
-from xdomain.features.helpers import keep_weights
 from xdomain.inference.loading import load
-from xdomain.inference.packed import full_precision
 from xdomain.inference.tasks import of_images, of_noise, parameters
 from xdomain.methods import Method
 from xdomain.running.checkpoints import read_checkpoint
 from xdomain.running.folder import facts_of, resolve_checkpoint, run_dir_of
 from xdomain.running.publishing import RESULTS
+from xdomain.running.weights import full_precision, halved, keep_weights
 
 
 def pack(path: str | os.PathLike[str], output: Path) -> dict[str, Any]:
@@ -51,7 +50,7 @@ def pack(path: str | os.PathLike[str], output: Path) -> dict[str, Any]:
     if not of_images(method):
         raise UserError(f"a {type(method).__name__} translates no images: its weights cannot be packed.")
     state = {name: value for name, value in method.state_dict().items() if name.split(".")[0] not in left_out}
-    state = {name: _halved(value) for name, value in state.items()}
+    state = {name: halved(value) for name, value in state.items()}
     method.load_state_dict({name: full_precision(value) for name, value in state.items()}, strict=False)
     changes = [(a - b).abs().max().item() for a, b in zip(before, translations(method), strict=True)]
     run = run_dir_of(file) or file.parent
@@ -117,11 +116,3 @@ def _unused(method: Method) -> list[str]:
 def _needs_more(function: Callable[..., Any]) -> bool:
     known = {"images", "source", "target", "guide", "mask"}
     return any(value.default is value.empty and name not in known for name, value in parameters(function).items())
-
-
-def _halved(value: Tensor) -> Tensor:
-    """A weight in half precision, or as it is if that is out of range or is no float32."""
-    if value.dtype != torch.float32:
-        return value
-    half = value.half()
-    return half if half.isfinite().all() else value

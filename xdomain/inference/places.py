@@ -4,7 +4,9 @@ import errno
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +19,7 @@ from xdomain.running.outputs import check_folder
 PathLike = str | os.PathLike[str]
 UNUSABLE_NAMES = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 """Errors of a file system for a name that it does not accept."""
+_KEPT: ContextVar[list[UserError] | None] = ContextVar("_KEPT", default=None)
 
 
 class Translated(NamedTuple):
@@ -99,5 +102,18 @@ def tell_tiles(name: Path, shape: Sequence[int], straight: int) -> None:
 
 
 def tell_skipped(error: UserError) -> None:
-    """Say on standard error, above a progress bar, why a file is skipped."""
-    tqdm.write(f"xdomain: skipped: {error}", file=sys.stderr)
+    """Say on standard error, above a progress bar, why a file is skipped; see :func:`kept`."""
+    if (reasons := _KEPT.get()) is not None:
+        reasons.append(error)
+    else:
+        tqdm.write(f"xdomain: skipped: {error}", file=sys.stderr)
+
+
+@contextmanager
+def kept() -> Iterator[list[UserError]]:
+    """Why files are skipped inside the block, as a list instead of on standard error."""
+    token = _KEPT.set(reasons := [])
+    try:
+        yield reasons
+    finally:
+        _KEPT.reset(token)

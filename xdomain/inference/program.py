@@ -153,7 +153,7 @@ def translate_with_program(
     load_formats()
     with (
         bombs_refused(),
-        tqdm(total=len(names), unit="image", disable=None) as bar,
+        tqdm(total=len(names), unit="image", disable=None if names[1:] else True) as bar,
         Behind(write, step) as behind,
         closing(ahead(lambda name: see(folder / name), names, step)) as images,
     ):

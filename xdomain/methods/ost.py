@@ -18,7 +18,6 @@ from xdomain.batch import Batch
 from xdomain.data.base import PIECE, ImageData
 from xdomain.data.sampler import derive_seed
 from xdomain.errors import UserError, refuse
-from xdomain.features.helpers import is_whole, keep_weights
 from xdomain.losses import lsgan
 from xdomain.methods.base import Phase, is_plain
 from xdomain.methods.translation import DiscriminatorFactory, TranslationMethod
@@ -26,6 +25,7 @@ from xdomain.networks import ImagePool, PatchDiscriminator
 from xdomain.networks.ost import DrawingAutoencoders, SharedAutoencoders
 from xdomain.paths import cache_dir
 from xdomain.running.resume import begin_after, planned_batches
+from xdomain.running.weights import is_whole, keep_weights
 
 AutoencoderFactory = Callable[[tuple[int, int]], SharedAutoencoders]
 """Makes the autoencoders from the channels of both domains."""

@@ -21,14 +21,16 @@ if TYPE_CHECKING:
 
 
 class RunFolder(pl.Callback):
-    """Chooses the run folder before anything is written and keeps ``run.json``: recipe, seed, commit, hardware, time.
+    """Chooses the run folder before anything is written and keeps ``run.json``: recipe, data, commit, hardware, time.
 
-    The training time is part of the checkpoint, so that a resumed run includes its earlier time. Settings that were
-    changed on the command line are collected over all continuations.
+    The training time is part of the checkpoint, so that a resumed run includes its earlier time. So is the fingerprint
+    of the data: a training is not resumed on others, unless the trainer allows it. Settings that were changed on the
+    command line are collected over all continuations.
     """
 
     def __init__(self) -> None:
         self.wall_seconds = 0.0
+        self.data: str | None = None
         self._since = 0.0
 
     def setup(self, trainer: "Trainer", pl_module: pl.LightningModule, stage: str) -> None:  # type: ignore[override]
@@ -41,6 +43,7 @@ class RunFolder(pl.Callback):
         self._since = time.monotonic()
         folder = run_dir(trainer)
         assert folder is not None
+        self._know_data(trainer)
         for logger in trainer.loggers:
             if isinstance(logger, MetricsFile):
                 logger.open(folder / "metrics.csv", before_step=trainer.global_step)
@@ -62,6 +65,17 @@ class RunFolder(pl.Callback):
     def teardown(self, trainer: "Trainer", pl_module: pl.LightningModule, stage: str) -> None:  # type: ignore[override]
         trainer.leave_run_dir()
 
+    def _know_data(self, trainer: "Trainer") -> None:
+        """Remember the fingerprint of the data, and refuse data that are not those of the checkpoint."""
+        fingerprint = getattr(trainer.datamodule, "fingerprint", None)  # type: ignore[attr-defined]
+        now = fingerprint(times=False) if fingerprint is not None else None
+        if None not in (self.data, now) and self.data != now and not trainer.changed_data:
+            raise UserError(
+                "the data are not those that the checkpoint was trained on: their files, sizes, parts or settings have "
+                "changed. Give the same data, or --trainer.changed_data true to go on with these."
+            )
+        self.data = now
+
     def _elapsed(self) -> float:
         return self.wall_seconds + (time.monotonic() - self._since if self._since else 0.0)
 
@@ -73,6 +87,7 @@ class RunFolder(pl.Callback):
                 "overrides": {**facts_of(folder).get("overrides", {}), **trainer.overrides},
                 "weights": facts_of(folder).get("weights") or trainer.weights,
                 "seed": trainer.seed,
+                "data": self.data,
                 "commit": git_commit(),
                 "version": __version__,
                 "torch": torch.__version__,
@@ -84,10 +99,11 @@ class RunFolder(pl.Callback):
             write_json(folder / "run.json", facts)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"wall_seconds": self._elapsed()}
+        return {"wall_seconds": self._elapsed(), "data": self.data}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.wall_seconds = state_dict["wall_seconds"]
+        self.data = state_dict.get("data")  # none in older checkpoints
 
 
 class RunCheckpoint(Checkpoint):

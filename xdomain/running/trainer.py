@@ -71,6 +71,7 @@ class Trainer(pl.Trainer):
             the configs.
         monitor: metric that chooses the checkpoint ``best``; None keeps only ``last``.
         monitor_mode: whether the monitored metric should be ``max`` or ``min``.
+        changed_data: whether a training may be resumed on other data than those of its checkpoint.
         save_minutes: minutes between two checkpoints besides those after every validation; None writes none.
         callbacks: callbacks besides learning curves and test results, which every run has: a mapping from any names to
             callbacks, so that a further config can change a setting of one, or remove it by null; or a list.
@@ -85,6 +86,7 @@ class Trainer(pl.Trainer):
         recipe: str | None = None,
         monitor: str | None = None,
         monitor_mode: str = "max",
+        changed_data: bool = False,
         save_minutes: float | None = 10.0,
         callbacks: dict[str, pl.Callback | None] | list[pl.Callback] | None = None,
         **kwargs: Any,
@@ -92,7 +94,7 @@ class Trainer(pl.Trainer):
         self.recipe = checked_name(self, "run" if recipe is None else recipe)
         self.monitor, self.monitor_mode = monitor, monitor_mode
         self._run_dir = Path(run_dir) if run_dir else None
-        self.weights = weights
+        self.weights, self.changed_data = weights, changed_data
         self.seed: int | None = None
         self.overrides: dict[str, Any] = {}
         if kwargs.get("precision") not in PRECISIONS:
