@@ -345,6 +345,19 @@ def test_wrong_domains_are_refused_at_once():
         Letters("smile_glasses")
 
 
+def test_the_same_images_in_other_domains():
+    module = Letters({"all": "*"})
+    other = module.divided({"with": "B", "without": "not B"})
+    assert (module.domains, other.domains) == (("all",), ("with", "without"))
+    assert (module.roles, other.channels) == (("a",), (3, 3))
+    assert other.rows("a", "val").tolist() == np.flatnonzero(EVERY[:, 1]).tolist()
+    assert module.part("val") is other.part("val")
+    assert module.loads + other.loads == 1
+    assert np.array_equal(module.rows("a", "val"), np.arange(16))
+    with pytest.raises(UserError, match="domains is 'x', but the presets"):
+        module.divided("x")
+
+
 BEARD = "Mustache or not No_Beard"
 
 
