@@ -69,8 +69,8 @@ judges: $(STAMP) ## install the judges from outside, see docs/judges.md
 results: $(STAMP) ## write the tables of README.md and docs/ from the files in results/
 	$(BIN)/python -m xdomain.commands.table
 
-weights: $(STAMP) ## train the helper networks that come with the package, half an hour and more
-	$(BIN)/xdomain pack --output xdomain/weights/helpers --helper street_classifier handwritten_classifier avatar_judge
+weights: $(STAMP) ## train the helper networks that come with the package, some minutes
+	$(BIN)/xdomain pack --output xdomain/weights/helpers --helper street_classifier handwritten_classifier avatar_attributes
 
 docs: $(DOCS_STAMP) ## build the documentation into site/
 	$(BIN)/mkdocs build --strict

@@ -237,15 +237,14 @@ def test_an_engine_that_a_recipe_names_belongs_to_its_helper():
 
 def test_a_shipped_helper_serves_until_a_fresh_one_is_wanted(trainings, tmp_path, monkeypatch):
     monkeypatch.setattr(helpers, "SHIPPED", tmp_path / "shipped")
-    monkeypatch.setattr(helpers, "git_commit", lambda: "0123456")
     trained = load_weights("small")
     (tmp_path / "shipped").mkdir()
     (tmp_path / "shipped" / "small-0123456789ab.safetensors").touch()  # of another state of the recipe
     (tmp_path / "shipped" / "small+more-0123456789ab.safetensors").touch()
-    file = ship("small", tmp_path / "shipped")
+    file = ship("small", tmp_path / "shipped", "0123456")
     names = {file.name, file.with_suffix(".json").name, "small+more-0123456789ab.safetensors"}
     assert {path.name for path in file.parent.iterdir()} == names
-    assert json.loads(file.with_suffix(".json").read_text())["recipe"] == "small"
+    assert json.loads(file.with_suffix(".json").read_text())["commit"] == "0123456"
 
     assert train_once("small") != file  # the tests want fresh ones
     monkeypatch.setenv(helpers.FRESH, "")

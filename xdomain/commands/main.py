@@ -25,6 +25,7 @@ commands:
   render     parameters to pictures:  xdomain render --engine avatars --parameters u.json --output DIR
   corrupt    a folder of images:  xdomain corrupt --input DIR --output DIR --corruption fog snow --severity 3
   pack       a small file of weights:  xdomain pack RUN --output FILE.safetensors, or --helper RECIPE
+  push       that, to the Hugging Face Hub:  xdomain push RUN OWNER/NAME
   sample     from one image:      xdomain sample --ckpt_path RUN --output DIR --n 20 --size 256x400
   data check what is wrong with image files:  xdomain data check DIR, or --config RECIPE
   table      results side by side: xdomain table didd
@@ -56,6 +57,7 @@ OWN = (
     "corrupt",
     "sample",
     "pack",
+    "push",
     "table",
     "compare",
     "report",

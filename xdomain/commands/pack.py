@@ -30,9 +30,11 @@ def pack_command(args: list[str]) -> int:
         raise UserError("give either a run or --helper with names of recipes.")
     if options.helper is not None:
         from xdomain.features.helpers import ship
+        from xdomain.running.folder import git_commit
 
+        commit = git_commit()  # before the files of the package change
         for name in options.helper:
-            file = ship(name, Path(options.output))
+            file = ship(name, Path(options.output), commit)
             print(f"packed {file}: {file.stat().st_size / 2**20:.1f} MiB")
         return 0
 

@@ -35,7 +35,7 @@ def serve_command(args: list[str]) -> int:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("run", metavar="RUN|FILE", help="run folder (its best checkpoint), file, zoo:NAME, or an exported model.onnx")
+    add("run", metavar="RUN|FILE", help="as --ckpt_path of xdomain translate")
     add("--host", metavar="ADDRESS", default="127.0.0.1", help="address of this machine to serve at; 127.0.0.1")
     add("--port", type=int, metavar="N", default=8000, help="by default 8000; 0 takes any that is free")
     add("--most_megabytes", type=int, metavar="N", default=32, help="of a request with its images; by default 32")

@@ -18,7 +18,7 @@ from xdomain.inference.places import kept
 from xdomain.inference.program import Program
 from xdomain.inference.tasks import no_translation, of_images, parameters
 from xdomain.methods import Method
-from xdomain.pixels import check_size, read_pixels
+from xdomain.pixels import check_size
 from xdomain.running.outputs import MOST_PIXELS
 
 FILES = ("image", "guide", "mask")
@@ -119,15 +119,18 @@ class Service:
             with path.open("wb") as file:
                 shutil.copyfileobj(content, file)
             check_size(path, self.limits.pixels)
-            read_pixels(path, 3)
             words.append(f"--{'input' if role == 'image' else role}={path}")
         words += ["--ckpt_path=", f"--output={folder / 'made'}", f"--device={self._device}"]
         options = self._parser.parse_args(words)
         check_numbers(options, seed=0)
         with kept() as reasons:
-            done = translated(self._model, options, task_options(options, self._known))
-        if not done.images:
-            raise next(iter(reasons), UserError("the image cannot be translated: give another."))
+            try:
+                translated(self._model, options, task_options(options, self._known))
+            except UserError:  # a file that is skipped says why, what follows from that need not be said
+                if not reasons:
+                    raise
+        if reasons:
+            raise reasons[0]
         return (folder / "made" / "image.png").read_bytes()
 
     def _method(self, method: Method) -> list[dict[str, Any]]:

@@ -62,7 +62,7 @@ def translate_parser(known: dict[str, TaskEntry]) -> Parser:
     first = "by default the method's first, for remove and swap its first with content"
     last = "by default the method's last; with a guide for a last that has no content, from the last to the first"
     guide = "images that provide content, if needed: of the target (transfer, add), of the source (swap), any"
-    checkpoint = "run folder (its best checkpoint), file, zoo:NAME, or an exported model.onnx"
+    checkpoint = "run folder (its best checkpoint), file, zoo:NAME, hf:OWNER/NAME, or an exported model.onnx"
     add("--ckpt_path", metavar="RUN|FILE", required=True, help=checkpoint)
     add("--input", metavar="DIR|FILE", required=True, help="images; a folder with all its subfolders; or a video file")
     add("--output", metavar="DIR", required=True, help="folder for the translations; for a video also a file")

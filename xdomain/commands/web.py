@@ -212,7 +212,7 @@ class Hurried(H11Protocol):  # type: ignore[misc, unused-ignore]  # where uvicor
         self.loop.call_later(self.timeout_keep_alive, self._close_unused)
 
     def _close_unused(self) -> None:
-        if self.cycle is None:
+        if not self.cycle:
             self.transport.close()
 
 

@@ -30,7 +30,7 @@ from xdomain.errors import UserError
 from xdomain.features.fingerprint import fingerprint
 from xdomain.paths import cache_dir
 from xdomain.running.checkpoints import read_checkpoint
-from xdomain.running.folder import git_commit, resolve_checkpoint
+from xdomain.running.folder import resolve_checkpoint
 from xdomain.running.precision import emulates_bf16
 from xdomain.running.signals import PARENT
 from xdomain.running.weights import full_precision, halved, is_whole, keep_weights
@@ -274,12 +274,13 @@ def train_once(name: str, root: Path | None = None, progress: bool = True) -> Pa
     return weights
 
 
-def ship(name: str, folder: Path) -> Path:
+def ship(name: str, folder: Path, commit: str | None) -> Path:
     """Write the weights of a recipe, trained here at this or an earlier time, in half precision.
 
     Args:
         name: recipe, with overlays after ``+``.
         folder: where; files of other states of the recipe and its data are removed there.
+        commit: of the code, for the card.
 
     Raises:
         UserError: if they cannot be written; see also :func:`train_once`.
@@ -290,7 +291,7 @@ def ship(name: str, folder: Path) -> Path:
     for old in folder.glob(f"{name}-{'[0-9a-f]' * 12}.*"):
         old.unlink()
     folder.mkdir(parents=True, exist_ok=True)
-    keep_weights(file, {key: halved(value) for key, value in load_file(source).items()}, **facts, commit=git_commit())
+    keep_weights(file, {key: halved(value) for key, value in load_file(source).items()}, **facts, commit=commit)
     return file
 
 

@@ -26,7 +26,8 @@ def load(path: str | os.PathLike[str], allow: Sequence[str] = ()) -> Method:
 
     Args:
         path: checkpoint file, run folder (loads its ``best`` checkpoint, else ``last``), packed weights
-            (``*.safetensors``), or ``zoo:NAME`` for weights that come with the package.
+            (``*.safetensors``), ``zoo:NAME`` for weights that come with the package, or ``hf:OWNER/NAME@REVISION`` for
+            those of the Hugging Face Hub (without a revision its main branch).
         allow: more packages or modules that the checkpoint may name, such as one of your own.
 
     Returns:

@@ -112,7 +112,8 @@ def tell_skipped(error: UserError) -> None:
 @contextmanager
 def kept() -> Iterator[list[UserError]]:
     """Why files are skipped inside the block, as a list instead of on standard error."""
-    token = _KEPT.set(reasons := [])
+    reasons: list[UserError] = []
+    token = _KEPT.set(reasons)
     try:
         yield reasons
     finally:

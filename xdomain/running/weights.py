@@ -13,10 +13,10 @@ from xdomain.files import whole_file
 from xdomain.running.folder import write_json
 
 
-def is_whole(weights: Path) -> bool:
-    """Whether a weights file of :func:`keep_weights` exists and is undamaged."""
+def is_whole(weights: Path, card_file: Path | None = None) -> bool:
+    """Whether a weights file of :func:`keep_weights` exists and is undamaged; its card may have another name."""
     try:
-        card = json.loads(weights.with_suffix(".json").read_text())
+        card = json.loads((card_file or weights.with_suffix(".json")).read_text())
         return bool(hashlib.sha256(weights.read_bytes()).hexdigest() == card["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
