@@ -36,7 +36,7 @@ def _parser() -> Parser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("runs", metavar="RUN", nargs="+", help="run folder (its best checkpoint), file, zoo:NAME, hf:OWNER/NAME; a row each")
+    add("runs", metavar="RUN", nargs="+", help="run folder, file, zoo:NAME or hf:OWNER/NAME; a row each")
     add("--output", metavar="FILE", type=Path, required=True, help="the picture, a PNG file")
     add("--input", metavar="DIR|FILE", help="images of the people")
     add("--attributes", metavar="A", help="the edits, each a column of its own, such as +Eyeglasses,-Smiling")
