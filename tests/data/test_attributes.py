@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from xdomain.data import DomainPair, ImageData
-from xdomain.data.attributes import PRESETS, AttributeDomains, HorizontalFlip, holds
+from xdomain.data.attributes import PRESETS, AttributeDomains, HorizontalFlip, holds, with_and_without
 from xdomain.data.base import _augment
 from xdomain.data.celeba import ATTRIBUTES
 from xdomain.errors import UserError
@@ -343,3 +343,37 @@ def test_wrong_domains_are_refused_at_once():
         Letters({"one": "A and E"})
     with pytest.raises(UserError, match=r"rule 'Smiling and not Eyeglasses' asks for the attribute 'Smiling'"):
         Letters("smile_glasses")
+
+
+def test_the_same_images_in_other_domains():
+    module = Letters({"all": "*"})
+    other = module.divided({"with": "B", "without": "not B"})
+    assert (module.domains, other.domains) == (("all",), ("with", "without"))
+    assert (module.roles, other.channels) == (("a",), (3, 3))
+    assert other.rows("a", "val").tolist() == np.flatnonzero(EVERY[:, 1]).tolist()
+    assert module.part("val") is other.part("val")
+    assert module.loads + other.loads == 1
+    assert np.array_equal(module.rows("a", "val"), np.arange(16))
+    with pytest.raises(UserError, match="domains is 'x', but the presets"):
+        module.divided("x")
+
+
+BEARD = "Mustache or not No_Beard"
+
+
+@pytest.mark.parametrize(
+    ("rules", "rule", "expected"),
+    [
+        ({"a": "Eyeglasses", "b": "not Eyeglasses"}, "Eyeglasses", ("a", "b")),
+        ({"a": "not Eyeglasses and Male", "b": "Male and Eyeglasses"}, "Eyeglasses", ("b", "a")),
+        ({"a": "Male and (Mustache or not No_Beard)", "b": "Male and not Mustache and No_Beard"}, BEARD, ("a", "b")),
+        ({"a": "Mustache", "b": "not Mustache"}, BEARD, None),
+        ({"a": "Smiling and not Eyeglasses", "b": "Eyeglasses and not Smiling"}, "Smiling", None),
+        ({"a": "Smiling", "b": "not Smiling"}, "Eyeglasses", None),
+        ({"a": "Smiling", "b": "Eyeglasses"}, "Smiling", None),
+        ({}, "Smiling", None),
+    ],
+    ids=["plain", "men, reversed", "rule", "part of a rule", "two contents", "another", "not opposite", "unknown"],
+)
+def test_domains_that_differ_in_one_attribute(rules, rule, expected):
+    assert with_and_without(("a", "b"), rules, rule) == expected

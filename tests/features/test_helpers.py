@@ -258,6 +258,11 @@ def test_a_shipped_helper_serves_until_a_fresh_one_is_wanted(trainings, tmp_path
     assert len(trainings) == 2
 
 
+def test_only_helpers_are_shipped(tmp_path):
+    with pytest.raises(UserError, match="helper 'dtn' is no classifier recipe"):
+        ship("dtn", tmp_path, None)
+
+
 @pytest.mark.parametrize("file", sorted(helpers.SHIPPED.glob("*.safetensors")), ids=lambda file: file.stem)
 def test_the_helpers_of_the_package_are_those_of_todays_recipes(file, monkeypatch):
     """A change of an engine, a recipe or the version makes them useless: ``make weights`` trains them anew."""

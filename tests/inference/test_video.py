@@ -15,6 +15,7 @@ from xdomain.errors import UserError
 from xdomain.inference import loading
 from xdomain.inference.video import is_video, translate_video
 from xdomain.methods import Method
+from xdomain.metrics.flicker import Flicker
 
 
 class Negative(Method):
@@ -177,3 +178,68 @@ def test_methods_of_full_size_see_frames_as_they_are(tmp_path, size, seen):
     assert method.seen == [seen] * 3
     height, width = read_video(tmp_path / "out.mp4").shape[-2:]
     assert (height, width) == ((20, 48) if size == "keep" else (8, 16))  # an odd last row is repeated
+
+
+class Speckled(Negative):
+    """Adds noise to images of one colour, the other for every image of a batch."""
+
+    def translate(self, images, source, target):
+        self.seen.append(len(images))
+        return images / 2 + 0.2 * torch.randn(len(images), 1, 1, 1)
+
+
+def test_every_frame_gets_the_same_random_numbers(tmp_path):
+    write_clip(tmp_path / "in.mp4", frames=3)
+    method = Speckled()
+    translate_video(method, tmp_path / "in.mp4", tmp_path / "out.mkv", seed=5)
+    assert method.seen == [3, 1, 1, 1]  # the first try shows that it draws
+    torch.manual_seed(5)
+    noise = 0.2 * torch.randn(1).item()
+    frames = read_video(tmp_path / "out.mkv")
+    levels = frames.float().flatten(1).mean(1)
+    wanted = torch.tensor([((2 * 20 * n / 255 - 1) / 2 + noise + 1) * 127.5 for n in range(3)])
+    assert torch.allclose(levels, wanted, atol=3)
+
+
+def test_flicker_where_nothing_moves(tmp_path, monkeypatch, capsys):
+    with av.open(str(tmp_path / "in.mkv"), "w", format="matroska") as container:
+        video = container.add_stream("ffv1", rate=12)
+        video.height, video.width, video.pix_fmt = 16, 16, "bgr0"
+        for number in range(4):
+            picture = np.full((16, 16, 3), 100, np.uint8)
+            picture[:, 8:] = 60 * number  # one half moves
+            container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(video.encode())
+
+    class Blinking(Negative):
+        """Brighter by 0.2, thus 25.5 levels, in every other frame."""
+
+        def translate(self, images, source, target):
+            self.seen.append(len(images))
+            return images / 2 + 0.2 * (len(self.seen) % 2)
+
+    flicker = Flicker()
+    options = {"batch_size": 1, "flicker": flicker}
+    assert translate_video(Blinking(), tmp_path / "in.mkv", tmp_path / "out.mkv", **options) == 4
+    values = flicker.compute()
+    assert values["still"] == 0.5
+    assert values["flicker"] == pytest.approx(25.5, abs=0.5)
+    assert values["flicker_input"] == 0
+
+    monkeypatch.setattr(loading, "load", lambda *_: Blinking())
+    words = ["translate", "--ckpt_path", "x", "--input", str(tmp_path / "in.mkv"), "--output", str(tmp_path / "o.mkv")]
+    assert main([*words, "--report", "--batch_size", "1"]) == 0
+    assert "still, 50% of it, the translation changes by 25" in capsys.readouterr().out
+    assert main([*words[:4], str(tmp_path), *words[5:], "--report"]) == 2
+
+
+def test_flicker_of_a_video_that_moves_everywhere_is_unknown():
+    flicker = Flicker()
+    frames = torch.arange(0, 120, 30, dtype=torch.uint8).view(4, 1, 1, 1).expand(4, 3, 8, 8)
+    flicker.update(frames, frames[..., :4, :4])
+    assert flicker.compute()["flicker"].isnan()
+    assert flicker.compute()["still"] == 0
+    flicker.reset()
+    flicker.update(frames[:1], frames[:1])
+    flicker.update(frames[:1], frames[:1] + 4)
+    assert flicker.compute() == {"flicker": 4, "flicker_input": 0, "still": 1}

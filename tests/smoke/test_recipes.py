@@ -97,6 +97,7 @@ SMALL = {
     "IcGANDiscriminator": {"width": 4},
     "IcGANEncoder": {"width": 4, "hidden": 8},
     "AttributeEdits": {"count": 4, "val_count": 2},
+    "AttributeRemoval": {"domains": ["glasses"], "pairs": 4, "images": 4},
     "EditPictures": {"count": 2},
     "AttributeTransfer": {"count": 8, "val_count": 4},
     "FaceSwapScores": {"count": 8, "val_count": 4},

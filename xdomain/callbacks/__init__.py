@@ -5,6 +5,7 @@ from xdomain.callbacks.ada import AdaptiveAugmentation
 from xdomain.callbacks.adaptation import AdaptationScores
 from xdomain.callbacks.analogy import AnalogyQuality
 from xdomain.callbacks.attribute_edits import AttributeEdits, EditPictures
+from xdomain.callbacks.attribute_removal import AttributeRemoval
 from xdomain.callbacks.attribute_transfer import AttributeTransfer
 from xdomain.callbacks.attributes import AttributeAccuracy
 from xdomain.callbacks.channels_last import ChannelsLast
@@ -38,6 +39,7 @@ __all__ = [
     "AnalogyQuality",
     "AttributeAccuracy",
     "AttributeEdits",
+    "AttributeRemoval",
     "AttributeTransfer",
     "ChannelsLast",
     "ClassificationAccuracy",

@@ -32,6 +32,7 @@ commands:
              publish a tested run: xdomain table --collect RUN
   compare    runs side by side, seeds averaged:  xdomain compare RUN RUN --html compare.html
   report     one run as one page:  xdomain report RUN
+  strip      edits of several methods in one picture:  xdomain strip RUN RUN --output strip.png
   schema     of recipes, for editors:  xdomain schema --output recipe.schema.json
   completion of commands and names in bash and zsh:  source <(xdomain completion bash)
   list       methods, recipes, data and overlays that there are
@@ -60,6 +61,7 @@ OWN = (
     "table",
     "compare",
     "report",
+    "strip",
     "schema",
     "completion",
 )

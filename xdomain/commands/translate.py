@@ -1,6 +1,7 @@
 """``xdomain translate``: translates a folder of images with a trained method."""
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from xdomain.commands.options import (
     task_options,
 )
 from xdomain.discover import TaskEntry, tasks
-from xdomain.errors import refuse
+from xdomain.errors import UserError, refuse
 
 if TYPE_CHECKING:
     from xdomain.inference.places import Translated
@@ -77,6 +78,7 @@ def translate_parser(known: dict[str, TaskEntry]) -> Parser:
     add("--seed", type=int, metavar="S", default=0, help="for methods that draw random numbers; by default 0")
     add("--allow", metavar="PACKAGE", action="append", default=[], help=f"{ALLOW}; can be given again")
     add("--overwrite", action="store_true", help="replace existing files in the output folder")
+    add("--report", action="store_true", help="of a video: say how much it flickers where the input stands still")
     add("--batch_size", type=int, default=64, metavar="N", help="images per step; by default 64")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="by default cuda if present")
     return parser
@@ -112,6 +114,8 @@ def translate_command(args: list[str]) -> int:
 
             if is_video(options.input):
                 return _translate_video(model, options, given)
+        if options.report:
+            raise UserError("--report measures the flicker of a video file: leave it out.")
         return _told(translated(model, options, given))
 
 
@@ -163,12 +167,22 @@ def _told(done: "Translated") -> int:
 
 def _translate_video(method: "Method", options: argparse.Namespace, given: dict[str, Any]) -> int:
     from xdomain.inference.video import translate_video
+    from xdomain.metrics.flicker import Flicker
 
     for name in ("guide", "mask", "parameters"):
         if getattr(options, name) is not None:
             refuse(None, name, getattr(options, name), ", but a video takes none: leave it out, or give its frames.")
     common = ("input", "output", "source", "target", "size", "seed", "overwrite", "batch_size", "device")
     chosen = {name: getattr(options, name) for name in common}
-    done = translate_video(method, **chosen, task=options.task or "transfer", **given)
+    flicker = Flicker() if options.report else None
+    done = translate_video(method, **chosen, task=options.task or "transfer", flicker=flicker, **given)
     print(f"translated {done} frame{'' if done == 1 else 's'}")
+    if flicker is not None:
+        values = flicker.compute()
+        made, own, still = (float(values[name]) for name in ("flicker", "flicker_input", "still"))
+        if math.isnan(made):
+            print("flicker: not measured, since nothing in the input stands still")
+        else:
+            changes = f"the translation changes by {made:.1f} of 255 levels from frame to frame, the input by {own:.1f}"
+            print(f"flicker: where the input stands still, {still:.0%} of it, {changes}")
     return 0

@@ -1,10 +1,11 @@
 """Domains as subsets of one data set with attributes: rules over binary attributes, and presets of the papers."""
 
+import copy
 import difflib
 import itertools
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -55,6 +56,8 @@ PRESETS: dict[str, dict[str, str]] = {
     },
 }
 """Maps a preset to its domains, and a domain to its rule over CelebA's attributes."""
+
+MOST = 12  # attributes in the rules of two domains that are compared
 
 
 def holds(rule: str, names: Sequence[str], table: np.ndarray) -> np.ndarray:
@@ -139,6 +142,32 @@ def attributes_of(rule: str) -> list[str]:
     return [word for word in dict.fromkeys(words) if word not in ("and", "or", "not")]
 
 
+def with_and_without(domains: Sequence[str], rules: Mapping[str, str], rule: str) -> tuple[str, str] | None:
+    """The domain that has an attribute and the one that lacks it, if two domains differ in nothing else.
+
+    Args:
+        domains: names of the domains.
+        rules: maps them to their rules over attributes.
+        rule: the rule of the attribute, such as ``Mustache or Goatee or not No_Beard``.
+    """
+    if len(domains) != 2 or not {*domains} <= rules.keys():
+        return None
+    free = attributes_of(rule)
+    names = [*dict.fromkeys([*free, *(name for domain in domains for name in attributes_of(rules[domain]))])]
+    if len(names) > MOST:
+        return None
+    table = np.array([*itertools.product((0, 1), repeat=len(names))], dtype=np.uint8)
+    own, (first, second) = holds(rule, names, table), (holds(rules[domain], names, table) for domain in domains)
+    either = first | second
+    by_others = either.reshape(2 ** len(free), -1)
+    if (by_others != by_others[0]).any():  # which people are in a domain at all depends on the attribute
+        return None
+    for pair, having, lacking in ((domains, first, second), (domains[::-1], second, first)):
+        if (having == (either & own)).all() and (lacking == (either & ~own)).all():
+            return pair[0], pair[1]
+    return None
+
+
 def _instead(name: str, names: Sequence[str]) -> str:
     by_lower_case = {known.lower(): known for known in names}
     nearest = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
@@ -186,6 +215,16 @@ class AttributeDomains(BaseDataModule):
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        if limit is not None and limit < 1:
+            raise UserError(f"limit is {limit}: give a number of training images of at least 1, or null for all.")
+        self._divide(domains)
+        self.root, self.limit = data_root(root), limit
+        changes = [*([HorizontalFlip()] if flip else []), *([augment] if augment else [])]
+        self.augment = nn.Sequential(*changes) if changes else None
+        self._parts: dict[Split, ImageData] = {}
+
+    def _divide(self, domains: str | dict[str, str]) -> None:
+        """Set domains and rules."""
         if isinstance(domains, str):
             if domains not in PRESETS:
                 raise UserError(
@@ -195,15 +234,15 @@ class AttributeDomains(BaseDataModule):
             domains = PRESETS[domains]
         if not 1 <= len(domains) <= MOST_DOMAINS:
             raise UserError(f"domains has {len(domains)} rules: give from one, for a single domain, to {MOST_DOMAINS}.")
-        if limit is not None and limit < 1:
-            raise UserError(f"limit is {limit}: give a number of training images of at least 1, or null for all.")
         for rule in domains.values():
             holds(rule, self.attribute_names, np.zeros((0, len(self.attribute_names)), dtype=np.uint8))
         self.rules, self.domains, self.channels = dict(domains), checked_names(domains), (3,) * len(domains)
-        self.root, self.limit = data_root(root), limit
-        changes = [*([HorizontalFlip()] if flip else []), *([augment] if augment else [])]
-        self.augment = nn.Sequential(*changes) if changes else None
-        self._parts: dict[Split, ImageData] = {}
+
+    def divided(self, domains: str | dict[str, str]) -> Self:
+        """The same images in other domains; parts that one of both loads are the other's, too."""
+        other = copy.copy(self)
+        other._divide(domains)
+        return other
 
     def load(self, split: Split) -> ImageData:
         """Read or draw one whole part, including images of no domain, with identities and attributes."""

@@ -290,8 +290,9 @@ def ship(name: str, folder: Path, commit: str | None) -> Path:
         commit: of the code, for the card.
 
     Raises:
-        UserError: if they cannot be written; see also :func:`train_once`.
+        UserError: if it is no recipe of a helper, or if they cannot be written; see also :func:`train_once`.
     """
+    network_spec(name)
     source = train_once(name)
     facts = json.loads(source.with_suffix(".json").read_text())
     file = folder / source.name

@@ -22,6 +22,7 @@ from xdomain.inference.places import PathLike
 from xdomain.inference.sizes import shrunk, square, with_change
 from xdomain.inference.tasks import chosen, no_translation, of_images, parameters
 from xdomain.methods import Method
+from xdomain.metrics.flicker import Flicker
 from xdomain.running.outputs import check_new
 
 VIDEOS = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
@@ -47,6 +48,7 @@ def translate_video(
     batch_size: int = 64,
     device: str = "auto",
     seed: int = 0,
+    flicker: Flicker | None = None,
     **options: Any,
 ) -> int:
     """Translate a video file into a video file, frame by frame, like ``xdomain translate``.
@@ -67,7 +69,8 @@ def translate_video(
         overwrite: replace an existing file.
         batch_size: frames per step; methods that take any size see one at a time.
         device: ``auto`` (CUDA if there is one), ``cpu`` or ``cuda``.
-        seed: seed for methods that draw random numbers.
+        seed: seed for methods that draw random numbers, which are the same for every frame.
+        flicker: updated with the frames and their translations, if given.
         options: arguments of the task.
 
     Returns:
@@ -98,12 +101,18 @@ def translate_video(
     ends = dict(zip(("source", "target"), method.direction(task, source, target), strict=True))
     channels = method.channels[method.domains.index(ends["source"])]
     method.to(found := find_device(device))
-    torch.manual_seed(seed)
     takes = parameters(function)
-    run = partial(function, **{name: value for name, value in ends.items() if name in takes}, **options)
+    given_to_all = {name: value for name, value in ends.items() if name in takes} | options
+    run = Steady(partial(function, **given_to_all), seed, found)
 
     def translated(frames: Tensor) -> Tensor:
         """``uint8`` [N, 3, H, W] of frames ``uint8`` [N, 3, H, W]."""
+        y = resized(frames)
+        if flicker is not None:
+            flicker.update(frames, y)
+        return y
+
+    def resized(frames: Tensor) -> Tensor:
         seen = fit(to_channels(to_float(frames.to(found)), channels))
         made = run(seen)
         y = to_uint8(to_channels(made, 3)).cpu()
@@ -116,6 +125,34 @@ def translate_video(
     check_new([file], overwrite)
     with torch.inference_mode(), enough_memory():
         return _convert(path, file, translated, batch_size)
+
+
+class Steady:
+    """A task that sees every frame with the same random numbers, if it draws any.
+
+    Args:
+        run: makes images of images.
+        seed: seed of the random numbers.
+        device: where they may be drawn, besides the CPU.
+    """
+
+    def __init__(self, run: Callable[[Tensor], Tensor], seed: int, device: str) -> None:
+        self._run, self._seed, self._device = run, seed, device
+        self._draws = False
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """The translations of images [N, C, H, W]; one by one if they would get different random numbers."""
+        if self._draws and len(images) > 1:
+            return torch.cat([self(image) for image in images.unsqueeze(1)])
+        torch.manual_seed(self._seed)
+        before = self._states()
+        made = self._run(images)
+        self._draws = not all(map(torch.equal, before, self._states()))
+        return self(images) if self._draws and len(images) > 1 else made
+
+    def _states(self) -> list[Tensor]:
+        cuda = [torch.cuda.get_rng_state(self._device)] if self._device.startswith("cuda") else []
+        return [torch.get_rng_state(), *cuda]
 
 
 def _convert(path: Path, file: Path, translated: Any, batch_size: int) -> int:
