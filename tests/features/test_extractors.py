@@ -219,6 +219,8 @@ def test_relative_weights_are_found_in_the_data_root(weights, monkeypatch, tmp_p
     [
         ("torchvision:squeezenet1_0", "does not read as torchvision:NET:PATH"),
         ("torchvision:squeezenet1_0:w.pth:features.4", "does not read as"),
+        ("torchvision:squeezenet1_0:w.pth:layer=", "does not read as"),
+        ("torchvision::w.pth", "does not read as"),
         ("torchvision:squeezenet1_0:w.pth:input=bgr", "does not read as"),
         ("torchvision:squeezenet9:w.pth", "torchvision has no classifier 'squeezenet9'"),
         ("torchvision:squeezenet1_0:missing.pth", "there are no weights missing.pth"),
@@ -243,6 +245,14 @@ def test_inception_without_package_or_weights_is_told(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(UserError, match=r"weights of inception are not at .*weights-inception-2015-12-05"):
         build_extractor("inception")
+
+
+def test_timm_that_is_missing_is_told(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "timm", None)
+    with pytest.raises(
+        UserError, match=r"timm:resnet18 needs a package that is not installed: run `pip install timm`\."
+    ):
+        build_extractor("timm:resnet18:weights.pth")
 
 
 def test_inception_maps_are_taken_before_the_poolings(images):

@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+import torchvision
 from torch import nn
 from torch.nn import functional as F
 from torch.optim import SGD
@@ -301,6 +302,32 @@ def test_checkpoint_needs_nothing_else(tmp_path):
     statistics = F.normalize(loaded.feature_mean, dim=0)
     assert statistics.norm().item() == pytest.approx(1.0, abs=1e-4)  # the statistics of the features came along
     assert loaded.f.ready
+
+
+def test_f_may_be_a_network_of_torchvision_with_its_weights_in_a_file(tmp_path):
+    torch.manual_seed(1)
+    network = torchvision.models.squeezenet1_0(weights=None).eval()
+    torch.save(network.state_dict(), tmp_path / "squeezenet.pth")
+    f = f"torchvision:squeezenet1_0:{tmp_path / 'squeezenet.pth'}:layer=features.4"
+    method = dtn(f=f, ready=False)
+    before = weights(method.g)
+    fitted(method, steps=2, run_dir=str(tmp_path / "run"))
+    assert not any(torch.equal(p, before[name]) for name, p in method.g.named_parameters())
+    images = torch.rand(2, 1, SIZE, SIZE) * 2 - 1
+    unit = (images.expand(-1, 3, -1, -1) + 1) / 2
+    seen = torchvision.transforms.functional.normalize(unit, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    with torch.no_grad():
+        torch.testing.assert_close(method.features(images), network.features[:5](seen).mean((2, 3)))
+    (tmp_path / "squeezenet.pth").unlink()
+    spec = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["hyper_parameters"]["f"]
+    again = dtn(f=spec, ready=False)
+    again.load_state_dict(method.state_dict())
+    assert again.f.ready
+    assert torch.equal(again.features(images), method.features(images))
+    with pytest.raises(UserError, match=r"there are no weights .*squeezenet\.pth"):
+        fitted(dtn(f=f, ready=False))
+    with pytest.raises(UserError, match=r"posterior is 1\.0, but this f has features and no classes"):
+        dtn(f=f, posterior=1.0)
 
 
 def test_the_constancy_loss_sees_through_the_view():

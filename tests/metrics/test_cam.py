@@ -45,6 +45,16 @@ def test_equals_gradients_through_the_whole_network():
     assert all(torch.equal(p.grad, old) for p, old in zip(network.parameters(), before, strict=True))
 
 
+def test_equals_captum():
+    attr = pytest.importorskip("captum.attr", reason="needs pip install captum")
+    torch.manual_seed(0)
+    network, x = AttributeNet(classes=3, image_size=32, width=4, hidden=16).eval(), images().repeat(1, 1, 2, 2)
+    cam = attr.LayerGradCam(network, network.body[9]).attribute(x, target=2, relu_attributions=True)
+    cam = attr.LayerAttribution.interpolate(cam, (32, 32), "bilinear").detach()
+    assert cam.amax((1, 2, 3)).min() > 0
+    torch.testing.assert_close(gradcam(network, x, "body.9", 2), cam / cam.amax((2, 3), keepdim=True))
+
+
 def test_where_gradients_are_switched_off():
     x = images()
     expected = gradcam(small(), x, "2", 0)

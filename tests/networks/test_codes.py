@@ -274,6 +274,21 @@ def test_linear_erasure_is_the_closed_form():
     torch.testing.assert_close(network(erased[0]), erased[0], rtol=0, atol=1e-5)  # there is nothing left to take
 
 
+def test_linear_erasure_is_that_of_its_authors():
+    leace = pytest.importorskip("concept_erasure", reason="needs pip install concept-erasure")
+    codes = torch.randn(600, 12, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    codes = codes @ torch.randn(12, 12, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    a, b = codes[:300] + torch.linspace(-0.5, 1, 12, dtype=torch.float64), codes[300:]
+    network = LinearErasure(12, ridge=0.0).double()
+    network.fit(a, b)
+    truth = torch.tensor([1.0, 0.0], dtype=torch.float64).repeat_interleave(300)
+    fitter = leace.LeaceFitter.fit(torch.cat([a, b]), truth, shrinkage=False, constrain_cov_trace=False, svd_tol=1e-9)
+    projection = torch.eye(12, dtype=torch.float64) - torch.outer(network.gap, network.w)
+    torch.testing.assert_close(projection, fitter.eraser.P, rtol=0, atol=1e-9)
+    torch.testing.assert_close(network.mean, fitter.eraser.bias, rtol=0, atol=1e-9)
+    torch.testing.assert_close(network(a), fitter.eraser(a).float(), rtol=1e-5, atol=1e-5, check_dtype=False)
+
+
 def test_linear_erasure_blinds_a_linear_classifier():
     a, b = separated([0.5, 0.3, -0.2], count=400)
     network = LinearErasure(3)

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import torchvision
 import yaml
 from PIL import Image
 
@@ -177,6 +178,9 @@ def _official_files(tmp_path_factory):
     write_facades(root, train=8, val=8)
     write_gta5(root, 6)
     write_cityscapes(root, train=6, val=2)
+    (root / "weights").mkdir()
+    network = torchvision.models.squeezenet1_0(weights=None)
+    torch.save(network.half().state_dict(), root / "weights/squeezenet1_0_imagenet_fp16.pth")
     rng = np.random.default_rng(0)
     celeba.write_celeba(root, rng.integers(0, 2, (30, 40)), np.repeat([0, 1, 2], [16, 7, 7]))
     for number in range(24):

@@ -154,10 +154,13 @@ def build_judge(source: str) -> Helper:
     """Build a helper network without its weights, without drawing random numbers.
 
     Raises:
-        UserError: if no recipe and no checkpoint has that name.
+        UserError: if no recipe and no checkpoint has that name, or what it names is no classifier.
     """
     with torch.random.fork_rng():  # initial weights must not change the random numbers after a resume
-        return Helper(source)
+        judge = Helper(source)
+    if not judge.classes:
+        raise UserError(f"{source} has features and no classes to judge by: give a classifier's recipe or checkpoint.")
+    return judge
 
 
 def fetch_judge(judge: Helper, trainer: pl.Trainer, module: Method) -> Helper:

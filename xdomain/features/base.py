@@ -31,8 +31,9 @@ def check_layers(name: str, layers: Sequence[str], known: Sequence[str]) -> None
 class Extractor(nn.Module):
     """A frozen network that turns images into feature vectors and feature maps.
 
-    It always stays in evaluation mode, and gradients pass through it only in :meth:`perceive`. Images are float [N, C,
-    H, W] (videos [N, C, T, H, W] if `dims` is 3) in [-1, 1]; values outside are clamped, grey is repeated.
+    It always stays in evaluation mode, and gradients pass through it only in :meth:`perceive` and :meth:`embed`. Images
+    are float [N, C, H, W] (videos [N, C, T, H, W] if `dims` is 3) in [-1, 1]; values outside are clamped, grey is
+    repeated.
 
     Attributes:
         name: name in metrics, after the ``@``.
@@ -68,6 +69,10 @@ class Extractor(nn.Module):
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
         """Feature vectors [N, dim] of images."""
+        return self.embed(images)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Like :meth:`features`, for losses: gradients pass through it to the images."""
         return self.vectors(self._prepared(images))
 
     @torch.no_grad()

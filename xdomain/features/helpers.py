@@ -1,7 +1,8 @@
 """Frozen helper networks: trained by their own recipes at first use and kept in the cache folder.
 
 A helper is given by its recipe (``street_classifier``), a recipe with overlays (``street_classifier+without_3``) or the
-user's own checkpoint. Recipes and overlays can also be paths that end in ``.yaml``.
+user's own checkpoint. Recipes and overlays can also be paths that end in ``.yaml``. Where features are enough, it may
+be a network of another library: see :mod:`xdomain.features.pretrained`.
 """
 
 import contextlib
@@ -28,6 +29,7 @@ from xdomain.classes import TRUSTED, find_class
 from xdomain.discover import PACKAGE, find_config
 from xdomain.errors import UserError
 from xdomain.features.fingerprint import fingerprint
+from xdomain.features.pretrained import Pretrained, is_pretrained, parse, pretrained_weights
 from xdomain.paths import cache_dir
 from xdomain.running.checkpoints import read_checkpoint
 from xdomain.running.folder import resolve_checkpoint
@@ -44,15 +46,16 @@ RANK_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_", "NODE_RANK", "GROUP_", "ROLE_
 
 
 class Helper(nn.Module):
-    """A frozen classifier.
+    """A frozen classifier, or a feature network of another library, which has 0 classes.
 
     It always stays in evaluation mode without gradients of its weights. It converts images to the number of channels
     and, if its network has a fixed size, to the size that it was trained on. Its weights are loaded by :meth:`fetch` or
     from the owner's checkpoint, whichever comes first.
 
     Args:
-        source: name of a recipe, path of a classifier's checkpoint or run folder, or the bare network as
-            ``{"class_path": ..., "init_args": ...}`` when the weights come from the owner's checkpoint.
+        source: name of a recipe, path of a classifier's checkpoint or run folder, ``torchvision:NET:PATH`` or
+            ``timm:NAME:PATH``, or the bare network as ``{"class_path": ..., "init_args": ...}`` when the weights come
+            from the owner's checkpoint.
     """
 
     ready: Tensor
@@ -141,7 +144,7 @@ def build_network(spec: Spec, allowed: Sequence[str] | None = None) -> nn.Module
 
 
 def _is_checkpoint(source: str) -> bool:
-    if source.endswith((".yaml", ".yml")):
+    if source.endswith((".yaml", ".yml")) or is_pretrained(source):
         return False
     return Path(source).exists() or source.endswith(".ckpt")
 
@@ -150,6 +153,8 @@ def network_spec(source: str | Spec) -> Spec:
     """The architecture of a helper."""
     if isinstance(source, dict):
         return source
+    if is_pretrained(source):
+        return {"class_path": f"{Pretrained.__module__}.{Pretrained.__qualname__}", "init_args": parse(source)[0]}
     if _is_checkpoint(source):
         spec = _read_checkpoint(source)["hyper_parameters"].get("network")
         if not isinstance(spec, dict):
@@ -227,6 +232,8 @@ def load_weights(source: str | Spec, root: Path | None = None, progress: bool = 
     """Weights of a helper's network, trained first if necessary; see :func:`train_once`."""
     if isinstance(source, dict):
         raise UserError("a helper given as a bare network has no weights of its own: load its owner's checkpoint.")
+    if is_pretrained(source):
+        return pretrained_weights(source, root)
     if _is_checkpoint(source):
         return _network_state(_read_checkpoint(source))
     return {name: full_precision(value) for name, value in load_file(train_once(source, root, progress)).items()}

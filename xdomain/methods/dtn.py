@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from xdomain.batch import Batch, to_channels
 from xdomain.data.base import BaseDataModule
 from xdomain.data.sampler import EpochBatchSampler
-from xdomain.errors import UserError
+from xdomain.errors import UserError, refuse
 from xdomain.features.cache import FeatureCache
 from xdomain.features.helpers import Helper, Spec
 from xdomain.losses import l_d, l_gang, total_variation
@@ -33,7 +33,8 @@ class DTN(Method):
     ``gan: binary``, ``encoder: learned`` (G without f).
 
     Args:
-        f: recipe or checkpoint of the classifier whose features are f.
+        f: recipe or checkpoint of the classifier whose features are f, or a network of another library with the path of
+            its weights; see :class:`xdomain.features.helpers.Helper`.
         g: builds g from (feature dimension, image channels, image size).
         D: builds D from (image channels, image size).
         alpha: weight of L_CONST.
@@ -85,6 +86,8 @@ class DTN(Method):
         self.posterior, self.view, self.d_optimizer = posterior, view, d_optimizer
         channels = self.channels[1]
         self.f = Helper(f)
+        if posterior and not self.f.classes:
+            refuse(self, "posterior", posterior, ", but this f has features and no classes: leave it out.")
         dim = self.f.dim + (self.f.classes if posterior else 0)
         self.e = ConvEncoder(3, dim, self.image_size) if encoder == "learned" else None
         self.g = g(dim, channels, self.image_size)
