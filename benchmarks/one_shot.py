@@ -31,9 +31,10 @@ import yaml
 from common import publishing, settings_of, summary
 
 from xdomain.callbacks import OneShotScores
+from xdomain.commands.configs import expand_configs
 from xdomain.commands.messages import quiet
 from xdomain.commands.table import TABLES, recipes
-from xdomain.commands.train import Parser, XDomainCLI, expand_configs
+from xdomain.commands.train import Parser, XDomainCLI
 from xdomain.data import BaseDataModule, OneShot
 from xdomain.discover import find_config
 from xdomain.errors import UserError

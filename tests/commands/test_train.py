@@ -16,8 +16,8 @@ import torch
 import yaml
 
 from xdomain import __version__
+from xdomain.commands.configs import expand_configs, name_of, overrides
 from xdomain.commands.main import main
-from xdomain.commands.train import _name_of, expand_configs, overrides
 from xdomain.methods import DTN
 from xdomain.networks import ConvClassifier
 
@@ -493,9 +493,9 @@ def test_a_printed_config_has_the_name_of_its_file(capsys):
     assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["recipe"] is None
     for number in ("", "_resumed_1"):  # configs that a run saved have its name, with what is laid over them
         (run / f"config{number}.yaml").touch()
-        assert _name_of(run / f"config{number}.yaml") == "mine"
+        assert name_of(run / f"config{number}.yaml") == "mine"
     Path("theirs.yaml").write_bytes((run / "config.yaml").read_bytes())
-    assert _name_of(Path("theirs.yaml")) == "theirs"
+    assert name_of(Path("theirs.yaml")) == "theirs"
 
 
 @pytest.mark.parametrize("name", ["../../etc", "/etc", ".hidden", "", ".."])

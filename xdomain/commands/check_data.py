@@ -349,8 +349,8 @@ def configured_data(configs: Iterable[str]) -> BaseDataModule:
     """
     import yaml
 
+    from xdomain.commands.configs import expand_configs
     from xdomain.commands.train import Parser as ConfigParser
-    from xdomain.commands.train import expand_configs
 
     paths, _ = expand_configs([word for name in configs for word in ("--config", name)])
     parser = ConfigParser()

@@ -204,10 +204,10 @@ class Desk:
         return files, texts
 
 
-class Hurried(H11Protocol):  # type: ignore[misc, unused-ignore]  # where uvicorn is not installed, it is Any
+class Hurried(H11Protocol):
     """A connection that is closed where the header of its request takes too long to arrive."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override, unused-ignore]
+    def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.loop.call_later(self.timeout_keep_alive, self._close_unused)
 

@@ -67,7 +67,7 @@ class RunFolder(pl.Callback):
 
     def _know_data(self, trainer: "Trainer") -> None:
         """Remember the fingerprint of the data, and refuse data that are not those of the checkpoint."""
-        fingerprint = getattr(trainer.datamodule, "fingerprint", None)  # type: ignore[attr-defined]
+        fingerprint = getattr(getattr(trainer, "datamodule", None), "fingerprint", None)
         now = fingerprint(times=False) if fingerprint is not None else None
         if None not in (self.data, now) and self.data != now and not trainer.changed_data:
             raise UserError(
