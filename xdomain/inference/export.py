@@ -3,10 +3,7 @@
 import importlib
 import io
 import json
-import logging
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -29,6 +26,7 @@ from xdomain.inference.program import TASKS
 from xdomain.inference.sizes import square
 from xdomain.inference.tasks import chosen, no_translation, of_images
 from xdomain.inference.tasks import parameters as arguments
+from xdomain.inference.torch_program import FACTS, loaded, quiet
 from xdomain.methods import Method
 from xdomain.methods.content import ContentMethod
 from xdomain.methods.editor import AttributeEditor
@@ -208,7 +206,7 @@ def _traced(method: Method, function: Callable[..., Tensor], facts: dict[str, An
     inputs = {"images": images, "guide": images, "changes": torch.zeros(2, len(facts["attributes"]))}
     shapes = [{0: batch} if name == "changes" else free for name in facts["inputs"]]
     try:
-        with _quiet():
+        with quiet():
             given = tuple(inputs[name].clone() for name in facts["inputs"])
             return torch.export.export(_Program(method, function), given, dynamic_shapes=(tuple(shapes),), strict=False)
     except Exception as error:  # whatever a network does that cannot be traced
@@ -218,14 +216,13 @@ def _traced(method: Method, function: Callable[..., Tensor], facts: dict[str, An
 
 def _pt2(program: ExportedProgram, facts: dict[str, Any]) -> bytes:
     content = io.BytesIO()
-    with _quiet():
-        torch.export.save(program, content, extra_files={"xdomain.json": json.dumps(facts)})
+    with quiet():
+        torch.export.save(program, content, extra_files={FACTS: json.dumps(facts)})
     return content.getvalue()
 
 
 def _loaded_pt2(content: bytes) -> Callable[..., Tensor]:
-    with _quiet():
-        module = torch.export.load(io.BytesIO(content)).module()
+    module = loaded(io.BytesIO(content))
     return lambda *inputs: module(*inputs)
 
 
@@ -246,7 +243,7 @@ def _onnx_packages() -> Any:
 def _onnx(program: ExportedProgram, facts: dict[str, Any]) -> bytes:
     names = {"input_names": facts["inputs"], "output_names": ["translation"]}
     try:
-        with _quiet():
+        with quiet():
             made = torch.onnx.export(program, dynamo=True, opset_version=OPSET, verbose=False, **names)
     except Exception as error:
         why = str(error).strip().split("\n", 1)[0].rstrip(".")
@@ -297,16 +294,3 @@ def _batches(facts: dict[str, Any], pictures: Tensor) -> Iterator[tuple[Tensor, 
 
 def _difference(method: Callable[..., Tensor], program: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> float:
     return float((method(*inputs).float() - program(*inputs).float()).abs().max())
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporters' own words, which are about their insides."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
