@@ -3,7 +3,6 @@
 import argparse
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xdomain.commands.options import (
@@ -63,9 +62,7 @@ def translate_parser(known: dict[str, TaskEntry]) -> Parser:
     first = "by default the method's first, for remove and swap its first with content"
     last = "by default the method's last; with a guide for a last that has no content, from the last to the first"
     guide = "images that provide content, if needed: of the target (transfer, add), of the source (swap), any"
-    checkpoint = (
-        "run folder (its best checkpoint), file, zoo:NAME, hf:OWNER/NAME, or an exported .onnx or .pt2"
-    )
+    checkpoint = "run folder (its best checkpoint), file, zoo:NAME, hf:OWNER/NAME, or an exported .onnx or .pt2"
     add("--ckpt_path", metavar="RUN|FILE", required=True, help=checkpoint)
     add("--input", metavar="DIR|FILE", required=True, help="images; a folder with all its subfolders; or a video file")
     add("--output", metavar="DIR", required=True, help="folder for the translations; for a video also a file")
@@ -124,16 +121,12 @@ def translate_command(args: list[str]) -> int:
 
 def opened(path: str, allow: Sequence[str] = ()) -> "Method | Program":
     """A trained method, or an exported program; torch is not imported for one of ONNX, Lightning for none."""
-    if Path(path).suffix == ".onnx":
-        from xdomain.inference.program import Program
+    from xdomain.inference.program import SAMPLE, opened_program
 
-        if allow:
-            refuse(None, "allow", allow[0], ", but an .onnx file runs no code: leave it out.")
-        return Program(path)
-    if Path(path).suffix == ".pt2":
-        from xdomain.inference.torch_program import TorchProgram
-
-        return TorchProgram(path, allow)
+    if (program := opened_program(path, allow)) is not None:
+        if program.facts["task"] == SAMPLE:
+            raise UserError(f"{path} does not translate but makes random samples: use xdomain sample.")
+        return program
     from xdomain.inference.loading import load
 
     return load(path, allow)

@@ -34,6 +34,10 @@ TASKS = ("transfer", "remove", "add", "swap", "edit", "free", "imitated")
 """Tasks that can be exported: they turn an image into one picture."""
 
 
+SAMPLE = "sample"
+"""What the facts of a program call its task if it makes samples of noise."""
+
+
 class Program:
     """An exported program.
 
@@ -73,6 +77,28 @@ class Program:
             least = min(2 * stride, self.facts["image_size"])
             images = [at_stride(image, stride, least) for image in images]
         return [made[:, :height, :width] if stride else made for made in self(images=np.stack(images), **more)]
+
+
+def opened_program(path: str, allow: Sequence[str] = ()) -> Program | None:
+    """An exported program, or None if the path is not that of one; torch is imported only for a ``.pt2`` file.
+
+    Args:
+        path: a file.
+        allow: ``pt2``, for a ``.pt2`` file, which can run any code.
+
+    Raises:
+        UserError: see :class:`Program` and :class:`xdomain.inference.torch_program.TorchProgram`.
+    """
+    suffix = Path(path).suffix
+    if suffix == ".pt2":
+        from xdomain.inference.torch_program import TorchProgram
+
+        return TorchProgram(path, allow)
+    if suffix != ".onnx":
+        return None
+    if allow:
+        refuse(None, "allow", allow[0], ", but an .onnx file runs no code: leave it out.")
+    return Program(path)
 
 
 def check_exists(path: PathLike) -> None:
