@@ -4,6 +4,7 @@ import ast
 import hashlib
 import inspect
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +17,15 @@ import xdomain.engines as engines_room
 from xdomain import __version__
 from xdomain.paths import data_root
 
+FOR_EDITORS = re.compile(r"^# yaml-language-server:.*\n", re.MULTILINE)
+"""The line of a recipe that names its schema, on which no weights depend."""
+
 
 def fingerprint(configs: list[Path], root: Path | None) -> str:
     """A hash of everything that the weights of a recipe depend on."""
-    parts = [__version__, *(path.read_text() for path in (*configs, *engines_of(configs))), *_data(configs, root)]
+    recipes = [FOR_EDITORS.sub("", config.read_text()) for config in configs]
+    engines = [engine.read_text() for engine in engines_of(configs)]
+    parts = [__version__, *recipes, *engines, *_data(configs, root)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 
