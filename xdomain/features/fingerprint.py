@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,20 +45,24 @@ def engines_of(configs: list[Path]) -> list[Path]:
         source = sources.pop()
         if source.parent == folder:
             found.add(source)
-        sources += [file for name in _imports(source) if (file := folder / f"{name}.py").exists() and file not in found]
+        names = _imports(source.read_text(encoding="utf-8"))
+        sources += [file for name in names if (file := folder / f"{name}.py").exists() and file not in found]
     return sorted(found)
 
 
-def _imports(source: Path) -> Iterator[str]:
-    """Names that a file imports from the engines: a module, or ``__init__`` for what the room itself hands out."""
-    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+@cache
+def _imports(source: str) -> list[str]:
+    """Names that a module imports from the engines: a module, or ``__init__`` for what the room itself hands out."""
+    found: list[str] = []
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.module == engines_room.__name__:
             parts = {alias.name for alias in node.names}
-            yield from parts
+            found += parts
             if any(isinstance(getattr(engines_room, part, None), type) for part in parts):
-                yield "__init__"
+                found.append("__init__")
         elif isinstance(node, ast.ImportFrom) and str(node.module).startswith(f"{engines_room.__name__}."):
-            yield str(node.module).rsplit(".", 1)[1]
+            found.append(str(node.module).rsplit(".", 1)[1])
+    return found
 
 
 def _data(configs: list[Path], root: Path | None) -> Iterator[str]:
