@@ -91,7 +91,7 @@ def test_elsewhere_the_signal_is_left_alone(slurm, monkeypatch, name, value):
 
 
 def test_after_the_training_there_is_nothing_to_start_again(slurm):
-    with announced():
+    with stoppable(), announced():
         job = trainer(run_dir=str(slurm / "run"), max_steps=3)
         job.fit(ToyGAN(), datamodule=ToyPair())
         os.kill(os.getpid(), signal.SIGUSR1)
