@@ -5,7 +5,7 @@ STAMP := $(VENV)/.stamp
 DOCS_STAMP := $(VENV)/.stamp-docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage lint type smoke ddp bench bolts judges results weights docs format clean
+.PHONY: help demo test coverage lint type smoke ddp bench bolts judges results weights schema docs format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ results: $(STAMP) ## write the tables of README.md and docs/ from the files in r
 
 weights: $(STAMP) ## train the helper networks that come with the package, some minutes
 	$(BIN)/xdomain pack --output xdomain/weights/helpers --helper street_classifier handwritten_classifier avatar_attributes
+
+schema: $(STAMP) ## write the schema of recipes for editors
+	$(BIN)/xdomain schema --output configs/recipe.schema.json
 
 docs: $(DOCS_STAMP) ## build the documentation into site/
 	$(BIN)/mkdocs build --strict

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 
 import pytest
 import yaml
@@ -12,12 +13,25 @@ from xdomain.discover import _configs, find_config
 
 jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed: pip install jsonschema")
 
+SHIPPED = find_config("dtn.yaml").resolve().parents[1] / "recipe.schema.json"
+
 
 @pytest.fixture(scope="module")
 def validator():
     made = schema()
     jsonschema.Draft202012Validator.check_schema(made)
     return jsonschema.Draft202012Validator(made)
+
+
+def test_the_schema_that_ships_is_of_today(validator):
+    assert json.loads(SHIPPED.read_text()) == validator.schema, "write it again: make schema"
+
+
+@pytest.mark.parametrize("overlays", [False, True])
+def test_every_config_names_the_schema_that_ships(overlays):
+    for config in _configs(overlays):
+        [path] = re.findall(r"^# yaml-language-server: \$schema=(.+)$", config.read_text(), re.MULTILINE)
+        assert (config.parent / path).resolve() == SHIPPED, config
 
 
 @pytest.mark.parametrize("overlays", [False, True])

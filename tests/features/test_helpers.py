@@ -229,6 +229,15 @@ def test_only_the_engines_that_draw_its_data_belong_to_a_helper(trainings, tmp_p
         first = train_once("small")
 
 
+def test_the_line_for_editors_changes_no_helper(trainings):
+    recipe = Path("configs/small.yaml")
+    first = train_once("small")
+    recipe.write_text(f"# yaml-language-server: $schema=../recipe.schema.json\n{recipe.read_text()}")
+    assert train_once("small") == first
+    recipe.write_text(f"# another line\n{recipe.read_text()}")
+    assert train_once("small") != first
+
+
 def test_an_engine_that_a_recipe_names_belongs_to_its_helper():
     files = {path.stem for path in fingerprint.engines_of(helpers._configs("avatar_reader"))}
     assert {"emoji", "avatars", "avatar_wear", "drawing"} <= files

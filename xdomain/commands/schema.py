@@ -22,7 +22,7 @@ Write the JSON schema of recipes and overlays. An editor then completes keys, an
 not, classes that are not known and values of the wrong kind. For the YAML extension of VS Code:
 
   xdomain schema --output recipe.schema.json
-  # yaml-language-server: $schema=recipe.schema.json      (first line of a recipe)
+  # yaml-language-server: $schema=recipe.schema.json      (a line of the recipe)
 
 Classes of other packages are taken as they are. What only the classes themselves know, such as settings that do not go
 together, is checked at the start of a training."""

@@ -4,8 +4,10 @@ import ast
 import hashlib
 import inspect
 import os
+import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,15 @@ import xdomain.engines as engines_room
 from xdomain import __version__
 from xdomain.paths import data_root
 
+FOR_EDITORS = re.compile(r"^# yaml-language-server:.*\n", re.MULTILINE)
+"""The line of a recipe that names its schema, on which no weights depend."""
+
 
 def fingerprint(configs: list[Path], root: Path | None) -> str:
     """A hash of everything that the weights of a recipe depend on."""
-    parts = [__version__, *(path.read_text() for path in (*configs, *engines_of(configs))), *_data(configs, root)]
+    recipes = [FOR_EDITORS.sub("", config.read_text()) for config in configs]
+    engines = [engine.read_text() for engine in engines_of(configs)]
+    parts = [__version__, *recipes, *engines, *_data(configs, root)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 
@@ -38,20 +45,24 @@ def engines_of(configs: list[Path]) -> list[Path]:
         source = sources.pop()
         if source.parent == folder:
             found.add(source)
-        sources += [file for name in _imports(source) if (file := folder / f"{name}.py").exists() and file not in found]
+        names = _imports(source.read_text(encoding="utf-8"))
+        sources += [file for name in names if (file := folder / f"{name}.py").exists() and file not in found]
     return sorted(found)
 
 
-def _imports(source: Path) -> Iterator[str]:
-    """Names that a file imports from the engines: a module, or ``__init__`` for what the room itself hands out."""
-    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+@cache
+def _imports(source: str) -> list[str]:
+    """Names that a module imports from the engines: a module, or ``__init__`` for what the room itself hands out."""
+    found: list[str] = []
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.module == engines_room.__name__:
             parts = {alias.name for alias in node.names}
-            yield from parts
+            found += parts
             if any(isinstance(getattr(engines_room, part, None), type) for part in parts):
-                yield "__init__"
+                found.append("__init__")
         elif isinstance(node, ast.ImportFrom) and str(node.module).startswith(f"{engines_room.__name__}."):
-            yield str(node.module).rsplit(".", 1)[1]
+            found.append(str(node.module).rsplit(".", 1)[1])
+    return found
 
 
 def _data(configs: list[Path], root: Path | None) -> Iterator[str]:
