@@ -9,7 +9,7 @@ their pyramid, since a step of the finest scale takes minutes on one core.
 Before: the same step with torch's convolutions for all maps, torch's formula of the spectral norm, and an Adam that
 takes every operation over every weight by itself. The two take turns in one run. Seconds are CPU time of the process
 with one thread, so that other programs do not count. Shares are those of the operators' own time in torch.profiler, of
-each operator the fastest of a few steps. The bound is the time that all multiplications and additions of the step would
+each operator the fastest of ``PROFILED`` steps. The bound is the time that all multiplications and additions of the step would
 take at the speed of a product of two large matrices. Peak memory is the most that torch's CPU allocator held at once
 during a step beyond what it held before. Writes results/benchmarks/steps.json.
 """
@@ -52,7 +52,7 @@ from xdomain.networks.halving import DoublingConv, HalvingConv
 from xdomain.networks.spectral import SpectralNorm
 from xdomain.running.trainer import Trainer
 
-WARM_UP, ROUNDS, PROFILED, LARGEST = 2, 3, 2, 5
+WARM_UP, ROUNDS, PROFILED, LARGEST = 2, 3, 1, 5
 BATCH, SIDE = 8, 1024
 COFFEE = "scikit-image:coffee"
 Make = Callable[[], BaseDataModule]
@@ -227,7 +227,7 @@ def main() -> None:
         for group, words in GROUPS.items():
             found = sum(share for key, share in shares.items() if any(word in key for word in words))
             metrics[f"percent_{group}/{name}"] = round(found, 1)
-    report("steps", metrics, largest_operators=largest, rounds=options.rounds, threads=1, batch_size=BATCH)
+        report("steps", metrics, largest_operators=largest, rounds=options.rounds, threads=1, batch_size=BATCH)
 
 
 if __name__ == "__main__":
