@@ -8,10 +8,10 @@ their pyramid, since a step of the finest scale takes minutes on one core.
 
 Before: the same step with torch's convolutions for all maps, torch's formula of the spectral norm, and an Adam that
 takes every operation over every weight by itself. The two take turns in one run. Seconds are CPU time of the process
-with one thread, so that other programs do not count. Shares are those of the operators' own time in torch.profiler, of
-each operator the fastest of ``PROFILED`` steps. The bound is the time that all multiplications and additions of the step would
-take at the speed of a product of two large matrices. Peak memory is the most that torch's CPU allocator held at once
-during a step beyond what it held before. Writes results/benchmarks/steps.json.
+with one thread, so that other programs do not count. Shares are those of the operators' own time in torch.profiler. The
+bound is the time that all multiplications and additions of the step would take at the speed of a product of two large
+matrices. Peak memory is the most that torch's CPU allocator held at once during a step beyond what it held before.
+Writes results/benchmarks/steps.json after every method.
 """
 
 import argparse
