@@ -53,6 +53,7 @@ bench: $(STAMP) ## measure overhead, sharing, schedules, resuming, drawing, deco
 	$(BIN)/python benchmarks/conv3d.py
 	$(BIN)/python benchmarks/resume.py
 	$(BIN)/python benchmarks/kills.py
+	$(BIN)/python benchmarks/requeue.py
 	$(BIN)/python benchmarks/avatars.py
 	$(BIN)/python benchmarks/decode.py
 	$(BIN)/python benchmarks/check.py

@@ -38,10 +38,13 @@ time.sleep(60)
 """
 
 
-def test_a_process_ends_with_its_parent():
+def test_a_process_ends_with_its_parent_and_not_when_slurm_announces_the_end():
     parent = subprocess.Popen([sys.executable, "-c", PARENT_CODE], stdout=subprocess.PIPE, text=True)
     child = int(parent.stdout.readline())
     time.sleep(0.3)
+    os.kill(child, signal.SIGUSR1)
+    time.sleep(0.1)
+    assert runs(child)
     parent.kill()
     parent.wait()
     deadline = time.monotonic() + 10

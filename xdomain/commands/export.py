@@ -22,10 +22,15 @@ torch.export.load. It takes any number of images, float [N, C, H, W] in [-1, 1],
 likewise. Methods that translate whole domains, such as CycleGAN, take all sides that are multiples of their stride,
 the others squares of the size that they were trained with. Everything to know is JSON in the metadata.
 
-Program and method are compared on photographs; if values in [-1, 1] differ by more than 0.0001, nothing is written.
+Of a method that has learned from a single image it is the sampler, from the noises of all scales to images of the size
+of the finest: SinGAN, ConSinGAN, and HP-VAE-GAN of an image.
+
+Program and method are compared on photographs or on noise; if values in [-1, 1] differ by more than 0.0001, nothing is
+written.
 
   xdomain export runs/mine --format onnx --output model.onnx
   xdomain translate --ckpt_path model.onnx --input photos --output translated      (needs onnxruntime, no torch)
+  xdomain sample --ckpt_path sampler.onnx --output samples                         (likewise)
 
 --task says what the program makes of an image:
 {tasks}
@@ -44,7 +49,7 @@ def _parser(known: dict[str, TaskEntry]) -> Parser:
     add("run", metavar="RUN|FILE", help="run folder (its best checkpoint) or file")
     add("--format", choices=("onnx", "pt2"), default="onnx", help="by default onnx; pt2 for torch.export.load")
     add("--output", metavar="FILE", help="file to write; by default model.onnx or model.pt2 in this folder")
-    add("--task", metavar="TASK", default="transfer", help="by default transfer")
+    add("--task", metavar="TASK", help="by default transfer, of a method that has learned from a single image random")
     add("--source", metavar="NAME", help="domain of the images; by default the method's usual one")
     add("--target", metavar="NAME", help="domain to translate into; by default the method's usual one")
     add_task_options(parser, known)
@@ -75,6 +80,10 @@ def export_command(args: list[str]) -> int:
         made = export(
             method, output, **{name: getattr(options, name) for name in common}, **task_options(options, known)
         )
+    if made.samples:
+        what = f"noise of {len(made.inputs)} scales to samples of {'x'.join(map(str, made.samples))} pixels"
+        print(f"{made.file}: {what}, largest difference {made.difference:.1e} (at most {MOST_DIFFERENCE:.0e})")
+        return 0
     sizes = f"{made.size}x{made.size} pixels" if made.size else f"any multiples of {made.stride} pixels"
     print(f"{made.file}: {', '.join(made.inputs)} of {sizes}, largest difference {made.difference:.1e}", end=" ")
     print(f"(at most {MOST_DIFFERENCE:.0e})")

@@ -3,10 +3,12 @@
 import importlib
 import os
 import sys
+from contextlib import nullcontext
 
 from xdomain import __version__, discover
 from xdomain.errors import UserError
 from xdomain.running.signals import Stopped, end_with_parent, stoppable
+from xdomain.running.slurm import announced
 
 HELP = """\
 usage: xdomain COMMAND [options]
@@ -121,7 +123,8 @@ def _command(args: list[str]) -> int:
         return int(getattr(module, f"{args[0]}_command")(args[1:]))
     if args[0] not in TRAINER:
         raise UserError(f"unknown command {args[0]!r}: choose one of {', '.join((*TRAINER, *OWN, 'data', 'list'))}.")
-    from xdomain.commands.train import run
+    with announced() if args[0] == "fit" else nullcontext():
+        from xdomain.commands.train import run
 
-    run(args)
+        run(args)
     return 0

@@ -26,6 +26,7 @@ from xdomain.running.outputs import MOST_PIXELS, check_folder, check_new
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from xdomain.inference.program import Program
     from xdomain.methods import Method
 
 DESCRIPTION = """\
@@ -48,7 +49,12 @@ def _parser(known: dict[str, TaskEntry]) -> Parser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--ckpt_path", metavar="RUN|FILE", required=True, help="run folder (its best checkpoint) or file")
+    add(
+        "--ckpt_path",
+        metavar="RUN|FILE",
+        required=True,
+        help="run folder (its best checkpoint) or file, also .onnx",
+    )
     add("--output", metavar="DIR", required=True, help="folder for the samples")
     add("--task", metavar="TASK", default="random", help="by default random")
     add("--n", type=int, metavar="N", help="number of samples; by default 50, or 1 for animations")
@@ -57,7 +63,8 @@ def _parser(known: dict[str, TaskEntry]) -> Parser:
     add("--format", choices=tuple(SUFFIXES), help="by default png, or gif for clips; frames: a folder for every clip")
     add("--fps", type=float, metavar="X", default=10.0, help="frames per second of clips; by default 10")
     add("--seed", type=int, metavar="S", default=0, help="of the random numbers; by default 0")
-    add("--allow", metavar="PACKAGE", action="append", default=[], help=f"{ALLOW}; can be given again")
+    consent = f"{ALLOW}, or pt2, for a .pt2 file, which can run any code; can be given again"
+    add("--allow", metavar="PACKAGE", action="append", default=[], help=consent)
     add("--overwrite", action="store_true", help="replace existing files in the output folder")
     add("--batch_size", type=int, metavar="N", help="samples per step; by default as many as have a million pixels")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="by default cuda if present")
@@ -105,6 +112,12 @@ def sample_command(args: list[str]) -> int:
     options = _options(args, known)
     check_folder(Path(options.output))
 
+    from xdomain.inference.program import opened_program
+
+    with named_options():
+        if (program := opened_program(options.ckpt_path, options.allow)) is not None:
+            return _sample_with_program(program, options, task_options(options, known))
+
     import torch
 
     from xdomain.inference.device import enough_memory, find_device
@@ -118,11 +131,7 @@ def sample_command(args: list[str]) -> int:
         clips = "count" not in parameters(function)  # one at a time
         shape = _shape(method, function, options, more)
         kind, count = _format(options, len(shape) == 3), options.n or (1 if clips else 50)
-        digits = max(4, len(str(count - 1)))
-        files = [Path(options.output) / f"{i:0{digits}d}{SUFFIXES[kind]}" for i in range(count)]
-        check_new(files, options.overwrite)
-        _check_replaceable(files)
-        remove_partial(Path(options.output))
+        files = _files(options, count, SUFFIXES[kind])
 
         torch.manual_seed(options.seed)
         steps = _drawn_clips(function, count, more)
@@ -133,9 +142,54 @@ def sample_command(args: list[str]) -> int:
             for file, sample in zip(files, steps, strict=True):
                 _write(sample, file, options.fps)
                 bar.update()
-    what = ("animation" if clips else "sample") + ("" if count == 1 else "s")
-    print(f"wrote {count} {what} of {_times(shape)}{_unfinished(method)}")
+    from xdomain.methods import PyramidMethod
+
+    scales = (method.finest + 1, method.scales) if isinstance(method, PyramidMethod) else (0, 0)
+    _tell(count, shape, *scales, clips=clips)
     return 0
+
+
+def _sample_with_program(program: "Program", options: argparse.Namespace, given: dict[str, Any]) -> int:
+    """The same by an exported program; by onnxruntime it needs no torch."""
+    from xdomain.inference.plain import to_uint8
+    from xdomain.inference.sampling import check_samples, drawn
+    from xdomain.pixels import write_pixels
+
+    check_samples(program, options.ckpt_path)
+    size = tuple(program.facts["size"])
+    usual = {"task": "random", "device": "auto", "format": None, "size": None}
+    more = {name: getattr(options, name) for name in usual if getattr(options, name) != usual[name]} | given
+    for name, value in more.items():
+        if name == "size" and value != size:
+            refuse(None, name, _times(value), f", but the program makes samples of {_times(size)}: leave it out.")
+        if name != "size" and (name, value) != ("format", "png"):
+            refuse(None, name, value, ", but an exported program has no such option: leave it out.")
+    count = options.n or 50
+    files = _files(options, count, ".png")
+    batch_size = options.batch_size or max(1, BATCH_PIXELS // math.prod(size))
+    with tqdm(total=count, unit="sample", disable=None) as bar:
+        for file, sample in zip(files, drawn(program, count, batch_size, options.seed), strict=True):
+            write_pixels(to_uint8(sample).transpose(1, 2, 0), file)
+            bar.update()
+    _tell(count, size, *program.facts["scales"])
+    return 0
+
+
+def _files(options: argparse.Namespace, count: int, suffix: str) -> list[Path]:
+    """Files of samples, checked: none is replaced without leave."""
+    digits = max(4, len(str(count - 1)))
+    files = [Path(options.output) / f"{i:0{digits}d}{suffix}" for i in range(count)]
+    check_new(files, options.overwrite)
+    _check_replaceable(files)
+    remove_partial(Path(options.output))
+    return files
+
+
+def _tell(count: int, shape: tuple[int, ...], reached: int, scales: int, clips: bool = False) -> None:
+    """Say what was drawn, and of which scale if the training was stopped before its last."""
+    what = ("animation" if clips else "sample") + ("" if count == 1 else "s")
+    rest = "" if reached == scales else f", of scale {reached} of {scales}: training came no further"
+    print(f"wrote {count} {what} of {_times(shape)}{rest}")
 
 
 def _function(method: "Method", options: argparse.Namespace, more: dict[str, Any]) -> Callable[..., Any]:
@@ -164,15 +218,6 @@ def _shape(
     return size
 
 
-def _unfinished(method: "Method") -> str:
-    """The remark about a training that was stopped before its last scale."""
-    from xdomain.methods import PyramidMethod
-
-    if not isinstance(method, PyramidMethod) or method.finest + 1 == method.scales:
-        return ""
-    return f", of scale {method.finest + 1} of {method.scales}: training came no further"
-
-
 def _format(options: argparse.Namespace, clips: bool) -> str:
     fitting = ("gif", "mp4", "frames") if clips else ("png",)
     kind = options.format or fitting[0]
@@ -184,12 +229,13 @@ def _format(options: argparse.Namespace, clips: bool) -> str:
 
 def _check_replaceable(files: list[Path]) -> None:
     """Refuse to replace a folder that holds anything except frames, or a file by a folder and vice versa."""
-    from xdomain.data.video import check_frames
-
     for file in files:
         if file.is_dir() != (file.suffix == "") and file.exists():
             raise UserError(f"{file} is a {'folder' if file.is_dir() else 'file'}: remove it or give another --output.")
-        check_frames(file)
+        if file.is_dir():
+            from xdomain.data.video import check_frames
+
+            check_frames(file)
 
 
 def _drawn(function: Callable[..., Any], count: int, batch_size: int, more: dict[str, Any]) -> "Iterator[Tensor]":

@@ -40,7 +40,8 @@ def serve_command(args: list[str]) -> int:
     add("--port", type=int, metavar="N", default=8000, help="by default 8000; 0 takes any that is free")
     add("--most_megabytes", type=int, metavar="N", default=32, help="of a request with its images; by default 32")
     add("--most_pixels", type=int, metavar="N", help="of an image; by default 16,777,216")
-    add("--allow", metavar="PACKAGE", action="append", default=[], help=f"{ALLOW}; can be given again")
+    consent = f"{ALLOW}, or pt2, for a .pt2 file, which can run any code; can be given again"
+    add("--allow", metavar="PACKAGE", action="append", default=[], help=consent)
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="by default cuda if present")
     options = parser.parse_args(args)
     check_numbers(options, port=0, most_megabytes=1, most_pixels=1)

@@ -3,7 +3,6 @@
 import argparse
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xdomain.commands.options import (
@@ -63,7 +62,7 @@ def translate_parser(known: dict[str, TaskEntry]) -> Parser:
     first = "by default the method's first, for remove and swap its first with content"
     last = "by default the method's last; with a guide for a last that has no content, from the last to the first"
     guide = "images that provide content, if needed: of the target (transfer, add), of the source (swap), any"
-    checkpoint = "run folder (its best checkpoint), file, zoo:NAME, hf:OWNER/NAME, or an exported model.onnx"
+    checkpoint = "run folder (its best checkpoint), file, zoo:NAME, hf:OWNER/NAME, or an exported .onnx or .pt2"
     add("--ckpt_path", metavar="RUN|FILE", required=True, help=checkpoint)
     add("--input", metavar="DIR|FILE", required=True, help="images; a folder with all its subfolders; or a video file")
     add("--output", metavar="DIR", required=True, help="folder for the translations; for a video also a file")
@@ -76,7 +75,8 @@ def translate_parser(known: dict[str, TaskEntry]) -> Parser:
     add_task_options(parser, known)
     add("--size", choices=("keep", "model"), default="keep", help="the image's own size, or the method's; keep")
     add("--seed", type=int, metavar="S", default=0, help="for methods that draw random numbers; by default 0")
-    add("--allow", metavar="PACKAGE", action="append", default=[], help=f"{ALLOW}; can be given again")
+    consent = f"{ALLOW}, or pt2, for a .pt2 file, which can run any code; can be given again"
+    add("--allow", metavar="PACKAGE", action="append", default=[], help=consent)
     add("--overwrite", action="store_true", help="replace existing files in the output folder")
     add("--report", action="store_true", help="of a video: say how much it flickers where the input stands still")
     add("--batch_size", type=int, default=64, metavar="N", help="images per step; by default 64")
@@ -107,8 +107,8 @@ def translate_command(args: list[str]) -> int:
     given = task_options(options, known)
     from xdomain.inference.program import Program
 
-    model = opened(options.ckpt_path, options.allow)
     with named_options():
+        model = opened(options.ckpt_path, options.allow)
         if not isinstance(model, Program):
             from xdomain.inference.video import is_video
 
@@ -120,11 +120,13 @@ def translate_command(args: list[str]) -> int:
 
 
 def opened(path: str, allow: Sequence[str] = ()) -> "Method | Program":
-    """A trained method, or an exported program, for which torch is not imported."""
-    if Path(path).suffix == ".onnx":
-        from xdomain.inference.program import Program
+    """A trained method, or an exported program; torch is not imported for one of ONNX, Lightning for none."""
+    from xdomain.inference.program import SAMPLE, opened_program
 
-        return Program(path)
+    if (program := opened_program(path, allow)) is not None:
+        if program.facts["task"] == SAMPLE:
+            raise UserError(f"{path} does not translate but makes random samples: use xdomain sample.")
+        return program
     from xdomain.inference.loading import load
 
     return load(path, allow)
@@ -141,7 +143,7 @@ def translated(model: "Method | Program", options: argparse.Namespace, given: di
     from xdomain.inference.program import Program, translate_with_program
 
     if isinstance(model, Program):
-        usual: dict[str, Any] = {"mask": None, "parameters": None, "seed": 0, "device": "auto", "allow": []}
+        usual: dict[str, Any] = {"mask": None, "parameters": None, "seed": 0, "device": "auto"}
         more = {name: getattr(options, name) for name in usual if getattr(options, name) != usual[name]}
         for name, value in {**given, **more}.items():
             if name != "attributes":

@@ -3,10 +3,7 @@
 import importlib
 import io
 import json
-import logging
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -25,11 +22,13 @@ from xdomain.errors import UserError, choice, refuse
 from xdomain.files import whole_file
 from xdomain.inference.device import enough_memory
 from xdomain.inference.places import PathLike
-from xdomain.inference.program import TASKS
+from xdomain.inference.program import SAMPLE, TASKS
+from xdomain.inference.sampler_export import Sampler
 from xdomain.inference.sizes import square
 from xdomain.inference.tasks import chosen, no_translation, of_images
 from xdomain.inference.tasks import parameters as arguments
-from xdomain.methods import Method
+from xdomain.inference.torch_program import FACTS, loaded, quiet
+from xdomain.methods import Method, PyramidMethod
 from xdomain.methods.content import ContentMethod
 from xdomain.methods.editor import AttributeEditor
 from xdomain.methods.translation import TranslationMethod
@@ -52,10 +51,11 @@ class Exported(NamedTuple):
 
     Attributes:
         file: the file.
-        difference: largest difference from the method's own translations, of values in [-1, 1].
+        difference: largest difference from what the method itself makes, of values in [-1, 1].
         size: height and width of the images; 0 takes any multiples of the stride.
         stride: of the sides, or 0.
         inputs: names of its inputs.
+        samples: height and width of the samples of noise that it makes; empty for translations.
     """
 
     file: Path
@@ -63,6 +63,7 @@ class Exported(NamedTuple):
     size: int
     stride: int
     inputs: tuple[str, ...]
+    samples: tuple[int, ...] = ()
 
 
 class _Program(nn.Module):
@@ -81,7 +82,7 @@ def export(
     output: PathLike,
     *,
     format: Format = "onnx",
-    task: str = "transfer",
+    task: str | None = None,
     source: str | None = None,
     target: str | None = None,
     input: PathLike | None = None,
@@ -97,11 +98,16 @@ def export(
 
     Program and method are compared on photographs, with several numbers of images. If they differ, nothing is written.
 
+    Of a method that has learned from a single image, the sampler is written: the task ``random``. Its inputs are the
+    noises of all scales, ``noise_0`` and so on, float [N, ...] from a standard normal distribution with any N, in the
+    shapes of the metadata; its output ``sample`` is float [N, C, H, W] in [-1, 1], of the size of the finest scale.
+
     Args:
         method: a trained method, such as from :func:`xdomain.load`. It is moved to the CPU.
         output: file to write.
         format: ``onnx``, or ``pt2`` for :func:`torch.export.load`.
-        task: one of ``method.tasks`` that makes one picture of an image.
+        task: one of ``method.tasks`` that makes one picture of an image, or ``random``; by default ``transfer``, of a
+            method that has learned from a single image ``random``.
         source: domain of the images; by default the method's usual one.
         target: domain to translate into; by default the method's usual one.
         input: image file or folder to compare on; by default the photographs that come with scikit-image.
@@ -117,6 +123,13 @@ def export(
     file, kind = Path(output), type(method).__name__
     check_new([file], overwrite)
     packages = _onnx_packages() if format == "onnx" else None
+    task = task or ("random" if isinstance(method, PyramidMethod) else "transfer")
+    if isinstance(method, PyramidMethod) and task == "random":
+        given = {"source": source, "target": target, "input": input, **options}
+        for name, value in given.items():
+            if value is not None:
+                refuse(method, name, value, ", but a sampler is exported without options: leave it out.")
+        return _export_sampler(method, file, packages)
     if not (tasks := of_images(method)):
         raise no_translation(method)
     free = isinstance(method, AttributeEditor) and task == "edit" and "attributes" not in options
@@ -138,21 +151,43 @@ def export(
         whole = traced = _with_guide(whole)
     method.to("cpu").eval()
     with enough_memory(), torch.no_grad():
-        program = _traced(method, traced, facts)
+        program = _translating(method, traced, facts)
         side = facts["image_size"] - facts["image_size"] % (facts["stride"] or 1)
         pictures = _pictures(input, facts["channels"][0], side)
-        content = _pt2(program, facts) if packages is None else _onnx(program, facts)
-        run = _loaded_pt2(content) if packages is None else _loaded_onnx(content, packages)
-        difference = max(_difference(whole, run, batch) for batch in _batches(facts, pictures))
+        pairs = ((inputs, whole(*inputs)) for inputs in _batches(facts, pictures))
+        difference = _write(file, program, facts, packages, pairs)
+    stride = facts["stride"]
+    return Exported(file, difference, 0 if stride else facts["image_size"], stride, tuple(facts["inputs"]))
+
+
+def _export_sampler(method: PyramidMethod, file: Path, packages: Any) -> Exported:
+    if reason := method.not_exported("random"):
+        kind = type(method).__name__
+        refuse(method, "task", "random", f", which by this {kind} is not exported: {reason}.")
+    method.to("cpu").eval()
+    with enough_memory(), torch.no_grad():
+        sampler = Sampler(method)
+        facts, batch = sampler.facts(), Dim("batch", min=1)
+        program = _traced(method, sampler, sampler.draw(2)[0], [{0: batch} for _ in facts["inputs"]])
+        difference = _write(file, program, facts, packages, map(sampler.draw, BATCHES))
+    return Exported(file, difference, 0, 0, tuple(facts["inputs"]), tuple(facts["size"]))
+
+
+def _write(
+    file: Path, program: ExportedProgram, facts: dict[str, Any], packages: Any, pairs: Iterable[tuple[Any, Tensor]]
+) -> float:
+    """Write a program, if it makes of inputs what its method makes of them; returns the largest difference."""
+    content = _pt2(program, facts) if packages is None else _onnx(program, facts)
+    run = _loaded_pt2(content) if packages is None else _loaded_onnx(content, packages)
+    difference = max(float((wanted.float() - run(*inputs).float()).abs().max()) for inputs, wanted in pairs)
     if not difference <= MOST_DIFFERENCE:
         raise UserError(
-            f"the program of this {kind} differs by {difference:.1e} from the method, more than {MOST_DIFFERENCE:.0e}: "
-            f"it is not written, try the other format."
+            f"the program of this {facts['method']} differs by {difference:.1e} from the method, more than "
+            f"{MOST_DIFFERENCE:.0e}: it is not written, try the other format."
         )
     with whole_file(file) as raw:
         raw.write(content)
-    stride = facts["stride"]
-    return Exported(file, difference, 0 if stride else facts["image_size"], stride, tuple(facts["inputs"]))
+    return difference
 
 
 def _takes_guide(method: Method, task: str, source: str | None, target: str | None) -> bool:
@@ -197,7 +232,7 @@ def facts_of(method: Method, task: str, source: str, target: str, options: dict[
     }
 
 
-def _traced(method: Method, function: Callable[..., Tensor], facts: dict[str, Any]) -> ExportedProgram:
+def _translating(method: Method, function: Callable[..., Tensor], facts: dict[str, Any]) -> ExportedProgram:
     """The program of a function, for any number of images and, with a stride, any multiples of it."""
     stride, size, batch = facts["stride"], facts["image_size"], Dim("batch", min=1)
     shape, free = (size, size), {0: batch}
@@ -207,10 +242,14 @@ def _traced(method: Method, function: Callable[..., Tensor], facts: dict[str, An
     images = torch.zeros(2, facts["channels"][0], *shape)
     inputs = {"images": images, "guide": images, "changes": torch.zeros(2, len(facts["attributes"]))}
     shapes = [{0: batch} if name == "changes" else free for name in facts["inputs"]]
+    given = tuple(inputs[name].clone() for name in facts["inputs"])
+    return _traced(method, _Program(method, function), given, shapes)
+
+
+def _traced(method: Method, module: nn.Module, given: tuple[Tensor, ...], shapes: list[Any]) -> ExportedProgram:
     try:
-        with _quiet():
-            given = tuple(inputs[name].clone() for name in facts["inputs"])
-            return torch.export.export(_Program(method, function), given, dynamic_shapes=(tuple(shapes),), strict=False)
+        with quiet():
+            return torch.export.export(module, given, dynamic_shapes=(tuple(shapes),), strict=False)
     except Exception as error:  # whatever a network does that cannot be traced
         why = str(error).strip().split("\n", 1)[0].rstrip(".")
         raise UserError(f"this {type(method).__name__} cannot be traced for an export: {why}.") from error
@@ -218,14 +257,13 @@ def _traced(method: Method, function: Callable[..., Tensor], facts: dict[str, An
 
 def _pt2(program: ExportedProgram, facts: dict[str, Any]) -> bytes:
     content = io.BytesIO()
-    with _quiet():
-        torch.export.save(program, content, extra_files={"xdomain.json": json.dumps(facts)})
+    with quiet():
+        torch.export.save(program, content, extra_files={FACTS: json.dumps(facts)})
     return content.getvalue()
 
 
 def _loaded_pt2(content: bytes) -> Callable[..., Tensor]:
-    with _quiet():
-        module = torch.export.load(io.BytesIO(content)).module()
+    module = loaded(io.BytesIO(content))
     return lambda *inputs: module(*inputs)
 
 
@@ -244,9 +282,9 @@ def _onnx_packages() -> Any:
 
 
 def _onnx(program: ExportedProgram, facts: dict[str, Any]) -> bytes:
-    names = {"input_names": facts["inputs"], "output_names": ["translation"]}
+    names = {"input_names": facts["inputs"], "output_names": [SAMPLE if facts["task"] == SAMPLE else "translation"]}
     try:
-        with _quiet():
+        with quiet():
             made = torch.onnx.export(program, dynamo=True, opset_version=OPSET, verbose=False, **names)
     except Exception as error:
         why = str(error).strip().split("\n", 1)[0].rstrip(".")
@@ -293,20 +331,3 @@ def _batches(facts: dict[str, Any], pictures: Tensor) -> Iterator[tuple[Tensor, 
         changes = torch.from_numpy(rng.integers(-1, 2, (len(images), len(facts["attributes"])))).float()
         inputs = {"images": images, "guide": images.roll(1, 0).flip(3), "changes": changes}
         yield tuple(inputs[name].contiguous() for name in facts["inputs"])
-
-
-def _difference(method: Callable[..., Tensor], program: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> float:
-    return float((method(*inputs).float() - program(*inputs).float()).abs().max())
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporters' own words, which are about their insides."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

@@ -1,4 +1,4 @@
-"""Translating a folder with an exported program: by onnxruntime, without torch."""
+"""Translating a folder with an exported program; by onnxruntime it needs no torch."""
 
 import importlib
 import json
@@ -34,6 +34,10 @@ TASKS = ("transfer", "remove", "add", "swap", "edit", "free", "imitated")
 """Tasks that can be exported: they turn an image into one picture."""
 
 
+SAMPLE = "sample"
+"""What the facts of a program call its task if it makes samples of noise."""
+
+
 class Program:
     """An exported program.
 
@@ -54,14 +58,12 @@ class Program:
             raise UserError(
                 f"{path} needs onnxruntime, which is not installed: run `pip install onnxruntime`."
             ) from error
-        if not Path(path).is_file():
-            raise UserError(f"the program {path} does not exist: give a file that `xdomain export` has written.")
+        check_exists(path)
         try:
             self.session = runtime.InferenceSession(str(path), providers=runtime.get_available_providers())
             self.facts: dict[str, Any] = json.loads(self.session.get_modelmeta().custom_metadata_map["xdomain"])
         except Exception as error:  # onnxruntime's own classes, without a common base
-            why = "it was not written by `xdomain export`" if isinstance(error, KeyError) else type(error).__name__
-            raise UserError(f"{path} cannot be read as a program ({why}): give another.") from error
+            raise cannot_read(path, error) from error
 
     def __call__(self, **inputs: np.ndarray) -> np.ndarray:
         """Translations, float [N, C, H, W] in [-1, 1]; see :func:`xdomain.inference.export.export`."""
@@ -75,6 +77,40 @@ class Program:
             least = min(2 * stride, self.facts["image_size"])
             images = [at_stride(image, stride, least) for image in images]
         return [made[:, :height, :width] if stride else made for made in self(images=np.stack(images), **more)]
+
+
+def opened_program(path: str, allow: Sequence[str] = ()) -> Program | None:
+    """An exported program, or None if the path is not that of one; torch is imported only for a ``.pt2`` file.
+
+    Args:
+        path: a file.
+        allow: ``pt2``, for a ``.pt2`` file, which can run any code.
+
+    Raises:
+        UserError: see :class:`Program` and :class:`xdomain.inference.torch_program.TorchProgram`.
+    """
+    suffix = Path(path).suffix
+    if suffix == ".pt2":
+        from xdomain.inference.torch_program import TorchProgram
+
+        return TorchProgram(path, allow)
+    if suffix != ".onnx":
+        return None
+    if allow:
+        refuse(None, "allow", allow[0], ", but an .onnx file runs no code: leave it out.")
+    return Program(path)
+
+
+def check_exists(path: PathLike) -> None:
+    """Raise a UserError if there is no such program."""
+    if not Path(path).is_file():
+        raise UserError(f"the program {path} does not exist: give a file that `xdomain export` has written.")
+
+
+def cannot_read(path: PathLike, error: Exception) -> UserError:
+    """The error for a file that is no program; a KeyError means that its facts are missing."""
+    why = "it was not written by `xdomain export`" if isinstance(error, KeyError) else type(error).__name__
+    return UserError(f"{path} cannot be read as a program ({why}): give another.")
 
 
 class _Seen(NamedTuple):

@@ -211,9 +211,16 @@ class ConSinGAN(PyramidMethod):
             count: number of samples.
             size: height and width in pixels; by default those of the finest stage reached so far.
         """
-        sizes = self.sizes_to(size or self.sizes[self.finest])
-        pictures: Tensor = self.G(self.draw(self.finest, count, sizes), sizes)
+        return self.random(count, self.sizes_to(size or self.sizes[self.finest]))
+
+    def random(self, count: int, sizes: Sequence[Size]) -> Tensor:
+        pictures: Tensor = self.G(self.draw(len(sizes) - 1, count, sizes), sizes)
         return pictures
+
+    def not_exported(self, task: str) -> str:
+        if task == "random" and self.mode == "harmonisation":
+            return "in the mode harmonisation its samples are changed copies of the image, not drawn from noise"
+        return super().not_exported(task)
 
     @torch.no_grad()
     def translate(self, images: Tensor, source: str, target: str) -> Tensor:

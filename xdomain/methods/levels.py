@@ -45,6 +45,7 @@ class LevelMethod(PyramidMethod):
         options: see :class:`xdomain.methods.pyramid.PyramidMethod`.
     """
 
+    at_once = CHUNK
     amps: Tensor
     real_sample: Tensor
     D: nn.ModuleDict
@@ -98,9 +99,10 @@ class LevelMethod(PyramidMethod):
         """Parts of G that are trained at a level, each with its distance from the newest: the power of ``lr_scale``."""
         raise NotImplementedError(f"{type(self).__name__} must implement parts()")
 
-    def random(self, count: int, sizes: Sequence[Size]) -> Tensor:
-        """Random samples, of the last of the given sizes."""
-        raise NotImplementedError(f"{type(self).__name__} must implement random()")
+    def not_exported(self, task: str) -> str:
+        if task == "random" and self.dims == 3:
+            return "its samples are clips"
+        return super().not_exported(task)
 
     # Levels
 

@@ -1,6 +1,6 @@
 """Base class for methods that learn from a single sample: scales as phases, constants of a scale, sampling."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,6 +31,8 @@ class PyramidMethod(Method):
     grey = False  # whether it also learns from images of one channel
     any_size = True
     begins_with_weights = False  # most scales are initialised as copies of the previous one
+    at_once: int | None = None  # samples whose noise is drawn together; None draws that of all
+    sizes: Any  # of the scales, coarsest first; methods of two images have them by role
     begun: Tensor
 
     def __init__(
@@ -68,6 +70,13 @@ class PyramidMethod(Method):
     @property
     def tasks(self) -> dict[str, Callable[..., Any]]:
         return super().tasks | {"random": self.sample}
+
+    def random(self, count: int, sizes: Sequence[Size]) -> Tensor:
+        """Random samples, of the last of the given sizes; all noise is standard normal, drawn by ``torch.randn``."""
+        raise NotImplementedError(f"{type(self).__name__} must implement random()")
+
+    def not_exported(self, task: str) -> str:
+        return "" if task == "random" else super().not_exported(task)
 
     def sample(self, count: int, size: Size | None = None) -> Tensor:
         """New samples of the finest scale reached so far.

@@ -178,7 +178,7 @@ class SinGAN(PyramidMethod):
         size: Size,
         start: int = 0,
         given: Tensor | None = None,
-        sizes: list[Size] | None = None,
+        sizes: Sequence[Size] | None = None,
     ) -> Tensor:
         """Random images of a scale, (1) and (2), resized.
 
@@ -222,7 +222,10 @@ class SinGAN(PyramidMethod):
         if start:
             return self.inject(self.real(self.finest).expand(count, -1, -1, -1), start, size)
         with self.evaluating():
-            return self.pictures(count, self.finest, size, sizes=self.sizes_to(size)).clamp(-1, 1)
+            return self.random(count, self.sizes_to(size))
+
+    def random(self, count: int, sizes: Sequence[Size]) -> Tensor:
+        return self.pictures(count, len(sizes) - 1, sizes[-1], sizes=sizes).clamp(-1, 1)
 
     # Image manipulation: an image is injected at a coarse scale (section 4)
 

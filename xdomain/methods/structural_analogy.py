@@ -243,6 +243,9 @@ class StructuralAnalogy(PyramidMethod):
         """Random images in the style of b with layouts of a; see :meth:`sample_pairs`."""
         return self.sample_pairs(count, size)[1]
 
+    def not_exported(self, task: str) -> str:
+        return "it draws noise in proportion to pictures" if task == "random" else super().not_exported(task)
+
     @property
     def directions(self) -> tuple[tuple[str, str], ...]:
         first, second = self.domains

@@ -51,6 +51,6 @@ class PatchLevel(nn.Module):
             noise: noise for the first n images, [n, 3, *size]; the others, if any, get none.
         """
         kept = resize_clip(below, size)
-        x = kept if noise is None else torch.cat([kept[: len(noise)] + noise, kept[len(noise) :]])
+        x = kept if noise is None else torch.cat([kept[: noise.shape[0]] + noise, kept[noise.shape[0] :]])
         y: Tensor = self.body(x)
         return (y + kept).tanh()

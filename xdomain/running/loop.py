@@ -1,11 +1,8 @@
 """The loop over batches; between two batches it checks losses, writes checkpoints and handles signals."""
 
 import math
-import os
 import signal
-import subprocess
 import threading
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,7 +13,8 @@ from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnect
 from torch import Tensor
 
 from xdomain.errors import UserError
-from xdomain.running.signals import ENDING, Stopped
+from xdomain.running.signals import ENDING, Handler, Stopped
+from xdomain.running.slurm import ANNOUNCING, job, started_again
 
 if TYPE_CHECKING:
     from xdomain.running.trainer import Trainer
@@ -72,26 +70,33 @@ class Signals(_SignalConnector):
         super().__init__(trainer)
         self.pending = 0
         self.requeue: signal.Signals | None = None
+        self._leaving = False
 
     def register_signal_handlers(self) -> None:
-        self.pending, self.requeue, self.received_sigterm = 0, None, False
+        self.pending, self.requeue, self.received_sigterm, self._leaving = 0, None, False, False
         self._original_handlers = {}
         if self.trainer.state.fn != "fit" or threading.current_thread() is not threading.main_thread():
             return
         environment = self.trainer._accelerator_connector.cluster_environment
         if isinstance(environment, SLURMEnvironment) and environment.auto_requeue:
             self.requeue = environment.requeue_signal
-        process = os.getpid()
 
-        def note(signum: int, _: FrameType | None) -> None:
-            if os.getpid() != process:  # a loader's worker inherits this, and ends with its owner
-                return
-            if self.pending and signum in ENDING:
+        def note(signum: int) -> None:
+            if self.pending and signum in ENDING and not self._leaving:
                 raise Stopped(signum, " at once: nothing was saved.")
             self.pending = self.pending or signum
 
+        handler, before = Handler(note), signal.getsignal(ANNOUNCING) if ANNOUNCING else None
         for signum in (*ENDING, *([self.requeue] if self.requeue else [])):
-            self._original_handlers[signum] = signal.signal(signum, note)
+            self._original_handlers[signum] = signal.signal(signum, handler)
+        if isinstance(before, Handler):  # when the training has ended, there is nothing to start again
+            before.silent = True
+
+    def leave(self) -> None:
+        """SLURM ends a job that it shall start again: from now on SIGTERM is nothing new."""
+        self._leaving = True
+        if isinstance(before := self._original_handlers.get(signal.SIGTERM), Handler):
+            before.silent = True
 
 
 class Checkpoints(_CheckpointConnector):
@@ -152,8 +157,9 @@ class EpochLoop(_TrainingEpochLoop):
         rest = f" after step {trainer.global_step:,}"
         if trainer.run_dir is not None and trainer.save_last():
             rest += f": --ckpt_path {trainer.run_dir} goes on from there"
-        if signum == trainer.signals.requeue and trainer.is_global_zero and trainer.run_dir is not None:
-            rest += requeue(trainer)
+        if signum == trainer.signals.requeue and trainer.run_dir is not None:
+            trainer.signals.leave()
+            rest += requeue(trainer) if trainer.is_global_zero else ""
         raise Stopped(signum, f"{rest}." if trainer.is_global_zero else None)
 
 
@@ -171,20 +177,9 @@ def refuse_loss(trainer: "Trainer", bad: tuple[str, int, float] | None) -> None:
     raise UserError(f"the loss {name} of step {step:,} is {value}: train with a smaller learning rate or clip{after}.")
 
 
-def job() -> str | None:
-    """The id of the SLURM job of this process."""
-    if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
-        return f"{array}_{os.environ.get('SLURM_ARRAY_TASK_ID', '')}"
-    return os.environ.get("SLURM_JOB_ID")
-
-
 def requeue(trainer: "Trainer") -> str:
     """Ask SLURM to start the job again, and leave a note in the run folder so that the job finds its run."""
     if (number := job()) is None or trainer.run_dir is None:
         return ""
     (trainer.run_dir / "requeued").write_text(number)
-    try:
-        done = subprocess.run(["scontrol", "requeue", number], stdout=subprocess.DEVNULL).returncode == 0
-    except OSError:
-        done = False
-    return f"; SLURM starts job {number} again" if done else f"; scontrol could not requeue job {number}"
+    return started_again(number)

@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -29,19 +29,36 @@ class Stopped(SystemExit):
         self.sentence = None if rest is None else f"stopped by {signal.Signals(signum).name}{rest}"
 
 
+class Handler:
+    """What a signal does to the process that made this: a loader's worker inherits it, and ends with its owner.
+
+    Args:
+        action: called with the number of the signal.
+
+    Attributes:
+        silent: whether the signal does nothing any more.
+    """
+
+    def __init__(self, action: Callable[[int], None]) -> None:
+        self.action, self.silent = action, False
+        self._process = os.getpid()
+
+    def __call__(self, signum: int, _: FrameType | None) -> None:
+        if os.getpid() == self._process and not self.silent:
+            self.action(signum)
+
+
 @contextmanager
 def stoppable() -> Iterator[None]:
     """Let SIGINT and SIGTERM raise :class:`Stopped`, so that unfinished work is cleaned up."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    process = os.getpid()
 
-    def stop(signum: int, _: FrameType | None) -> None:
-        if os.getpid() == process:  # a loader's worker inherits this, and ends with its owner
-            raise Stopped(signum)
+    def stop(signum: int) -> None:
+        raise Stopped(signum)
 
-    before = {signum: signal.signal(signum, stop) for signum in ENDING}
+    before = {signum: signal.signal(signum, Handler(stop)) for signum in ENDING}
     try:
         yield
     finally:
@@ -58,6 +75,8 @@ def end_with_parent() -> None:
     parent, os.environ[PARENT] = int(os.environ.get(PARENT, "0")), str(os.getpid())
     if parent in (0, os.getpid()) or (os.getppid() != parent and _runs(parent)):
         return
+    if hasattr(signal, "SIGUSR1"):  # SLURM sends it to every process of a job, and the parent decides what follows
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.Thread(target=_watch, args=(parent,), daemon=True, name="parent").start()

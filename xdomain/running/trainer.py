@@ -24,13 +24,14 @@ from xdomain.running.folder import (
     run_dir_of,
 )
 from xdomain.running.loggers import RunLoggers
-from xdomain.running.loop import Checkpoints, EpochLoop, Signals, job
+from xdomain.running.loop import Checkpoints, EpochLoop, Signals
 from xdomain.running.metrics_file import MetricsFile
 from xdomain.running.outputs import check_folder
 from xdomain.running.precision import emulates_bf16
 from xdomain.running.record import RunCheckpoint, RunFolder
 from xdomain.running.results import Results
 from xdomain.running.resume import ExactResume, take_weights
+from xdomain.running.slurm import job
 
 PRECISIONS = (None, "32", 32, "32-true", "16", 16, "16-mixed", "bf16", "bf16-mixed")
 
