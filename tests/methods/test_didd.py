@@ -170,7 +170,7 @@ def test_the_stronger_adversary_equals_its_formulas():
     undecided, distance = discriminant_losses(m, a, b)
     total = 1.3 * base["l_reconstruction"] + 0.7 * base["l_zero"] + 0.9 * undecided + 0.4 * distance
     assert m.E_c.dim == 5 * 2 * 2
-    assert_gradients(g.gradients, total, m)
+    assert_gradients(g.gradients, total, m, noise=1e-4)  # the inverse of a covariance of few images enlarges rounding
     assert [update.name for update in d] == ["d", "d", "d"]
     for update in d:
         m.load_state_dict(update.state)

@@ -17,6 +17,7 @@ from xdomain.networks import (
     LinearErasure,
 )
 from xdomain.networks.codes import halvings, trunk
+from xdomain.networks.halving import DoublingConv
 
 
 def parameters(network):
@@ -133,8 +134,8 @@ def test_norms_are_left_out_where_asked():
     def kinds(without):
         return [type(layer).__name__ for layer in CodeEncoder(3, [2, 4, 6], 16, without_norm=without).layers]
 
-    norm = ["Conv2d", "InstanceNorm2d", "LeakyReLU"]
-    bare = ["Conv2d", "LeakyReLU"]
+    norm = ["HalvingConv", "InstanceNorm2d", "LeakyReLU"]
+    bare = ["HalvingConv", "LeakyReLU"]
     assert kinds([]) == norm + norm + norm
     assert kinds([1]) == norm + bare + norm
     assert kinds([1, -1]) == norm + bare + bare
@@ -156,7 +157,7 @@ def test_spectral_norms_are_one():
         for layer in normed:
             matrix = layer.weight.transpose(0, 1).flatten(1)  # the outputs are one side of the matrix
             assert torch.linalg.matrix_norm(matrix, 2).item() == pytest.approx(1, rel=1e-3)
-        assert type(last) is nn.ConvTranspose2d  # the last layer is free
+        assert type(last) is DoublingConv  # the last layer is free
     assert len(normed) == 2
     state = {name: value.clone() for name, value in encoder.state_dict().items()}
     encoder.eval()(torch.rand(2, 3, 16, 16))

@@ -5,7 +5,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
+
+from xdomain.networks.halving import DoublingConv, HalvingConv
+from xdomain.networks.spectral import spectral_norm
 
 Norm = Literal["instance", "batch"]
 
@@ -82,7 +84,7 @@ class CodeEncoder(nn.Module):
         bare = {i % len(channels) for i in without_norm}
         layers: list[nn.Module] = []
         for i, (before, after) in enumerate(zip([in_channels, *channels], channels, strict=False)):
-            layer = nn.Conv2d(before, after, 4, 2, 1)
+            layer = HalvingConv(before, after)
             layers.append(spectral_norm(layer) if spectral else layer)
             layers += [*([] if i in bare else [_norm(norm, after)]), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers)
@@ -130,12 +132,12 @@ class CodeDecoder(nn.Module):
         self.blocks = nn.ModuleList()
         before = inputs
         for after in reversed(hidden):
-            layer: nn.Module = nn.ConvTranspose2d(before + labels, after, 4, 2, 1, bias=bias)
-            layer = spectral_norm(layer, dim=1) if spectral else layer
+            layer: nn.Module = DoublingConv(before + labels, after, bias)
+            layer = spectral_norm(layer) if spectral else layer
             activation = nn.LeakyReLU(slope) if slope else nn.ReLU()
             self.blocks.append(nn.Sequential(layer, _norm(norm, after), activation))
             before = after
-        self.blocks.append(nn.ConvTranspose2d(before + labels, out_channels, 4, 2, 1, bias=bias))
+        self.blocks.append(DoublingConv(before + labels, out_channels, bias))
 
     def forward(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
         """Decode codes [N, D] and labels [N, labels] to [N, out_channels, H, W], before any tanh or sigmoid."""
@@ -178,7 +180,7 @@ class FaderDiscriminator(nn.Module):
         layers: list[nn.Module] = []
         for _ in range(size.bit_length() - 1):
             before, channels = channels, min(2 * channels, widest)
-            layers += [nn.Conv2d(before, channels, 4, 2, 1), nn.BatchNorm2d(channels)]
+            layers += [HalvingConv(before, channels), nn.BatchNorm2d(channels)]
             layers += [nn.LeakyReLU(0.2), nn.Dropout(dropout)]
         head = [nn.Flatten(), nn.Linear(channels, widest), nn.LeakyReLU(0.2), nn.Linear(widest, labels)]
         self.layers = nn.Sequential(*layers, *head)

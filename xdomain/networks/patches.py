@@ -6,7 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.parametrizations import spectral_norm
+
+from xdomain.networks.spectral import spectral_norm
 
 Norm = Literal["batch", "instance", "none"]
 
