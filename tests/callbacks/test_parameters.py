@@ -73,7 +73,7 @@ def test_values_of_tied_outputs(testing):
     }
     if testing:
         mean = SCHEMA.from_one_hot(SCHEMA.one_hot(data.drawn_from("b", "train", SCHEMA)).mean(0, True)).expand(20, -1)
-        for suffix, row in (("_random", u), ("_mean", mean)):
+        for suffix, row in (("_random", torch.cat([u[10:], u[:10]])), ("_mean", mean)):
             errors = SCHEMA.errors(row, truth).mean(0)
             expected[f"right{suffix}/kind"] = 1 - errors[0].item()
             expected[f"error{suffix}/size"] = errors[1].item()
@@ -85,13 +85,24 @@ def test_values_of_tied_outputs(testing):
     assert found == pytest.approx({f"{prefix}{name}": value for name, value in expected.items()}, rel=1e-4, abs=1e-6)
 
 
+def test_random_parameters_are_not_those_of_the_photo_where_both_domains_show_the_same():
+    class Same(Drawn):
+        def drawn_from(self, role, split, schema):
+            return super().drawn_from("b", split, schema)
+
+    found = evaluated(tos().eval(), Same())
+    assert found["right_random/kind"] < 1
+    assert found["error_random/size"] > 0.1
+
+
 def test_labels_are_the_truth_of_the_choice_that_they_name():
     method, data = tos().eval(), Pair()
     found = evaluated(method, data)
     labels = torch.from_numpy(data.data("a", "test").labels)
     read = method.read(images_of(data, "a", "test"))[:, 0]
     assert found["right/kind"] == pytest.approx((read == labels).float().mean().item())
-    random = data.drawn_from("b", "test", SCHEMA)[:, 0]
+    drawn = data.drawn_from("b", "test", SCHEMA)[:, 0]
+    random = torch.cat([drawn[len(drawn) // 2 :], drawn[: len(drawn) // 2]])
     assert found["right_random/kind"] == pytest.approx((random == labels).float().mean().item())
     assert not {"error/size", "degrees/angle", "f_distance_true", "attribute/Large"} & found.keys()
 
