@@ -10,6 +10,7 @@ import struct
 import sys
 import tempfile
 import threading
+import time
 import zlib
 from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -635,16 +636,18 @@ def test_one_image_is_worked_on_and_only_so_many_wait(capfd):
 # ---------------------------------------------------------------- the command
 
 
-def test_the_command_prints_an_address_that_answers(served, monkeypatch, capsys):
+def test_the_command_prints_an_address_that_answers(served, monkeypatch):
     servers, made = [], web.server
     monkeypatch.setattr(web, "server", lambda *given: servers.append(made(*given)) or servers[-1])
     tokens, lines = set(), []
     for _ in range(2):
         words = ["serve", str(served.checkpoint), "--allow", "tests", "--port", "0", "--device", "cpu"]
+        monkeypatch.setattr(sys, "stdout", printed := io.StringIO())  # capsys can lose what a thread prints meanwhile
         thread = threading.Thread(target=main, args=(words,))
         thread.start()
-        while not (line := capsys.readouterr().out):
+        while not (line := printed.getvalue()).endswith("\n"):
             assert thread.is_alive()
+            time.sleep(0.01)
         address = re.fullmatch(rf"serving {served.checkpoint}: http://127.0.0.1:(\d+)/\?token=([\w-]{{43}})\n", line)
         other = Served(int(address[1]), None)
         assert other.send(get(other, f"/?token={address[2]}", token=""))[0] == 200
