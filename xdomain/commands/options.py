@@ -12,6 +12,7 @@ from xdomain.discover import TaskEntry
 from xdomain.errors import SettingError, UserError
 
 ALLOW = "a package beside xdomain and torch whose classes the checkpoint may name"
+ALLOW_PROGRAM = f"{ALLOW}, or pt2, for a .pt2 file, which can run any code; can be given again"
 TYPES = {"int": int, "float": float, "str": str}
 ROLES = ("images", "source", "target", "guide", "mask", "task", "count", "size")
 """Arguments of tasks with options of their own kind: files, domains, sizes."""

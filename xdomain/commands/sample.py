@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from xdomain.commands.options import (
-    ALLOW,
+    ALLOW_PROGRAM,
     Parser,
     add_task_options,
     check_numbers,
@@ -63,8 +63,7 @@ def _parser(known: dict[str, TaskEntry]) -> Parser:
     add("--format", choices=tuple(SUFFIXES), help="by default png, or gif for clips; frames: a folder for every clip")
     add("--fps", type=float, metavar="X", default=10.0, help="frames per second of clips; by default 10")
     add("--seed", type=int, metavar="S", default=0, help="of the random numbers; by default 0")
-    consent = f"{ALLOW}, or pt2, for a .pt2 file, which can run any code; can be given again"
-    add("--allow", metavar="PACKAGE", action="append", default=[], help=consent)
+    add("--allow", metavar="PACKAGE", action="append", default=[], help=ALLOW_PROGRAM)
     add("--overwrite", action="store_true", help="replace existing files in the output folder")
     add("--batch_size", type=int, metavar="N", help="samples per step; by default as many as have a million pixels")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="by default cuda if present")

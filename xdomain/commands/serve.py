@@ -5,7 +5,7 @@ import importlib
 import secrets
 import socket
 
-from xdomain.commands.options import ALLOW, Parser, check_numbers, named_options
+from xdomain.commands.options import ALLOW_PROGRAM, Parser, check_numbers, named_options
 from xdomain.errors import UserError, refuse
 
 DESCRIPTION = """\
@@ -40,8 +40,7 @@ def serve_command(args: list[str]) -> int:
     add("--port", type=int, metavar="N", default=8000, help="by default 8000; 0 takes any that is free")
     add("--most_megabytes", type=int, metavar="N", default=32, help="of a request with its images; by default 32")
     add("--most_pixels", type=int, metavar="N", help="of an image; by default 16,777,216")
-    consent = f"{ALLOW}, or pt2, for a .pt2 file, which can run any code; can be given again"
-    add("--allow", metavar="PACKAGE", action="append", default=[], help=consent)
+    add("--allow", metavar="PACKAGE", action="append", default=[], help=ALLOW_PROGRAM)
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="by default cuda if present")
     options = parser.parse_args(args)
     check_numbers(options, port=0, most_megabytes=1, most_pixels=1)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from xdomain.commands.options import (
-    ALLOW,
+    ALLOW_PROGRAM,
     Parser,
     add_task_options,
     check_numbers,
@@ -75,8 +75,7 @@ def translate_parser(known: dict[str, TaskEntry]) -> Parser:
     add_task_options(parser, known)
     add("--size", choices=("keep", "model"), default="keep", help="the image's own size, or the method's; keep")
     add("--seed", type=int, metavar="S", default=0, help="for methods that draw random numbers; by default 0")
-    consent = f"{ALLOW}, or pt2, for a .pt2 file, which can run any code; can be given again"
-    add("--allow", metavar="PACKAGE", action="append", default=[], help=consent)
+    add("--allow", metavar="PACKAGE", action="append", default=[], help=ALLOW_PROGRAM)
     add("--overwrite", action="store_true", help="replace existing files in the output folder")
     add("--report", action="store_true", help="of a video: say how much it flickers where the input stands still")
     add("--batch_size", type=int, default=64, metavar="N", help="images per step; by default 64")
